@@ -1,0 +1,111 @@
+"""RLMRec-Con: contrastive alignment (paper, section 3.3, equations 8 and 9)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from recbole_rlmrec.model.alignment.base import Alignment, Step, projection
+from recbole_rlmrec.model.alignment.infonce import block_logsumexp
+
+
+class _Group(NamedTuple):
+    """Covered ids of a term [k], how often each occurs [k], and the position of each in the term's ids [k] or None."""
+
+    ids: torch.Tensor
+    counts: torch.Tensor
+    positions: torch.Tensor | None
+
+
+class Contrastive(Alignment):
+    r"""Pull each representation towards the projected profile of the same user or item, away from those of others.
+
+    .. math::
+        L = \frac{w}{B} \sum_{t} \sum_{i} \Big[ -\frac{\cos(e_i, p_i)}{\tau}
+            + \log \sum_{c \in C_t} \exp \frac{\cos(e_i, c)}{\tau} \Big], \quad p = \sigma_{down}(s)
+
+    over the terms t: users, positive items, negative items. Repeats in a batch are multiplicities: the loss over unique
+    ids, weighted by their counts, with log-counts added to the candidates' logits, equals the loss with repeats. Rows
+    without a profile are neither anchors nor candidates.
+    """
+
+    weight = 0.01
+    temperature = 0.2
+
+    def __init__(self, semantic, settings, dim, initial_dim):
+        super().__init__(semantic, settings, dim, initial_dim)
+        self.down = projection(semantic.dim, dim)
+
+    def forward(self, step: Step) -> torch.Tensor:
+        total = self.down[2].bias.new_zeros(())
+        for side in ("user", "item"):
+            terms = [term for term in step.terms if term.side == side]
+            if terms and len(getattr(self.semantic, side).ids):
+                total = total + self._side(side, terms)
+        return self.settings.weight / step.batch_size * total
+
+    def _side(self, side, terms):
+        table = getattr(self.semantic, side)
+        groups = [_group(term, table) for term in terms]
+        candidates = self._candidates(side, table)
+        ids = [group.ids for group in groups]
+        ids, places = _union(ids if candidates is None else [*ids, candidates])
+        projected = _normalize(self.project(self.down, table.rows(ids)))
+        total = 0.0
+        for term, group, place in zip(terms, groups, places):
+            anchors = term.lookup(group.ids) if term.lookup else term.rows[group.positions]
+            anchors, own = _normalize(anchors.to(projected.dtype)), projected[place]
+            positive = (anchors * own).sum(dim=1) / self.settings.temperature
+            if candidates is None:
+                lse = self._logsumexp(anchors, own, group.counts.log())
+            else:
+                lse = self._logsumexp(anchors, projected[places[-1]])
+                if isinstance(self.settings.negatives, int):
+                    drawn = torch.isin(group.ids, candidates)
+                    lse = torch.where(drawn, lse, torch.logaddexp(lse, positive))
+            total = total + torch.where(group.counts > 0, group.counts * (lse - positive), 0.0).sum()
+        return total
+
+    def _logsumexp(self, anchors, columns, bias=None):
+        return block_logsumexp(anchors, columns, self.settings.temperature, bias, self.settings.block)
+
+    def _candidates(self, side, table) -> torch.Tensor | None:
+        negatives = self.settings.negatives
+        if negatives == "all":
+            return table.ids if side == "user" else None
+        if isinstance(negatives, int):
+            drawn = torch.randperm(len(table.ids))[:negatives]
+            return table.ids[drawn.to(table.ids.device)]
+        return None
+
+
+def _group(term, table) -> _Group:
+    """Unique covered ids of a term with their counts.
+
+    On a GPU, where the size of a result that depends on the data forces a synchronisation, ids stay as they are: each
+    counts once, or not at all (with a covered id in its place) where it has no profile.
+    """
+    ids = term.ids
+    covered = table.covered[ids]
+    if ids.is_cuda:
+        positions = torch.arange(len(ids), device=ids.device)
+        return _Group(torch.where(covered, ids, table.ids[0]), covered.to(torch.get_default_dtype()), positions)
+    if term.lookup is None:
+        positions = covered.nonzero().squeeze(1)
+        return _Group(ids[positions], torch.ones(len(positions)), positions)
+    unique, counts = ids[covered].unique(return_counts=True)
+    return _Group(unique, counts.to(torch.get_default_dtype()), None)
+
+
+def _union(groups: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """All ids of several groups, each once (on a GPU with repeats), and where each group's ids stand among them."""
+    ids, sizes = torch.cat(groups), [len(group) for group in groups]
+    if ids.is_cuda:
+        return ids, list(torch.arange(len(ids), device=ids.device).split(sizes))
+    ids, places = ids.unique(return_inverse=True)
+    return ids, list(places.split(sizes))
+
+
+def _normalize(x: torch.Tensor) -> torch.Tensor:
+    return x / torch.sqrt(1e-8 + x.square().sum(dim=1, keepdim=True))
