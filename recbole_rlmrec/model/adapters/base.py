@@ -1,8 +1,4 @@
-"""How alignment reaches the representations of each recommender, and how it masks their initial embeddings.
-
-An :class:`Adapter` is a few lines: which call of the recommender yields representations, how to look them up by id, and
-whether its loss is a mean or a sum over the batch. ``register_adapter("MyModel", MyAdapter())`` makes ``MyModel_RLMRec``.
-"""
+"""What an adapter is, and the three kinds that most recommenders need."""
 
 from __future__ import annotations
 
@@ -65,12 +61,44 @@ class Adapter:
         """The sides of the batch to align and the batch's size B.
 
         The batch is pair-wise (user, positive, negative item), point-wise (user, item, label) or made of users alone.
+
+        Raises
+        ------
+        ModelError
+            What :meth:`lookups` or :meth:`dim` says does not fit the recommender.
         """
-        user, item = self.lookups(model, calls)
         ids = batch_ids(model, interaction)
-        terms = [Term("user", ids["user"], user)]
-        terms += [Term("item", ids[name], item) for name in ("positive", "negative") if name in ids and item]
-        return terms, len(ids["user"])
+        user, item = self.lookups(model, calls)
+        terms = [Term("user", ids["user"], self._checked(model, user))]
+        terms += item_terms(ids, self._checked(model, item))
+        return terms, max(len(ids["user"]), 1)
+
+    def _checked(self, model: nn.Module, lookup: Lookup | None) -> Lookup | None:
+        if lookup is None:
+            return None
+
+        def look(ids: torch.Tensor) -> torch.Tensor:
+            rows = lookup(ids)
+            self._check(model, rows, len(ids))
+            return rows
+
+        return look
+
+    def _check(self, model: nn.Module, rows: torch.Tensor, count: int) -> None:
+        expected, found = (count, self.dim(model)), tuple(getattr(rows, "shape", ()))
+        if found != expected:
+            raise ModelError(
+                f"{type(self).__name__}, the adapter of {type(model).__name__}, gives representations of shape {found} for "
+                f"{count} ids, not {expected}; correct its dim or what it looks up."
+            )
+
+
+def liked(model: nn.Module, interaction) -> torch.Tensor | slice:
+    """Which rows of a batch are interactions: those labelled so in a point-wise batch, else all."""
+    label = getattr(model, "LABEL", None)
+    if label is None or label not in interaction.columns:
+        return slice(None)
+    return interaction[label] > 0.5
 
 
 def batch_ids(model: nn.Module, interaction) -> dict[str, torch.Tensor]:
@@ -82,11 +110,14 @@ def batch_ids(model: nn.Module, interaction) -> dict[str, torch.Tensor]:
     item = interaction[model.ITEM_ID]
     if model.NEG_ITEM_ID in fields:
         return {"user": user, "positive": item, "negative": interaction[model.NEG_ITEM_ID]}
-    label = getattr(model, "LABEL", None)
-    if label is None or label not in fields:
-        return {"user": user, "positive": item}
-    liked = interaction[label] > 0.5
-    return {"user": user[liked], "positive": item[liked], "negative": item[~liked]}
+    rows = liked(model, interaction)
+    ids = {"user": user[rows], "positive": item[rows]}
+    return ids if isinstance(rows, slice) else {**ids, "negative": item[~rows]}
+
+
+def item_terms(ids: dict[str, torch.Tensor], lookup: Lookup | None) -> list[Term]:
+    """The terms of a batch's positive and negative items, looked up by id."""
+    return [Term("item", ids[name], lookup) for name in ("positive", "negative") if name in ids and lookup]
 
 
 class GraphAdapter(Adapter):
@@ -111,36 +142,26 @@ class EmbeddingAdapter(Adapter):
         return getattr(model, self.user_embedding), getattr(model, self.item_embedding)
 
 
-ADAPTERS: dict[str, Adapter] = {"LightGCN": GraphAdapter(), "BPR": EmbeddingAdapter()}
+class BatchAdapter(Adapter):
+    """Recommenders that represent a user only as it occurs in a batch, encoded from the user's history.
 
-
-def register_adapter(backbone: str, adapter: Adapter) -> None:
-    """Make ``BACKBONE_RLMRec`` available for a recommender of RecBole, of this package or of your own.
-
-    Raises
-    ------
-    ModelError
-        The object is no Adapter.
+    :meth:`rows` is what a subclass adds; items are looked up in ``item_embedding``, where the batch has items.
     """
-    if not isinstance(adapter, Adapter):
-        raise ModelError(
-            f"The adapter of {backbone} is {type(adapter).__name__}; derive it from recbole_rlmrec.Adapter and pass an "
-            "instance."
-        )
-    ADAPTERS[backbone] = adapter
 
+    masking = (
+        "a user is encoded from the history when it occurs in a batch, so masked users have no representation, and masked "
+        "items keep nothing to reconstruct their profile from"
+    )
 
-def get_adapter(backbone: str) -> Adapter:
-    """The adapter of a recommender.
+    def rows(self, model: nn.Module, interaction, calls: list[Call]) -> torch.Tensor:
+        """Representations of the batch's users, [rows of the batch, d]."""
+        raise NotImplementedError
 
-    Raises
-    ------
-    ModelError
-        The recommender has none.
-    """
-    if backbone not in ADAPTERS:
-        raise ModelError(
-            f"{backbone} cannot be aligned: no adapter reaches its user and item representations. Models that can: "
-            f"{', '.join(sorted(ADAPTERS))}. For a model of your own call recbole_rlmrec.register_adapter."
-        )
-    return ADAPTERS[backbone]
+    def terms(self, model, interaction, calls):
+        ids = batch_ids(model, interaction)
+        rows = self.rows(model, interaction, calls)[liked(model, interaction)]
+        self._check(model, rows, len(ids["user"]))
+        terms = [Term("user", ids["user"], rows=rows)]
+        if "positive" in ids:
+            terms += item_terms(ids, self._checked(model, getattr(model, self.item_embedding)))
+        return terms, max(len(ids["user"]), 1)
