@@ -1,0 +1,67 @@
+"""The command ``recbole-rlmrec``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from recbole_rlmrec import __version__
+from recbole_rlmrec.errors import RLMRecError
+
+COMMANDS = {
+    "doctor": "say what is installed, which data sets and profiles are there, and what is missing",
+    "import": "take profiles, or the data that the RLMRec authors publish, into a data set",
+    "encode": "turn profiles into semantic embeddings",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``recbole-rlmrec``; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] == "run":
+        return run_model(arguments[1:])
+    parser = argparse.ArgumentParser(prog="recbole-rlmrec", description="RLMRec for RecBole.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"recbole-rlmrec {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("run", help="train and evaluate a model, as run_recbole_rlmrec.py does")
+    name = arguments[0] if arguments else None
+    for command, summary in COMMANDS.items():
+        sub = commands.add_parser(command, help=summary, description=summary.capitalize() + ".", allow_abbrev=False)
+        if command == name:
+            module = importlib.import_module(f"recbole_rlmrec.commands.{_module_name(command)}")
+            module.add_arguments(sub)
+    args, options = parser.parse_known_args(arguments)
+    return guarded(lambda: module.run(args, options))
+
+
+def run_model(argv: Sequence[str] | None = None) -> int:
+    """Train and evaluate a model and print where the result is; returns the exit status."""
+    from recbole_rlmrec.run import USAGE, main as run
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0
+    return guarded(lambda: run(arguments) and 0)
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Run an action; an error that a person can act on becomes one line and exit status 2."""
+    try:
+        return action() or 0
+    except RLMRecError as error:
+        print(f"recbole-rlmrec: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("recbole-rlmrec: stopped.", file=sys.stderr)
+        return 130
+
+
+def _module_name(command: str) -> str:
+    return {"import": "import_"}.get(command, command)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,111 @@
+"""``recbole-rlmrec doctor``: what is installed, which data and profiles are there, what is missing and what mends it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from recbole_rlmrec import compat
+from recbole_rlmrec.errors import ConfigError, RLMRecError
+from recbole_rlmrec.run import versions
+
+OPTIONAL = {
+    "tiktoken": ("exact token counts for OpenAI's models", "pip install 'recbole-rlmrec[tokens]'"),
+    "hyperopt": ("hyper-parameter search", "pip install 'recbole-rlmrec[tune]'"),
+    "ray": ("Ray-based tuning, Python up to 3.11", "pip install 'recbole-rlmrec[ray]'"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--semantic-path", default="dataset", help="folder above the data sets (default: dataset/)")
+    parser.add_argument("--models", action="store_true", help="list every model and what alignment it takes")
+
+
+def run(args: argparse.Namespace, options: list[str]) -> int:
+    """Print the report; returns the exit status."""
+    if options:
+        raise ConfigError(f"doctor does not know {' '.join(options)}; see `recbole-rlmrec doctor --help`.")
+    sections = {"Versions": _versions(), "Repairs of RecBole active here": _repairs(), "Device": _device()}
+    sections |= {"Optional": _optional(), f"Data sets under {args.semantic_path}": _datasets(Path(args.semantic_path))}
+    if args.models:
+        sections["Models"] = _models()
+    for title, lines in sections.items():
+        print(title)
+        for line in lines:
+            print(f"  {line}")
+    return 0
+
+
+def _versions() -> Iterator[str]:
+    for package, found in versions().items():
+        yield f"{package:24} {found or 'missing: pip install ' + package}"
+
+
+def _repairs() -> Iterator[str]:
+    for repair in compat.active():
+        yield f"{repair.name}: {repair.reason}"
+
+
+def _device() -> Iterator[str]:
+    if not torch.cuda.is_available():
+        yield f"CPU, {torch.get_num_threads()} threads; no GPU that torch can use (runs need no option)"
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        yield f"GPU {index}: {torch.cuda.get_device_name(index)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def _optional() -> Iterator[str]:
+    for module, (purpose, command) in OPTIONAL.items():
+        there = importlib.util.find_spec(module) is not None
+        yield f"{module:24} {'installed' if there else f'not installed; {purpose}: {command}'}"
+    key = "OPENAI_API_KEY"
+    yield f"{key:24} {'set' if os.environ.get(key) else 'not set; needed for profiles from OpenAI alone'}"
+
+
+def _datasets(root: Path) -> Iterator[str]:
+    folders = sorted(path for path in root.glob("*") if path.is_dir()) if root.is_dir() else []
+    if not folders:
+        yield "none; ml-100k comes with RecBole and needs no file: recbole-rlmrec run --dataset=ml-100k"
+    for folder in folders:
+        files = sorted(path.name for path in folder.glob(f"{folder.name}.*") if path.is_file())
+        yield f"{folder.name}: {', '.join(files) or 'no atomic files here'}"
+        for tag in sorted(path for path in (folder / "semantic").glob("*") if path.is_dir()):
+            yield from (f"  {line}" for line in _tag(tag, folder.name))
+
+
+def _tag(folder: Path, dataset: str) -> Iterator[str]:
+    from recbole_rlmrec.data.semantic import check_embeddings
+    from recbole_rlmrec.data.store import ProfileStore
+
+    try:
+        manifest = ProfileStore(folder).manifest
+    except RLMRecError as error:
+        yield f"{folder.name}: BROKEN, {error}"
+        return
+    counts = f"{manifest.get('users', 0)} users, {manifest.get('items', 0)} items"
+    fits = "" if manifest.get("dataset") == dataset else f"; NOT of this data set but of {manifest.get('dataset')}"
+    yield f"{folder.name}: {counts}, by {manifest.get('by')}, provenance {manifest.get('provenance')}{fits}"
+    encoders = sorted(path for path in (folder / "embeddings").glob("*") if path.is_dir())
+    if not encoders:
+        yield f"  not encoded: recbole-rlmrec encode --dataset {dataset} --tag {folder.name} --encoder lsa"
+    for encoder in encoders:
+        try:
+            yield f"  {encoder.name}: {check_embeddings(folder, encoder)}"
+        except RLMRecError as error:
+            yield f"  {encoder.name}: BROKEN, {error}"
+
+
+def _models() -> Iterator[str]:
+    from recbole_rlmrec.model.adapters import ADAPTERS
+    from recbole_rlmrec.registry import SUFFIX, backbone_name, model_names
+
+    for name in model_names():
+        if name.endswith(SUFFIX):
+            masking = ADAPTERS[backbone_name(name)].masking
+            yield f"{name:24} con{'' if masking else ', gen'}"

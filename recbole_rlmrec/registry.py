@@ -1,0 +1,264 @@
+"""Every seam at which RecBole is extended, one function each; nothing else patches it but compat.
+
+RecBole binds its look-up functions by name in several modules (``from recbole.utils import get_model``), so a seam replaces
+a function wherever a loaded module holds it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+import re
+import sys
+from collections.abc import Callable
+from logging import getLogger
+from pathlib import Path
+
+import recbole.config.configurator as configurator
+import recbole.data.utils as data_utils
+import recbole.quick_start.quick_start as quick_start
+import recbole.trainer
+import recbole.utils.utils as recbole_utils
+from recbole.data.dataset import Dataset
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_rlmrec.errors import ModelError
+from recbole_rlmrec.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
+from recbole_rlmrec.loader import FastTrainDataLoader, wants_fast_loader
+
+SUFFIX = "_RLMRec"
+PROPERTIES = next(
+    (path for path in (Path(__file__).parent / "properties", Path(__file__).parents[1] / "properties") if path.is_dir()),
+    Path(__file__).parent / "properties",
+)
+
+_original_get_model = recbole_utils.get_model
+_original_get_trainer = recbole_utils.get_trainer
+_original_get_dataloader = data_utils.get_dataloader
+_original_build = Dataset.build
+_original_load_defaults = configurator.Config._load_internal_config_dict
+_original_run_recboles = quick_start.run_recboles
+
+_registered: dict[str, type] = {}
+_warned: set[str] = set()
+
+
+def apply() -> None:
+    """Put every seam in place; calling it again changes nothing."""
+    if Dataset.build is not _original_build:
+        return
+    _replace(_original_get_model, find_model)
+    _replace(_original_get_trainer, find_trainer)
+    _replace(_original_get_dataloader, find_dataloader)
+    _replace(data_utils.create_samplers, create_samplers)
+    _replace(_original_run_recboles, run_recboles)
+    configurator.Config._load_internal_config_dict = _load_defaults
+    Dataset.build = _build
+    dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
+
+
+def _replace(original: Callable, replacement: Callable) -> None:
+    """Rebind a function of RecBole in every loaded module that holds it."""
+    for module in list(sys.modules.values()):
+        if getattr(module, "__dict__", {}).get(original.__name__) is original:
+            setattr(module, original.__name__, replacement)
+
+
+# --- models --------------------------------------------------------------------------------------------------------
+
+
+def register_model(cls: type) -> type:
+    """Make a recommender of your own known to RecBole by its class name; usable as a decorator.
+
+    Returns
+    -------
+    type
+        The class itself.
+    """
+    _registered[cls.__name__] = cls
+    return cls
+
+
+def backbone_name(model: str) -> str:
+    """Name of the recommender that ``MODEL_RLMRec`` is built on; other names stay as they are."""
+    return model[: -len(SUFFIX)] if model.endswith(SUFFIX) else model
+
+
+def find_model(model_name: str) -> type:
+    """RecBole's ``get_model``, extended by this package's models, registered ones and ``NAME_RLMRec``.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, or it cannot be aligned; the message lists near matches.
+    """
+    model = _registered.get(model_name) or _own_model(model_name)
+    if model is not None:
+        return model
+    if model_name.endswith(SUFFIX):
+        return aligned_model(backbone_name(model_name))
+    try:
+        return _original_get_model(model_name)
+    except (ValueError, AttributeError):
+        raise ModelError(_unknown_model(model_name)) from None
+
+
+def _own_model(name: str) -> type | None:
+    package = "recbole_rlmrec.model.general_recommender"
+    if not re.fullmatch(r"[a-z0-9_]+", name.lower()) or importlib.util.find_spec(f"{package}.{name.lower()}") is None:
+        return None
+    return getattr(importlib.import_module(f"{package}.{name.lower()}"), name, None)
+
+
+@functools.cache
+def aligned_model(backbone: str) -> type:
+    """The class ``BACKBONE_RLMRec`` of a recommender that has an adapter and no file of its own here.
+
+    Raises
+    ------
+    ModelError
+        There is no such recommender, or no adapter reaches its representations.
+    """
+    from recbole_rlmrec.model.adapters import get_adapter
+    from recbole_rlmrec.model.rlmrec import RLMRecMixin
+
+    base = find_model(backbone)
+    get_adapter(backbone)
+    return type(
+        backbone + SUFFIX,
+        (RLMRecMixin, base),
+        {
+            "__module__": "recbole_rlmrec.model.general_recommender",
+            "__doc__": f"{backbone} aligned with the profiles of users and items.",
+            "backbone": backbone,
+        },
+    )
+
+
+def model_names() -> list[str]:
+    """Names of every general recommender that can be run, RecBole's and this package's."""
+    import recbole.model.general_recommender as theirs
+    from recbole.model.abstract_recommender import GeneralRecommender
+
+    import recbole_rlmrec.model.general_recommender as ours
+    from recbole_rlmrec.model.adapters import ADAPTERS
+
+    names = {name for name, value in vars(theirs).items() if _is_model(value, GeneralRecommender)}
+    for module in pkgutil.iter_modules(ours.__path__):
+        found = vars(importlib.import_module(f"{ours.__name__}.{module.name}"))
+        names |= {name for name in found if name.lower() == module.name}
+    return sorted(names | set(_registered) | {backbone + SUFFIX for backbone in ADAPTERS})
+
+
+def _is_model(value, base: type) -> bool:
+    return isinstance(value, type) and issubclass(value, base) and value is not base
+
+
+def _unknown_model(name: str) -> str:
+    by_lower = {known.lower(): known for known in model_names()}
+    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=4, cutoff=0.6)]
+    hint = f"Did you mean {', '.join(near)}?" if near else "`recbole-rlmrec doctor --models` lists all of them."
+    return f"There is no model named {name!r}. {hint}"
+
+
+# --- defaults ------------------------------------------------------------------------------------------------------
+
+
+def _load_defaults(self, model: str, model_class: type, dataset: str) -> None:
+    """``Config._load_internal_config_dict``: the backbone's defaults, then ours, then the data set's."""
+    _original_load_defaults(self, backbone_name(model), model_class, dataset)
+    theirs = Path(configurator.__file__).parents[1] / "properties" / "dataset"
+    for file in (*_model_files(model), theirs / "sample.yaml", theirs / f"{dataset}.yaml"):
+        if file.is_file():
+            self._update_internal_config_dict(file)
+    own = PROPERTIES / "dataset" / f"{dataset}.yaml"
+    if own.is_file():
+        self._update_internal_config_dict(own)
+    for key, value in plugin_defaults(self.yaml_loader).items():
+        self.internal_config_dict.setdefault(key, value)
+    _warn_of_unknown_options(self)
+
+
+def _model_files(model: str) -> list[Path]:
+    names = [backbone_name(model), "RLMRec", model] if model.endswith(SUFFIX) else [model]
+    return [PROPERTIES / "model" / f"{name}.yaml" for name in names]
+
+
+def plugin_defaults(loader) -> dict:
+    """Options of this package that hold for every model, RecBole's own included."""
+    import yaml
+
+    return yaml.load((PROPERTIES / "plugin.yaml").read_text(encoding="utf-8"), Loader=loader)
+
+
+def _warn_of_unknown_options(config) -> None:
+    known = set(config.internal_config_dict) | {key for keys in config.parameters.values() for key in keys}
+    unknown = set(config.external_config_dict) - known - {"model", "dataset", "config_files"}
+    if unknown:
+        unknown -= _options_in_source() | _warned
+    _warned.update(unknown)
+    for key in sorted(unknown):
+        near = difflib.get_close_matches(key, known, n=2, cutoff=0.7)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        getLogger().warning(f"Neither RecBole nor recbole-rlmrec knows the option {key!r}; it has no effect.{hint}")
+
+
+@functools.cache
+def _options_in_source() -> frozenset[str]:
+    """Every option that the source of RecBole reads, whether or not it has a default."""
+    root = Path(configurator.__file__).parents[1]
+    pattern = re.compile(r"""(?:config|config_dict|final_config_dict)(?:\.get)?[\[(]\s*["'](\w+)["']""")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
+    return frozenset(pattern.findall(text)) | {"nproc", "world_size", "ip", "port", "group_offset", "offset"}
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def _build(self):
+    """``Dataset.build``: the training split learns of the held-out ones, for the leak check."""
+    datasets = _original_build(self)
+    if len(datasets) == 3:
+        datasets[0].rlmrec_heldout = tuple(datasets[1:])
+    return datasets
+
+
+class _NamedAs:
+    """A config that goes by the name of the backbone, for RecBole's look-ups by model name."""
+
+    def __init__(self, config):
+        self._config = config
+
+    def __getitem__(self, key):
+        return backbone_name(self._config["model"]) if key == "model" else self._config[key]
+
+
+def find_dataloader(config, phase: str) -> type:
+    """RecBole's ``get_dataloader`` by the backbone's name; the fast ones where the options allow them."""
+    loader = _original_get_dataloader(_NamedAs(config), phase)
+    if phase == "train":
+        return FastTrainDataLoader if wants_fast_loader(config, loader) else loader
+    return FastFullSortEvalDataLoader if wants_fast_evaluation(config, loader) else loader
+
+
+# --- trainers and processes ----------------------------------------------------------------------------------------
+
+
+def find_trainer(model_type, model_name: str) -> type:
+    """RecBole's ``get_trainer`` by the backbone's name, extended by what this package records and logs."""
+    from recbole_rlmrec import trainer
+
+    own = getattr(trainer, f"{model_name}Trainer", None)
+    return own or trainer.recording(_original_get_trainer(model_type, backbone_name(model_name)))
+
+
+def run_recboles(rank: int, *args):
+    """Entry point of the processes that RecBole spawns for several GPUs.
+
+    It is looked up by name in this module, so a spawned process imports this package before it needs our models.
+    """
+    from recbole_rlmrec.run import spawned
+
+    return spawned(_original_run_recboles, rank, *args)

@@ -1,0 +1,267 @@
+"""Run RecBole with this package's models and keep what the run showed.
+
+``python run_recbole_rlmrec.py --model=LightGCN_RLMRec --dataset=ml-100k --result_file=result.json`` takes every option of
+RecBole as ``--key=value``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from recbole.config import Config
+from recbole.data import create_dataset
+from recbole.quick_start import quick_start
+from recbole.utils import init_seed
+
+from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.trainer import last_record
+
+PACKAGES = ("recbole-rlmrec", "recbole", "torch", "numpy", "scipy", "pandas", "scikit-learn", "sentence-transformers")
+DEFAULT_MODEL, DEFAULT_DATASET = "LightGCN_RLMRec", "ml-100k"
+USAGE = """usage: run_recbole_rlmrec.py --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"] [--result_file=PATH] [--key=value ...]
+
+Trains and evaluates a model with RecBole. NAME_RLMRec is RecBole's NAME with an alignment loss.
+Defaults: --model=LightGCN_RLMRec --dataset=ml-100k. Useful: --epochs=20 --alignment=con|gen|none --gpu_id= (empty: CPU).
+Several GPUs: --nproc=2 --gpu_id=0,1; several machines: --world_size= --ip= --port= --group_offset=.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Run one model as RecBole's ``run_recbole.py`` does and write the result file, if one is asked for.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Options ``--key=value``; the process's own by default.
+
+    Returns
+    -------
+    dict
+        The result, as it goes into the result file.
+
+    Raises
+    ------
+    ConfigError, DataError
+        An option is malformed; files are missing.
+    """
+    options, rest = split_options(
+        sys.argv[1:] if argv is None else argv,
+        ("model", "dataset", "config_files", "nproc", "world_size", "ip", "port", "group_offset", "result_file"),
+    )
+    files = options.get("config_files", "").split()
+    for file in files:
+        if not Path(file).is_file():
+            raise DataError(f"The configuration file {file} does not exist; check --config_files.")
+    named = _named_in_files(files)
+    model = options.get("model", named.get("model", DEFAULT_MODEL))
+    dataset = options.get("dataset", named.get("dataset", DEFAULT_DATASET))
+    target = _check_target(options.get("result_file"))
+    with command_line(rest):
+        check_data(Config(model, dataset, config_file_list=files or None))
+        result = quick_start.run(
+            model,
+            dataset,
+            config_file_list=files or None,
+            nproc=int(options.get("nproc", 1)),
+            world_size=int(options.get("world_size", -1)),
+            ip=options.get("ip", "localhost"),
+            port=options.get("port", "5678"),
+            group_offset=int(options.get("group_offset", 0)),
+        )
+        result = result if result is None or "run" in result else {**result, **describe_run()}
+    if target is not None and result is not None:
+        write_json(target, result)
+    return result
+
+
+def spawned(run_recboles, rank: int, *args) -> None:
+    """Body of a process that RecBole spawned: as RecBole's, with the run's description added to what rank 0 returns."""
+    *positional, kwargs = args
+    queue = kwargs.get("queue")
+    if queue is not None:
+        kwargs["queue"] = _Describing(queue)
+    run_recboles(rank, *positional, kwargs)
+
+
+class _Describing:
+    """A queue that adds the description of this process's run to each result."""
+
+    def __init__(self, queue):
+        self._queue = queue
+
+    def put(self, result: dict) -> None:
+        self._queue.put({**result, **describe_run()})
+
+
+def describe_run() -> dict:
+    """Settings, series and versions of the last run in this process, JSON-able."""
+    record = last_record()
+    if record is None:
+        return {"run": None}
+    config = record.config
+    alignment = config["alignment"]
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "alignment": None if alignment is None else str(alignment).lower(),
+        "seed": config["seed"],
+        "run": record.as_dict(),
+        "settings": {key: _plain(value) for key, value in sorted(config.final_config_dict.items())},
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that matter; None where one is not installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def split_options(argv: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Separate the options that are ours from those that RecBole reads from the command line itself.
+
+    ``--key value`` is accepted for our names as well as ``--key=value``; RecBole takes the latter alone.
+
+    Raises
+    ------
+    ConfigError
+        An argument is no option, or has a form that RecBole would silently drop.
+    """
+    ours, rest = {}, []
+    arguments = iter(argv)
+    for argument in arguments:
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and key in names:
+            ours[key] = value if equals else next(arguments, "")
+        elif not argument.startswith("--") or not equals:
+            raise ConfigError(f"The argument {argument!r} is not understood; write options as --key=value.")
+        elif "=" in value:
+            raise ConfigError(f"The value of --{key} contains '=', which RecBole drops; put it into a --config_files file.")
+        else:
+            rest.append(argument)
+    return ours, rest
+
+
+@contextmanager
+def command_line(options: Sequence[str]) -> Iterator[None]:
+    """Let RecBole see these options as the command line: every ``Config`` parses ``sys.argv``."""
+    before, sys.argv = sys.argv, [sys.argv[0], *options]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def load_split(dataset: str, options: Sequence[str], model: str = "BPR"):
+    """Load a data set and draw the split that a run with the same options draws.
+
+    Parameters
+    ----------
+    dataset : str
+    options : sequence of str
+        RecBole's options, ``--key=value``, ``--config_files=`` among them.
+    model : str
+        A model whose defaults apply; the split does not depend on it.
+
+    Returns
+    -------
+    config : recbole.config.Config
+    dataset : recbole.data.dataset.Dataset
+        The filtered data.
+    splits : list of recbole.data.dataset.Dataset
+        Training, validation and test split; the training split knows the other two as ``rlmrec_heldout``.
+    """
+    ours, rest = split_options(options, ("config_files", "model", "dataset"))
+    with command_line(rest):
+        config = Config(ours.get("model", model), dataset, config_file_list=ours.get("config_files", "").split() or None)
+    init_seed(config["seed"], config["reproducibility"])
+    check_data(config)
+    data = create_dataset(config)
+    return config, data, data.build()
+
+
+def check_data(config) -> None:
+    """Refuse missing files and filters that RecBole would ignore; what RecBole can download may be missing.
+
+    Raises
+    ------
+    DataError
+        The folder or the interaction file is missing.
+    ConfigError
+        Filters are set beside ``benchmark_filename``, where RecBole ignores them.
+    """
+    folder, name = Path(config["data_path"]), config["dataset"]
+    if not folder.exists() and name in _downloadable(config):
+        return
+    parts = config["benchmark_filename"]
+    wanted = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
+    missing = [file for file in wanted if not (folder / file).is_file()]
+    if missing:
+        raise DataError(
+            f"The data set {name} is not at {folder}: {', '.join(missing)} missing. Put RecBole atomic files there or set "
+            "--data_path to the folder above it."
+        )
+    filters = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
+    ignored = [key for key in filters if config[key]]
+    if parts and ignored:
+        raise ConfigError(
+            f"{', '.join(ignored)} cannot be combined with benchmark_filename: RecBole applies no filter to a split that is "
+            "given. Filter the files first (`recbole-rlmrec split` does) or drop the option."
+        )
+
+
+def _downloadable(config) -> dict:
+    """Data sets that RecBole itself can download, by name."""
+    import yaml
+    from recbole import config as recbole_config
+
+    urls = Path(recbole_config.__file__).parents[1] / "properties" / "dataset" / "url.yaml"
+    return yaml.load(urls.read_text(encoding="utf-8"), Loader=config.yaml_loader)
+
+
+def write_json(path: Path, value) -> None:
+    """Write JSON through a temporary name, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _check_target(target: str | None) -> Path | None:
+    if target is None:
+        return None
+    path = Path(target)
+    if not target or path.is_dir():
+        raise ConfigError("--result_file needs the path of a file to write, for example --result_file=result.json.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _named_in_files(files: Sequence[str]) -> dict:
+    import yaml
+
+    named = {}
+    for file in files:
+        named.update(yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
+    return named
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        return value.item()
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)

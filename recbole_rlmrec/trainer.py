@@ -1,0 +1,132 @@
+"""What this package adds to RecBole's trainers: named losses, a record of the run, an estimate of its length."""
+
+from __future__ import annotations
+
+import functools
+from time import perf_counter
+
+import numpy as np
+from recbole.utils import set_color
+
+from recbole_rlmrec.evaluation import FastCollector
+
+
+class RunRecord:
+    """Series of the last run in this process, one entry per training epoch or validation.
+
+    Attributes
+    ----------
+    config : recbole.config.Config
+    seconds : list of float
+        Time of each training epoch.
+    losses : dict of str to list of float
+        Each named loss, summed over the batches of an epoch as RecBole reports it.
+    valid : list of [int, float]
+        Epoch and validation score.
+    best_epoch : int or None
+    provenance : dict or None
+        Where the profiles came from; None without alignment.
+    parameters : int
+        Number of trainable parameters.
+    """
+
+    def __init__(self, config, model):
+        self.config = config
+        self.seconds: list[float] = []
+        self.losses: dict[str, list[float]] = {}
+        self.valid: list[list[float]] = []
+        self.best_epoch: int | None = None
+        self.provenance = getattr(model, "semantic_provenance", None)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        self.checkpoint: str | None = None
+
+    def as_dict(self) -> dict:
+        """JSON-able form, as it goes into the result file."""
+        return {
+            "epochs": len(self.seconds),
+            "best_epoch": self.best_epoch,
+            "median_epoch_seconds": float(np.median(self.seconds)) if self.seconds else None,
+            "parameters": self.parameters,
+            "profiles": self.provenance,
+            "checkpoint": self.checkpoint,
+            "series": {"seconds": self.seconds, "losses": self.losses, "valid": self.valid},
+        }
+
+
+class _Last:
+    """The record of the last run in this process."""
+
+    record: RunRecord | None = None
+
+
+def last_record() -> RunRecord | None:
+    """The record of the last run in this process, or None before the first."""
+    return _Last.record
+
+
+class RLMRecTrainer:
+    """Mixin over RecBole's trainers, for every model that is trained through this package."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.record = _Last.record = RunRecord(config, model)
+        self.record.checkpoint = self.saved_model_file
+        if config["fast_loader"]:
+            self.eval_collector = FastCollector(config)
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        begin = getattr(self.model, "begin_epoch", None)
+        if begin is not None:
+            begin(epoch_idx)
+        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+
+    def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
+        values = losses if isinstance(losses, tuple) else (losses,)
+        names = self._loss_names(len(values))
+        self.record.seconds.append(e_time - s_time)
+        for name, value in zip(names, values):
+            self.record.losses.setdefault(name, []).append(float(value))
+        text = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
+        for position, name in enumerate(names if len(values) > 1 else (), start=1):
+            text = text.replace(set_color(f"train_loss{position}", "blue"), set_color(f"{name}_loss", "blue"), 1)
+        return text
+
+    def _loss_names(self, count: int) -> tuple[str, ...]:
+        names = tuple(getattr(self.model, "loss_names", ()))
+        if len(names) == count:
+            return names
+        return ("loss",) if count == 1 else tuple(f"loss{position + 1}" for position in range(count))
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        start = perf_counter()
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        epoch = self.start_epoch + len(self.record.seconds) - 1
+        if not self.record.valid:
+            self._estimate(perf_counter() - start)
+        if score >= self.best_valid_score if self.valid_metric_bigger else score <= self.best_valid_score:
+            self.record.best_epoch = epoch
+        self.record.valid.append([epoch, float(score)])
+        return score, result
+
+    def _estimate(self, valid_seconds: float) -> None:
+        """Say after the first validation how long the rest takes at most."""
+        epoch = float(np.median(self.record.seconds))
+        whole = self.epochs * (epoch + valid_seconds / max(self.eval_step, 1))
+        few = max(self.epochs // 10, 1)
+        self.logger.info(
+            f"An epoch takes {epoch:.2f} s and a validation {valid_seconds:.2f} s: {self.epochs} epochs take about "
+            f"{_duration(whole)} at most, less if early stopping ends them (stopping_step={self.stopping_step}). "
+            f"--epochs={few} takes about {_duration(whole * few / self.epochs)}."
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+@functools.cache
+def recording(trainer: type) -> type:
+    """A trainer class of RecBole with the mixin in front, under its own name."""
+    return type(trainer.__name__, (RLMRecTrainer, trainer), {"__doc__": trainer.__doc__})

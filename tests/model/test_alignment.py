@@ -1,0 +1,245 @@
+"""The alignment losses against float64 formulas written from the paper, and their blocks against the whole."""
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_rlmrec.data.semantic import Semantic, SemanticTable
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.model.alignment import Contrastive, Generative, Mask, Step, Term, read_settings, register_alignment
+from recbole_rlmrec.model.alignment.infonce import block_logsumexp
+
+OPTIONS = {
+    "alignment": "con",
+    "align_weight": None,
+    "align_temperature": None,
+    "align_negatives": "batch",
+    "mask_ratio": 0.15,
+    "align_block": 1 << 24,
+    "align_dtype": "float32",
+}
+N_USERS, N_ITEMS, DIM, WIDTH = 9, 12, 4, 6
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(3)
+    yield
+    torch.set_default_dtype(before)
+
+
+def table(n: int, missing: tuple[int, ...] = ()) -> SemanticTable:
+    rng = np.random.default_rng(n)
+    covered = [i for i in range(1, n) if i not in missing]
+    row_of_id = np.full(n, -1)
+    row_of_id[covered] = np.arange(len(covered))
+    return SemanticTable(rng.normal(size=(len(covered), WIDTH)).astype(np.float32), row_of_id, torch.device("cpu"))
+
+
+def semantic(missing_users=(), missing_items=()) -> Semantic:
+    return Semantic(table(N_USERS, missing_users), table(N_ITEMS, missing_items), "tag", "encoder", {})
+
+
+def batch(users, positives, negatives):
+    generator = torch.Generator().manual_seed(11)
+    tables = {
+        "user": torch.randn(N_USERS, DIM, generator=generator, requires_grad=True),
+        "item": torch.randn(N_ITEMS, DIM, generator=generator, requires_grad=True),
+    }
+    ids = {"user": torch.tensor(users), "positive": torch.tensor(positives), "negative": torch.tensor(negatives)}
+    sides = {"user": "user", "positive": "item", "negative": "item"}
+    terms = [Term(sides[name], ids[name], lambda i, side=sides[name]: tables[side][i]) for name in ids]
+    return Step(terms, None, None, len(users)), tables
+
+
+def cosine(a, b):
+    return (a / torch.sqrt(1e-8 + a.square().sum(-1, keepdim=True))) @ (
+        b / torch.sqrt(1e-8 + b.square().sum(-1, keepdim=True))
+    ).T
+
+
+def naive_con(step, tables, alignment, candidates):
+    """L = w/B sum over terms and rows of -cos/tau + log sum over C, one row at a time, repeats kept."""
+    tau, total = alignment.settings.temperature, 0.0
+    for position, term in enumerate(step.terms):
+        profiles = getattr(alignment.semantic, term.side)
+        rows = [i for i in term.ids.tolist() if profiles.covered[i]]
+        for i in rows:
+            own = alignment.down(profiles.rows(torch.tensor([i])).double())
+            columns = candidates(position, profiles, i, rows)
+            columns = alignment.down(profiles.rows(torch.tensor(columns)).double())
+            anchor = tables[term.side][i][None]
+            total = total - cosine(anchor, own).squeeze() / tau + torch.logsumexp(cosine(anchor, columns) / tau, 1)[0]
+    return alignment.settings.weight / step.batch_size * total
+
+
+def gradients(loss, alignment, tables):
+    inputs = [*alignment.parameters(), *tables.values()]
+    return torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+
+
+CASES = {
+    "distinct": ([1, 2, 3], [4, 5, 6], [7, 8, 9]),
+    "one row": ([1], [2], [3]),
+    "repeats": ([1, 1, 2, 1, 3], [5, 5, 6, 5, 7], [8, 9, 8, 8, 8]),
+    "padding": ([0, 1, 2, 0], [4, 0, 6, 5], [0, 0, 3, 2]),
+}
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 24])
+@pytest.mark.parametrize("negatives", ["batch", "all"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("missing", [((), ()), ((1, 4), (5, 8))])
+def test_contrastive_equals_the_formula(case, negatives, missing, block):
+    settings = read_settings({**OPTIONS, "align_negatives": negatives, "align_block": block})
+    alignment = Contrastive(semantic(*missing), settings, DIM, 0)
+    step, tables = batch(*CASES[case])
+
+    def candidates(position, profiles, i, rows):
+        return profiles.ids.tolist() if negatives == "all" and position == 0 else rows
+
+    loss, expected = alignment(step), naive_con(step, tables, alignment, candidates)
+    if not torch.is_tensor(expected):
+        assert loss.item() == expected
+        return
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-12)
+    for ours, theirs in zip(gradients(loss, alignment, tables), gradients(expected, alignment, tables)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("number", [1, 3, 100])
+@pytest.mark.parametrize("case", CASES)
+def test_drawn_negatives_count_the_own_profile_once(case, number, monkeypatch):
+    alignment = Contrastive(semantic((4,), (5,)), read_settings({**OPTIONS, "align_negatives": number}), DIM, 0)
+    drawn, original = [], alignment._candidates
+    monkeypatch.setattr(alignment, "_candidates", lambda side, t: drawn.append(original(side, t)) or drawn[-1])
+    step, tables = batch(*CASES[case])
+    loss = alignment(step)
+    for chosen, profiles in zip(drawn, (alignment.semantic.user, alignment.semantic.item)):
+        assert len(chosen) == min(number, len(profiles.ids)) == len(chosen.unique())
+        assert profiles.covered[chosen].all()
+
+    def candidates(position, profiles, i, rows):
+        return sorted({i, *drawn[0 if position == 0 else 1].tolist()})
+
+    expected = naive_con(step, tables, alignment, candidates)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-12)
+    for ours, theirs in zip(gradients(loss, alignment, tables), gradients(expected, alignment, tables)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
+
+
+def test_rows_in_batch_order_equal_a_lookup():
+    alignment = Contrastive(semantic((1,), (5,)), read_settings(OPTIONS), DIM, 0)
+    step, tables = batch(*CASES["repeats"])
+    rows = [Term(term.side, term.ids, rows=tables[term.side][term.ids]) for term in step.terms]
+    torch.testing.assert_close(alignment(step), alignment(Step(rows, None, None, step.batch_size)))
+
+
+def test_nobody_has_a_profile():
+    alignment = Contrastive(semantic((1, 2, 3), (4, 5, 6, 7, 8, 9)), read_settings(OPTIONS), DIM, 0)
+    step, _ = batch(*CASES["distinct"])
+    assert alignment(step).item() == 0.0
+
+
+@pytest.mark.parametrize("block", [1, 5, 1 << 24])
+@pytest.mark.parametrize("tau", [0.05, 0.5])
+@pytest.mark.parametrize(("users", "items"), [([1, 3, 5], [2, 4]), ([2], []), ([], [7])])
+def test_generative_equals_the_formula(users, items, tau, block):
+    settings = read_settings({**OPTIONS, "alignment": "gen", "align_temperature": tau, "align_block": block})
+    alignment = Generative(semantic(), settings, DIM, DIM)
+    _, tables = batch(*CASES["distinct"])
+    mask = Mask(torch.tensor(users, dtype=torch.long), torch.tensor(items, dtype=torch.long))
+    loss = alignment(Step([], lambda i: tables["user"][i], lambda i: tables["item"][i], 3, mask))
+    nodes = torch.cat([tables["user"][mask.user], tables["item"][mask.item]])
+    query = alignment.up(nodes)
+    profiles = torch.cat([alignment.semantic.user.rows(mask.user), alignment.semantic.item.rows(mask.item)]).double()
+    unit = torch.nn.functional.normalize
+    similarity = torch.exp(unit(query) @ unit(profiles).T / tau)
+    expected = -torch.log(similarity.diagonal() / (similarity.sum(1) + 1e-8) + 1e-8).mean() * 0.1
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-12)
+    for ours, theirs in zip(gradients(loss, alignment, tables), gradients(expected, alignment, tables)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("ratio", [1e-6, 0.15, 0.5, 0.999])
+def test_masked_nodes_have_profiles_and_are_distinct(ratio):
+    tables = semantic((1, 4), (5, 8))
+    alignment = Generative(tables, read_settings({**OPTIONS, "alignment": "gen", "mask_ratio": ratio}), DIM, DIM)
+    count = len(tables.user.ids) + len(tables.item.ids)
+    mask = alignment.begin()
+    assert len(mask.user) + len(mask.item) == max(int(count * ratio), 1)
+    assert len(mask.user.unique()) == len(mask.user) and len(mask.item.unique()) == len(mask.item)
+    assert tables.user.covered[mask.user].all() and tables.item.covered[mask.item].all()
+
+
+def test_mask_covers_users_and_items_evenly():
+    alignment = Generative(semantic(), read_settings({**OPTIONS, "alignment": "gen", "mask_ratio": 0.5}), DIM, DIM)
+    seen = torch.zeros(N_USERS), torch.zeros(N_ITEMS)
+    for _ in range(2000):
+        mask = alignment.begin()
+        seen[0][mask.user] += 1
+        seen[1][mask.item] += 1
+    shares = torch.cat([seen[0][1:], seen[1][1:]]) / 2000
+    assert (shares - 9 / 19).abs().max() < 0.06
+    assert seen[0][0] == seen[1][0] == 0
+
+
+def test_logsumexp_is_stable_and_handles_empty_rows():
+    anchors = torch.eye(2, requires_grad=True)
+    columns = torch.eye(2)
+    bias = torch.tensor([-torch.inf, -torch.inf])
+    lse = block_logsumexp(anchors, columns, 0.001)
+    assert torch.equal(lse, torch.tensor([1000.0, 1000.0]))
+    empty = block_logsumexp(anchors, columns, 0.001, bias)
+    assert (empty == -torch.inf).all()
+    torch.where(torch.tensor([False, False]), empty, 0.0).sum().backward()
+    assert anchors.grad.isfinite().all()
+
+
+def test_bfloat16_products_stay_close():
+    torch.set_default_dtype(torch.float32)
+    step, _ = batch(*CASES["repeats"])
+    step = Step([Term(t.side, t.ids, rows=t.lookup(t.ids).float()) for t in step.terms], None, None, 5)
+    exact = Contrastive(semantic(), read_settings(OPTIONS), DIM, 0)
+    narrow = Contrastive(semantic(), read_settings({**OPTIONS, "align_dtype": "bfloat16"}), DIM, 0)
+    narrow.load_state_dict(exact.state_dict())
+    loss = narrow(step)
+    assert loss.dtype == torch.float32 and abs(loss.item() - exact(step).item()) < 0.02 * abs(exact(step).item())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("alignment", "contrastive"),
+        ("align_weight", -1),
+        ("align_weight", "big"),
+        ("align_temperature", 0),
+        ("align_temperature", float("inf")),
+        ("align_negatives", 0),
+        ("align_negatives", "some"),
+        ("mask_ratio", 0),
+        ("mask_ratio", 1),
+        ("mask_ratio", True),
+        ("align_block", 0),
+        ("align_dtype", "float8"),
+    ],
+)
+def test_options_out_of_range(key, value):
+    with pytest.raises(ConfigError, match=key) as error:
+        read_settings({**OPTIONS, key: value})
+    assert "set it to" in str(error.value)
+
+
+def test_defaults_depend_on_the_kind():
+    con, gen = read_settings(OPTIONS), read_settings({**OPTIONS, "alignment": "gen"})
+    assert (con.weight, con.temperature, gen.weight, gen.temperature) == (0.01, 0.2, 0.1, 0.5)
+    assert read_settings({**OPTIONS, "alignment": None}).kind == "none"
+
+
+def test_names_of_alignments_are_taken_once():
+    with pytest.raises(ConfigError, match="exists already"):
+        register_alignment("con", Contrastive)
+    with pytest.raises(ConfigError, match="derive it"):
+        register_alignment("other", dict)
