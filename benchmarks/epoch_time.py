@@ -49,7 +49,8 @@ def main() -> None:
                 times[name].append(epoch_seconds([*options, *common], Path(folder)))
     base = statistics.median(times["RecBole LightGCN"])
     lines = [f"`python benchmarks/epoch_time.py {' '.join(sys.argv[1:])}`", ""]
-    lines += [f"{args.dataset}, CPU, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}."]
+    machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    lines += [f"{args.dataset}, CPU, {machine}."]
     lines += ["Median seconds per training epoch, the first left out; the runs alternate.", ""]
     lines += ["| run | seconds | smallest to largest | ratio |", "| --- | --- | --- | --- |"]
     for name, values in times.items():

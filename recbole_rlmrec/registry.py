@@ -1,7 +1,7 @@
 """Every seam at which RecBole is extended, one function each; nothing else patches it but compat.
 
-RecBole binds its look-up functions by name in several modules (``from recbole.utils import get_model``), so a seam replaces
-a function wherever a loaded module holds it.
+RecBole binds its look-up functions by name in several modules (``from recbole.utils import get_model``), so a seam
+replaces a function wherever a loaded module holds it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 import recbole.config.configurator as configurator
 import recbole.data.utils as data_utils
 import recbole.quick_start.quick_start as quick_start
-import recbole.trainer
 import recbole.utils.utils as recbole_utils
 from recbole.data.dataset import Dataset
 from recbole.utils.argument_list import dataset_arguments
@@ -29,10 +28,8 @@ from recbole_rlmrec.evaluation import FastFullSortEvalDataLoader, create_sampler
 from recbole_rlmrec.loader import FastTrainDataLoader, wants_fast_loader
 
 SUFFIX = "_RLMRec"
-PROPERTIES = next(
-    (path for path in (Path(__file__).parent / "properties", Path(__file__).parents[1] / "properties") if path.is_dir()),
-    Path(__file__).parent / "properties",
-)
+_PLACES = Path(__file__).parent / "properties", Path(__file__).parents[1] / "properties"
+PROPERTIES = next((path for path in _PLACES if path.is_dir()), _PLACES[0])
 
 _original_get_model = recbole_utils.get_model
 _original_get_trainer = recbole_utils.get_trainer
@@ -101,8 +98,12 @@ def find_model(model_name: str) -> type:
         return aligned_model(backbone_name(model_name))
     try:
         return _original_get_model(model_name)
+    except ModuleNotFoundError as error:  # RecBole's last place to look needs lightgbm and xgboost to be imported
+        if error.name not in ("lightgbm", "xgboost") or model_name.lower() == error.name:
+            raise
     except (ValueError, AttributeError):
-        raise ModelError(_unknown_model(model_name)) from None
+        pass
+    raise ModelError(_unknown_model(model_name))
 
 
 def _own_model(name: str) -> type | None:

@@ -1,13 +1,11 @@
 """Run RecBole with this package's models and keep what the run showed.
 
-``python run_recbole_rlmrec.py --model=LightGCN_RLMRec --dataset=ml-100k --result_file=result.json`` takes every option of
-RecBole as ``--key=value``.
+``python run_recbole_rlmrec.py --model=LightGCN_RLMRec --dataset=ml-100k --result_file=result.json`` takes every
+option of RecBole as ``--key=value``.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,21 +13,24 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.quick_start import quick_start
 from recbole.utils import init_seed
 
+from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.trainer import last_record
 
 PACKAGES = ("recbole-rlmrec", "recbole", "torch", "numpy", "scipy", "pandas", "scikit-learn", "sentence-transformers")
 DEFAULT_MODEL, DEFAULT_DATASET = "LightGCN_RLMRec", "ml-100k"
-USAGE = """usage: run_recbole_rlmrec.py --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"] [--result_file=PATH] [--key=value ...]
+USAGE = """usage: run_recbole_rlmrec.py --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"]
+[--result_file=PATH] [--key=value ...]
 
 Trains and evaluates a model with RecBole. NAME_RLMRec is RecBole's NAME with an alignment loss.
-Defaults: --model=LightGCN_RLMRec --dataset=ml-100k. Useful: --epochs=20 --alignment=con|gen|none --gpu_id= (empty: CPU).
-Several GPUs: --nproc=2 --gpu_id=0,1; several machines: --world_size= --ip= --port= --group_offset=.
+Defaults: --model=LightGCN_RLMRec --dataset=ml-100k. Useful: --epochs=20 --alignment=con|gen|none --gpu_id= (empty:
+CPU). Several GPUs: --nproc=2 --gpu_id=0,1; several machines: --world_size= --ip= --port= --group_offset=.
 """
 
 
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
         )
         result = result if result is None or "run" in result else {**result, **describe_run()}
     if target is not None and result is not None:
-        write_json(target, result)
+        write_json(target, _plain(result))
     return result
 
 
@@ -112,10 +113,21 @@ def describe_run() -> dict:
         "dataset": config["dataset"],
         "alignment": None if alignment is None else str(alignment).lower(),
         "seed": config["seed"],
-        "run": record.as_dict(),
+        "run": {**record.as_dict(), **peak_memory()},
         "settings": {key: _plain(value) for key, value in sorted(config.final_config_dict.items())},
         "versions": versions(),
     }
+
+
+def peak_memory() -> dict[str, float | None]:
+    """Peak memory of this process (None on Windows) and of its GPU (None without one), in MiB."""
+    try:
+        import resource
+    except ImportError:
+        return {"peak_rss_mib": None, "peak_gpu_mib": None}
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+    return {"peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, "peak_gpu_mib": gpu}
 
 
 def versions() -> dict[str, str | None]:
@@ -229,13 +241,6 @@ def _downloadable(config) -> dict:
 
     urls = Path(recbole_config.__file__).parents[1] / "properties" / "dataset" / "url.yaml"
     return yaml.load(urls.read_text(encoding="utf-8"), Loader=config.yaml_loader)
-
-
-def write_json(path: Path, value) -> None:
-    """Write JSON through a temporary name, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _check_target(target: str | None) -> Path | None:

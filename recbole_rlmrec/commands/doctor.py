@@ -1,4 +1,4 @@
-"""``recbole-rlmrec doctor``: what is installed, which data and profiles are there, what is missing and what mends it."""
+"""``recbole-rlmrec doctor``: what is installed, which data and profiles are there, what is missing."""
 
 from __future__ import annotations
 

@@ -23,9 +23,10 @@ SUFFIX = "_RLMRec"
 class RLMRecMixin:
     """Backbone loss + alignment loss; stands before the backbone among the base classes.
 
-    ``class LightGCN_RLMRec(RLMRecMixin, LightGCN)`` is LightGCN whose ``calculate_loss`` also returns the alignment loss.
-    Representations are taken from the backbone's own forward pass of the step. With ``alignment: none`` nothing is added,
-    drawn or loaded.
+    ``class LightGCN_RLMRec(RLMRecMixin, LightGCN)`` is LightGCN whose ``calculate_loss`` also returns the alignment
+    loss.
+    Representations are taken from the backbone's own forward pass of the step. With ``alignment: none`` nothing is
+    added, drawn or loaded.
     """
 
     backbone: str

@@ -9,8 +9,8 @@ from torch.autograd import Function
 class _BlockLogSumExp(Function):
     """log sum_k exp(a_r . c_k / temperature + bias_k) for every row r, with a backward pass that recomputes.
 
-    The matrix of logits is kept for the backward pass only where it has at most ``block`` entries; otherwise at most that
-    many of them exist at a time, in the forward and in the backward pass.
+    The matrix of logits is kept for the backward pass only where it has at most ``block`` entries; otherwise at most
+    that many of them exist at a time, in the forward and in the backward pass.
     """
 
     @staticmethod

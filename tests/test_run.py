@@ -1,0 +1,166 @@
+"""The runner: options, the result file, checks before anything starts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_rlmrec import cli
+from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.run import command_line, load_split, main, spawned, split_options
+
+SCRIPT = Path(__file__).resolve().parents[1] / "run_recbole_rlmrec.py"
+
+
+def options(tiny: dict, **more) -> list[str]:
+    return [f"--{key}={value}" for key, value in {**tiny, **more}.items()]
+
+
+def test_result_file_holds_what_a_report_needs(tiny, workdir):
+    result = main(options(tiny, model="LightGCN_RLMRec", result_file="out/result.json"))
+    kept = json.loads((workdir / "out" / "result.json").read_text())
+    assert kept["test_result"] == dict(result["test_result"])
+    assert (kept["model"], kept["dataset"], kept["alignment"], kept["seed"]) == ("LightGCN_RLMRec", "tiny", "con", 2020)
+    run = kept["run"]
+    assert run["epochs"] == 2 and run["parameters"] > 0 and run["median_epoch_seconds"] > 0
+    assert set(run["series"]["losses"]) == {"bpr", "reg", "alignment"} and len(run["series"]["valid"]) == 2
+    assert run["profiles"]["tag"].startswith("template-lsa-")
+    assert kept["versions"]["recbole"] == "1.2.1" and kept["versions"]["torch"]
+    assert kept["settings"]["embedding_size"] == 8
+    assert [path.name for path in (workdir / "out").iterdir()] == ["result.json"]
+
+
+@pytest.mark.parametrize("model", ["LightGCN", "BPR"])
+def test_models_of_recbole_run_as_they_are(tiny, workdir, model):
+    result = main(options(tiny, model=model, result_file="result.json"))
+    kept = json.loads((workdir / "result.json").read_text())
+    assert kept["alignment"] is None and kept["run"]["profiles"] is None and result["test_result"]
+
+
+def test_configuration_files_name_model_and_dataset(tiny, workdir):
+    rest = {key: value for key, value in tiny.items() if key != "dataset"}
+    Path("run.yaml").write_text("model: LightGCN_RLMRec\ndataset: tiny\nalignment: none\nepochs: 1\n")
+    del rest["epochs"]
+    result = main([*options(rest), "--config_files=run.yaml"])
+    assert result["alignment"] == "none" and result["run"]["epochs"] == 1
+
+
+def test_the_script_and_the_module_do_the_same(tiny, workdir):
+    common = options(tiny, model="LightGCN_RLMRec", epochs=1)
+    commands = ([sys.executable, str(SCRIPT)], [sys.executable, "-m", "recbole_rlmrec"])
+    results = []
+    for position, command in enumerate(commands):
+        done = subprocess.run([*command, *common, f"--result_file={position}.json"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(Path(f"{position}.json").read_text()))
+    assert results[0]["test_result"] == results[1]["test_result"]
+    assert results[0]["run"]["series"]["losses"] == results[1]["run"]["series"]["losses"]
+
+
+def test_split_options():
+    ours, rest = split_options(["--model=A", "--dataset", "b", "--epochs=3"], ("model", "dataset"))
+    assert ours == {"model": "A", "dataset": "b"} and rest == ["--epochs=3"]
+    with pytest.raises(ConfigError, match="--key=value"):
+        split_options(["--epochs", "3"], ("model",))
+    with pytest.raises(ConfigError, match="config_file"):
+        split_options(["--url=http://a?b=c"], ("model",))
+
+
+def test_command_line_is_given_back():
+    before = list(sys.argv)
+    with pytest.raises(KeyError), command_line(["--a=1"]):
+        assert sys.argv[1:] == ["--a=1"]
+        raise KeyError
+    assert sys.argv == before
+
+
+def test_load_split_is_the_split_of_the_run(build, tiny):
+    _, _, (train, _, test) = build("LightGCN_RLMRec", alignment="none")
+    _, _, splits = load_split("tiny", options({"gpu_id": ""}))
+
+    def pairs(dataset):
+        return sorted(zip(dataset.inter_feat["user_id"].tolist(), dataset.inter_feat["item_id"].tolist()))
+
+    assert pairs(splits[0]) == pairs(train._dataset) and pairs(splits[2]) == pairs(test._dataset)
+    assert splits[0].rlmrec_heldout == tuple(splits[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dataset=absent"], "absent is not at"),
+        (["--dataset=tiny", "--benchmark_filename=['train','valid','test']"], "tiny.train.inter"),
+        (["--dataset=tiny", "--config_files=none.yaml"], "none.yaml does not exist"),
+        (["--dataset=tiny", "--model=LightGCM_RLMRec"], "Did you mean"),
+        (["--dataset=tiny", "--model=Pop_RLMRec"], "cannot be aligned"),
+        (["--dataset=tiny", "--alignment=both"], "set it to one of con, gen, none"),
+        (["--dataset=tiny", "--result_file="], "--result_file needs"),
+        (["--dataset=tiny", "epochs"], "is not understood"),
+        (["--dataset=tiny", "--semantic_tag=absent"], "absent"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(tiny, capsys, arguments, said):
+    assert cli.run_model([*arguments, "--gpu_id=", "--epochs=1"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert said in error[-1] and error[-1].startswith("recbole-rlmrec: ") and "Traceback" not in "".join(error)
+
+
+def test_filters_beside_a_given_split_are_refused(tiny, workdir):
+    for part in ("train", "valid", "test"):
+        text = (workdir / "dataset/tiny/tiny.inter").read_text()
+        (workdir / f"dataset/tiny/tiny.{part}.inter").write_text(text)
+    with pytest.raises(ConfigError, match="benchmark_filename"):
+        split = "--benchmark_filename=['train','valid','test']"
+        main(["--dataset=tiny", "--gpu_id=", split, "--val_interval={'rating':'[3,inf)'}"])
+
+
+def test_no_text_stops_with_a_sentence(tiny, workdir):
+    (workdir / "dataset/tiny/tiny.item").unlink()
+    (workdir / "dataset/tiny/tiny.user").unlink()
+    with pytest.raises(DataError, match=r"\.item"):
+        main(options(tiny, model="LightGCN_RLMRec"))
+    assert not list((workdir / "dataset/tiny").glob("semantic/*"))
+    assert main(options(tiny, model="LightGCN_RLMRec", alignment="none"))["test_result"]
+
+
+def test_spawned_process_describes_its_run(tiny, workdir):
+    main(options(tiny, model="LightGCN_RLMRec", epochs=1))
+
+    class Queue(list):
+        put = list.append
+
+    queue = Queue()
+    spawned(lambda rank, *args: args[-1]["queue"].put({"test_result": rank}), 0, "m", "d", None, {"queue": queue})
+    assert queue[0]["test_result"] == 0 and queue[0]["model"] == "LightGCN_RLMRec"
+
+
+def test_help(capsys):
+    assert cli.run_model(["--help"]) == 0
+    assert "--model=NAME" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "doctor" in capsys.readouterr().out
+
+
+def test_doctor_names_data_and_profiles(tiny, workdir, capsys):
+    main(options(tiny, model="LightGCN_RLMRec", epochs=1))
+    capsys.readouterr()
+    assert cli.main(["doctor", "--models"]) == 0
+    text = capsys.readouterr().out
+    assert "template-lsa-" in text and "tiny.inter" in text and "LightGCN_RLMRec" in text and "recbole" in text
+    assert cli.main(["doctor", "--what"]) == 2
+
+
+def test_import_encode_run(tiny, workdir, capsys):
+    lines = [json.dumps({"item_id": f"i{i}", "profile": f"A film of kind {i % 4}."}) for i in range(20)]
+    lines += [json.dumps({"user_id": f"u{u}", "profile": f"Likes kind {u % 4}."}) for u in range(20)]
+    Path("profiles.jsonl").write_text("\n".join(lines) + "\n")
+    assert cli.main(["import", "profiles.jsonl", "--dataset=tiny", "--tag=mine"]) == 0
+    assert cli.main(["encode", "--dataset=tiny", "--tag=mine", "--encoder=lsa"]) == 0
+    result = main(options(tiny, model="LightGCN_RLMRec", semantic_tag="mine"))
+    profiles = result["run"]["profiles"]
+    assert profiles["tag"] == "mine" and profiles["provenance"] == "unknown"
+    assert cli.main(["import", "absent.jsonl", "--dataset=tiny", "--tag=mine"]) == 2
+    assert cli.main(["encode", "--dataset=tiny", "--tag=absent", "--encoder=lsa"]) == 2
