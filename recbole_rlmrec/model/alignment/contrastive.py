@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from recbole_rlmrec.model.alignment.base import Alignment, Step, projection
-from recbole_rlmrec.model.alignment.infonce import block_logsumexp
+from recbole_rlmrec.model.alignment.infonce import block_logsumexp, normalize_rows
 
 
 class _Group(NamedTuple):
@@ -51,11 +51,11 @@ class Contrastive(Alignment):
         candidates = self._candidates(side, table)
         ids = [group.ids for group in groups]
         ids, places = _union(ids if candidates is None else [*ids, candidates])
-        projected = _normalize(self.project(self.down, table.rows(ids)))
+        projected = normalize_rows(self.project(self.down, table.rows(ids)))
         total = 0.0
         for term, group, place in zip(terms, groups, places):
             anchors = term.lookup(group.ids) if term.lookup else term.rows[group.positions]
-            anchors, own = _normalize(anchors.to(projected.dtype)), projected[place]
+            anchors, own = normalize_rows(anchors.to(projected.dtype)), projected[place]
             positive = (anchors * own).sum(dim=1) / self.settings.temperature
             if candidates is None:
                 lse = self._logsumexp(anchors, own, group.counts.log())
@@ -105,7 +105,3 @@ def _union(groups: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]
         return ids, list(torch.arange(len(ids), device=ids.device).split(sizes))
     ids, places = ids.unique(return_inverse=True)
     return ids, list(places.split(sizes))
-
-
-def _normalize(x: torch.Tensor) -> torch.Tensor:
-    return x / torch.sqrt(1e-8 + x.square().sum(dim=1, keepdim=True))

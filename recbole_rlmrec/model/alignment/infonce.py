@@ -94,3 +94,79 @@ def block_logsumexp(
         [r]; -inf for a row without candidates.
     """
     return _BlockLogSumExp.apply(anchors, columns, bias, temperature, block, dtype)
+
+
+class _LogSumExpTotal(Function):
+    """sum_r w_r log sum_k exp(a_r . c_k / temperature + bias_k), with the gradient computed on the way forward.
+
+    The weights are known before the backward pass, so each block of logits is made once, used for the value and for the
+    gradient, and overwritten by the next.
+    """
+
+    @staticmethod
+    def forward(ctx, anchors, columns, weights, bias, temperature, block):
+        scaled = anchors / temperature
+        step = min(max(1, block // max(len(columns), 1)), len(anchors))
+        buffer = anchors.new_empty(step, len(columns))
+        grad_anchors, grad_columns = torch.empty_like(anchors), torch.zeros_like(columns)
+        shares, total = torch.empty_like(weights), weights.new_zeros(())
+        for start in range(0, len(anchors), step):
+            rows = slice(start, start + step)
+            logits = buffer[: len(scaled[rows])]
+            if bias is None:
+                torch.mm(scaled[rows], columns.T, out=logits)
+            else:
+                torch.addmm(bias, scaled[rows], columns.T, out=logits)
+            peak = logits.amax(dim=1, keepdim=True)
+            exp = logits.sub_(peak).exp_()
+            sums = exp.sum(dim=1)
+            total += weights[rows] @ (sums.log() + peak.squeeze(1))
+            shares[rows] = weights[rows] / sums
+            torch.mm(exp, columns, out=grad_anchors[rows])
+            grad_columns.addmm_(exp.T, scaled[rows] * shares[rows].unsqueeze(1))
+        ctx.save_for_backward(grad_anchors.mul_((shares / temperature).unsqueeze(1)), grad_columns)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        grad_anchors, grad_columns = ctx.saved_tensors
+        return grad * grad_anchors, grad * grad_columns, None, None, None, None
+
+
+def logsumexp_total(
+    anchors: torch.Tensor,
+    columns: torch.Tensor,
+    weights: torch.Tensor,
+    temperature: float = 1.0,
+    bias: torch.Tensor | None = None,
+    block: int | None = None,
+) -> torch.Tensor:
+    """Weighted sum over the rows of what :func:`block_logsumexp` gives, at a third less work in training.
+
+    Parameters
+    ----------
+    anchors : torch.Tensor
+        Rows [r, d].
+    columns : torch.Tensor
+        Candidates [k, d], at least one.
+    weights : torch.Tensor
+        Weight of each row [r]; constants.
+    temperature : float
+    bias : torch.Tensor, optional
+        Added to every row of logits [k], finite; a constant.
+    block : int, optional
+        Number of logits that may exist at a time; empty means what fits a cache, or on a GPU what keeps it busy.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    if block is None:
+        block = 1 << 25 if anchors.is_cuda else 1 << 20
+    return _LogSumExpTotal.apply(anchors, columns, weights, bias, temperature, block)
+
+
+def normalize_rows(x: torch.Tensor) -> torch.Tensor:
+    """Rows of unit length, with the norm that InfoNCE of the released implementation takes: sqrt(1e-8 + |x|^2)."""
+    return x / torch.sqrt(1e-8 + x.square().sum(dim=1, keepdim=True))

@@ -38,10 +38,11 @@ class _LightGCN(LightGCN):
 
     def forward(self):
         graph = self.norm_adj_matrix
-        values = graph.dropped(self.edge_keep_rate) if self.training and self.edge_keep_rate < 1 else None
+        if self.training and self.edge_keep_rate < 1:
+            graph = graph.dropped(self.edge_keep_rate)
         layers = [self.get_ego_embeddings()]
         for _ in range(self.n_layers):
-            layers.append(graph.propagate(layers[-1], values))
+            layers.append(graph.propagate(layers[-1]))
         combined = combine_layers(layers, self.layer_combination)
         return torch.split(combined, [self.n_users, self.n_items])
 
