@@ -1,0 +1,86 @@
+"""RecBole's atomic files as text: every column, exactly as written."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from recbole.utils import FeatureType
+
+from recbole_rlmrec.errors import DataError
+
+
+@dataclass
+class AtomicFile:
+    """The columns of one atomic file.
+
+    Attributes
+    ----------
+    path : Path
+        Where it was read.
+    table : DataFrame
+        One column of text per field; missing values (what RecBole takes for missing, too) are empty.
+    types : dict of str to FeatureType
+        Type of each field.
+    """
+
+    path: Path
+    table: pd.DataFrame
+    types: dict[str, FeatureType]
+
+
+def read_atomic(path: Path, separator: str = "\t", encoding: str = "utf-8") -> AtomicFile:
+    """Read an atomic file; quotation marks have no meaning in it.
+
+    Raises
+    ------
+    DataError
+        The file is missing, its header is not ``name:type`` throughout, or a line has more fields than the header.
+    """
+    types = _read_header(path, separator, encoding)
+    options = {"lineterminator": "\n"} if len(separator) == 1 else {"engine": "python"}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                header=None,
+                skiprows=1,
+                names=list(types),
+                index_col=False,
+                dtype=str,
+                encoding=encoding,
+                quoting=csv.QUOTE_NONE,
+                **options,
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as reason:
+        raise DataError(
+            f"{path} is not an atomic file ({' '.join(str(reason).split())}); "
+            f"every line needs {len(types)} fields and no separator inside a field."
+        ) from None
+    table = table.fillna("").astype(object)
+    if len(table) and types:
+        last = table.columns[-1]
+        table[last] = table[last].str.rstrip("\r")
+    return AtomicFile(path, table, types)
+
+
+def _read_header(path: Path, separator: str, encoding: str) -> dict[str, FeatureType]:
+    if not path.is_file():
+        raise DataError(f"{path} is missing; put the atomic file there or correct data_path and dataset.")
+    try:
+        with open(path, encoding=encoding) as file:
+            header = file.readline().rstrip("\r\n").split(separator)
+        fields = [field.split(":") for field in header]
+        types = {name: FeatureType(kind) for name, kind in fields}
+    except ValueError:
+        raise DataError(
+            f"{path} does not start with a line of name:type fields; types are token, token_seq, float and float_seq."
+        ) from None
+    if len(types) < len(header):
+        raise DataError(f"{path} has two columns of one name; rename one of them.")
+    return types

@@ -1,0 +1,187 @@
+"""Which column of a dataset is the title, the description, a review, a rating: guessed from names, types and values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import pandas as pd
+from recbole.utils import FeatureType
+
+TITLES = (
+    "title",
+    "movie_title",
+    "item_title",
+    "book_title",
+    "product_title",
+    "original_title",
+    "name",
+    "item_name",
+    "product_name",
+    "business_name",
+    "game_name",
+    "app_name",
+    "track_name",
+    "song_name",
+    "headline",
+)
+DESCRIPTIONS = (
+    "description",
+    "item_description",
+    "product_description",
+    "overview",
+    "summary",
+    "plot",
+    "synopsis",
+    "abstract",
+    "text",
+    "content",
+    "body",
+    "about",
+    "blurb",
+    "storyline",
+)
+REVIEWS = (
+    "review",
+    "review_text",
+    "text_review",
+    "review_body",
+    "review_content",
+    "text",
+    "comment",
+    "comments",
+    "comment_text",
+    "tip",
+    "feedback",
+    "review_title",
+    "review_summary",
+    "summary",
+)
+YEARS = (
+    "release_year",
+    "year",
+    "publication_year",
+    "published_year",
+    "year_of_publication",
+    "release_date",
+    "publication_date",
+    "publish_date",
+    "release",
+    "date",
+)
+_UNREADABLE = re.compile(
+    r"(^|_)(id|ids|url|urls|uri|link|links|href|image|images|img|poster|thumbnail|hash|asin|isbn|sku|uuid|guid|"
+    r"embedding|emb|vector|feature|features|path|file|timestamp|unixtime|unix_time)$"
+)
+_ADDRESS = re.compile(r"^(https?://|www\.|/[\w.-]+/)")
+_CODE = re.compile(r"^(?=\S*\d)(?=\S*[A-Za-z_-])[A-Za-z0-9_-]{6,}$|^[A-Za-z0-9_+/=-]{20,}$")
+_NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?$")
+_DISTINCT = 0.5
+_SAMPLE = 2000
+
+
+@dataclass
+class Columns:
+    """Roles of a dataset's columns; each is the name of a column or None, or a list of names.
+
+    Attributes
+    ----------
+    title, description, year : str or None
+        Columns of ``.item``.
+    attributes : list of str
+        Other readable columns of ``.item``, in the order of the file.
+    user_attributes : list of str
+        Readable columns of ``.user``, in the order of the file.
+    reviews : list of str
+        Columns of ``.inter`` that hold what the user wrote about the item, the longest form first.
+    rating, timestamp : str or None
+        Columns of ``.inter``.
+    """
+
+    title: str | None = None
+    description: str | None = None
+    attributes: list[str] = field(default_factory=list)
+    reviews: list[str] = field(default_factory=list)
+    rating: str | None = None
+    timestamp: str | None = None
+    year: str | None = None
+    user_attributes: list[str] = field(default_factory=list)
+
+
+def pick(columns, names: tuple[str, ...]) -> str | None:
+    """First of ``columns`` by the order of ``names``; case, dashes and camel case do not matter."""
+    by_name = {snake(column): column for column in reversed(list(columns))}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def snake(name: str) -> str:
+    """``reviewText`` or ``Review-Text`` as ``review_text``."""
+    return re.sub(r"[^0-9a-z]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
+
+
+def sample(column: pd.Series) -> pd.Series:
+    """At most 2,000 values of a column that are not empty, evenly spaced."""
+    filled = column[column != ""]
+    return filled.iloc[:: max(len(filled) // _SAMPLE, 1)]
+
+
+def mean_words(values: pd.Series) -> float:
+    """Mean number of words, 0.0 for no values."""
+    return float(values.str.count(r"\S+").mean()) if len(values) else 0.0
+
+
+def is_readable(name: str, column: pd.Series, kind: FeatureType) -> bool:
+    """Whether a column says something in words or plain numbers.
+
+    Vectors, addresses, and columns of mostly distinct numbers or codes do not.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    column : Series of str
+        Its values; empty means missing.
+    kind : FeatureType
+        Its type in the atomic file.
+    """
+    values = sample(column)
+    if kind == FeatureType.FLOAT_SEQ or not len(values) or _UNREADABLE.search(snake(name)):
+        return False
+    if values.str.match(_ADDRESS).mean() > _DISTINCT:
+        return False
+    mostly_distinct = len(values) > 10 and values.nunique() / len(values) > _DISTINCT
+    if not mostly_distinct:
+        return True
+    numeric = kind == FeatureType.TOKEN and values.str.match(_NUMBER).mean() > _DISTINCT
+    return not numeric and values.str.match(_CODE).mean() <= _DISTINCT
+
+
+def guess_title(table: pd.DataFrame, readable: list[str]) -> str | None:
+    """The title by name, else the first short text that is different for nearly every item."""
+    named = pick(readable, TITLES) or next((c for c in readable if snake(c).endswith(("_title", "_name"))), None)
+    if named:
+        return named
+    for column in readable:
+        values = sample(table[column])
+        if values.nunique() >= 0.9 * len(values) and 1 <= mean_words(values) <= 12 and _has_letters(values):
+            return column
+    return None
+
+
+def guess_description(table: pd.DataFrame, readable: list[str]) -> str | None:
+    """The description by name, else the first column of at least 15 words on average."""
+    named = pick(readable, DESCRIPTIONS)
+    return named or next((column for column in readable if mean_words(sample(table[column])) >= 15), None)
+
+
+def guess_reviews(table: pd.DataFrame, types: dict[str, FeatureType]) -> list[str]:
+    """Columns of interactions that are reviews by name, in that order, then texts of 5 words or more on average."""
+    texts = [column for column in table if types.get(column) in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)]
+    texts = [column for column in texts if is_readable(column, table[column], types[column])]
+    order = {name: rank for rank, name in enumerate(REVIEWS)}
+    named = sorted((column for column in texts if snake(column) in order), key=lambda column: order[snake(column)])
+    return named + [c for c in texts if c not in named and mean_words(sample(table[c])) >= 5]
+
+
+def _has_letters(values: pd.Series) -> bool:
+    return values.str.contains(r"[^\W\d_]", regex=True).mean() > _DISTINCT

@@ -1,0 +1,355 @@
+"""The text of a dataset: columns of .item and .user as written, and the training interactions of the run's own split."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from recbole.utils import FeatureType
+
+from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
+from recbole_rlmrec.data.columns import (
+    YEARS,
+    Columns,
+    guess_description,
+    guess_reviews,
+    guess_title,
+    is_readable,
+    pick,
+)
+from recbole_rlmrec.errors import ConfigError, DataError
+
+_HASH_BLOCK = 1 << 20
+
+
+@dataclass
+class Corpus:
+    """Everything that profiles may be made from.
+
+    Attributes
+    ----------
+    item_fields, user_fields : DataFrame or None
+        Text of every column of ``.item`` and ``.user`` but the id, by column name, missing values empty; the index
+        holds tokens, those of a run and others. Values of a sequence are separated by ``", "`` where the file separates
+        them by anything but a space. None where there is no such file.
+    field_types : dict of str to FeatureType
+        Types of the columns of all files; where two files share a name, ``.item`` counts, then ``.user``.
+    interactions : DataFrame
+        Training interactions, one row per pair, by user in internal order and then by time: ``user`` and ``item``
+        tokens and the other columns of ``.inter`` as text. Those are empty where the raw file has several rows of a
+        pair and one of them may be held out.
+    users, items : list of str
+        Tokens of the run by internal id, padding left out.
+    split_hash : str
+        See :func:`split_hash`.
+    """
+
+    item_fields: pd.DataFrame | None
+    user_fields: pd.DataFrame | None
+    field_types: dict[str, FeatureType]
+    interactions: pd.DataFrame
+    users: list[str]
+    items: list[str]
+    split_hash: str
+    dataset: str
+    rating_field: str | None = None
+    time_field: str | None = None
+    _sequences: dict[str, pd.Series] | None = None
+    _separator: str = " "
+
+    @classmethod
+    def from_config(cls, config, train) -> Corpus:
+        """Read the corpus of a run.
+
+        Parameters
+        ----------
+        config : recbole.config.Config
+            The run's configuration; ``load_col`` does not matter.
+        train : recbole.data.dataset.Dataset
+            The training split, as ``Dataset.build`` returns it.
+
+        Raises
+        ------
+        DataError
+            ``.inter`` is missing or does not fit the run, or a file is not an atomic file.
+        """
+        reader = _Reader(config)
+        items, users = reader.features("item", train.iid_field), reader.features("user", train.uid_field)
+        interactions, inter_types = _training_rows(config, train, reader)
+        separator = config["seq_separator"] or " "
+        return cls(
+            item_fields=None if items is None else _shown(items, separator),
+            user_fields=None if users is None else _shown(users, separator),
+            field_types={**inter_types, **(users.types if users else {}), **(items.types if items else {})},
+            interactions=interactions,
+            users=_tokens(train, train.uid_field),
+            items=_tokens(train, train.iid_field),
+            split_hash=split_hash(train),
+            dataset=config["dataset"],
+            rating_field=config["RATING_FIELD"],
+            time_field=config["TIME_FIELD"],
+            _sequences=None if items is None else _item_sequences(items),
+            _separator=separator,
+        )
+
+    def columns(self, **overrides) -> Columns:
+        """Roles of the columns, guessed by name, type and values.
+
+        Parameters
+        ----------
+        **overrides
+            Any field of :class:`~recbole_rlmrec.data.columns.Columns`: a column, a list of columns, or None for no such
+            column; fields that are left out are guessed.
+
+        Raises
+        ------
+        ConfigError
+            A column that was named does not exist.
+        """
+        self._check_overrides(overrides)
+        item, user, inter = self._table("item"), self._table("user"), self.interactions.drop(columns=["user", "item"])
+        readable = [name for name in item if is_readable(name, item[name], self._type(name))]
+        taken = {name for key in ("title", "description", "year") if (name := overrides.get(key))}
+        free = [name for name in readable if name not in taken]
+        title = guess_title(item, free)
+        description = guess_description(item, [name for name in free if name != title])
+        guessed = Columns(
+            title=title,
+            description=description,
+            reviews=guess_reviews(inter, {name: self._type(name) for name in inter}),
+            rating=self.rating_field if self.rating_field in inter else None,
+            timestamp=self.time_field if self.time_field in inter else None,
+            year=pick([name for name in item if _mostly_years(item[name])], YEARS),
+            user_attributes=[name for name in user if is_readable(name, user[name], self._type(name))],
+        )
+        columns = replace(guessed, **overrides)
+        if "attributes" not in overrides:
+            columns.attributes = [n for n in readable if n not in (columns.title, columns.description, columns.year)]
+        return columns
+
+    def require_text(self, columns: Columns) -> None:
+        """Make sure that there is something to write profiles from.
+
+        Raises
+        ------
+        DataError
+            No column is a title, a description, an attribute or a review; the message says what to add.
+        """
+        if columns.title or columns.description or columns.attributes or columns.user_attributes or columns.reviews:
+            return
+        tables = {"item": self.item_fields, "user": self.user_fields}
+        found = [f"{self.dataset}.{side}" for side, table in tables.items() if table is not None]
+        state = f"no readable text in {' and '.join(found)}" if found else "neither an .item nor a .user file"
+        raise DataError(
+            f"Dataset {self.dataset!r} has {state}, so no profiles can be made; add {self.dataset}.item with the columns "
+            f"item_id:token, title:token_seq and, if there is one, description:token_seq, or import profiles "
+            f"(recbole-rlmrec import FILE.jsonl --dataset {self.dataset} --tag TAG)."
+        )
+
+    def item_values(self, column: str) -> pd.DataFrame:
+        """Values of an item column, one row each: a DataFrame of ``item`` tokens and ``value``.
+
+        Sequences are taken apart at ``seq_separator``, other columns have one value per item.
+        """
+        values = self._sequences[column] if column in (self._sequences or {}) else self._table("item")[column]
+        if self._type(column) == FeatureType.TOKEN_SEQ:
+            values = values.str.split(self._separator)
+        frame = values.explode().rename("value").rename_axis("item").reset_index()
+        return frame[frame["value"].str.strip() != ""].reset_index(drop=True)
+
+    def _table(self, side: str) -> pd.DataFrame:
+        table = self.item_fields if side == "item" else self.user_fields
+        return pd.DataFrame() if table is None else table
+
+    def _type(self, name: str) -> FeatureType:
+        return self.field_types.get(name, FeatureType.TOKEN)
+
+    def _check_overrides(self, overrides: dict) -> None:
+        places = {"user_attributes": self._table("user"), "reviews": self.interactions}
+        places |= dict.fromkeys(("rating", "timestamp"), self.interactions)
+        for role, value in overrides.items():
+            table = places.get(role, self._table("item"))
+            for name in [value] if isinstance(value, str) else value or []:
+                if name not in table:
+                    known = ", ".join(table.columns) or "none"
+                    raise ConfigError(f"There is no column {name!r} to be the {role}; columns there: {known}.")
+
+
+def split_hash(train) -> str:
+    """SHA-256 over the training interactions: ``user<TAB>item<LF>``, sorted by user token and item token.
+
+    Parameters
+    ----------
+    train : recbole.data.dataset.Dataset
+        The training split.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits; the same for the same split in any order of rows and of internal ids.
+    """
+    users, items = _pair_ids(train)
+    user_tokens, user_rank = _ranked(train.field2id_token[train.uid_field])
+    item_tokens, item_rank = _ranked(train.field2id_token[train.iid_field])
+    order = np.lexsort((item_rank[items], user_rank[users]))
+    heads = np.array([f"{token}\t" for token in user_tokens], dtype=object)
+    tails = np.array([f"{token}\n" for token in item_tokens], dtype=object)
+    digest = hashlib.sha256()
+    for start in range(0, len(order), _HASH_BLOCK):
+        block = order[start : start + _HASH_BLOCK]
+        digest.update("".join(heads[users[block]] + tails[items[block]]).encode())
+    return digest.hexdigest()
+
+
+def _ranked(tokens) -> tuple[list[str], np.ndarray]:
+    """Tokens as str and the rank of each in their sorted order."""
+    tokens = [str(token) for token in tokens]
+    rank = np.empty(len(tokens), dtype=np.int64)
+    rank[np.argsort(np.array(tokens, dtype=object), kind="stable")] = np.arange(len(tokens))
+    return tokens, rank
+
+
+def _pair_ids(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Internal user and item ids of a split, int64 [n] each."""
+    feat = dataset.inter_feat
+    return feat[dataset.uid_field].numpy().astype(np.int64), feat[dataset.iid_field].numpy().astype(np.int64)
+
+
+def _tokens(dataset, field: str) -> list[str]:
+    return [str(token) for token in dataset.field2id_token[field][1:]]
+
+
+class _Reader:
+    """Atomic files of a run."""
+
+    def __init__(self, config):
+        self._config = config
+        self._stem = Path(config["data_path"]) / config["dataset"]
+        self._format = (config["field_separator"] or "\t", config["encoding"] or "utf-8")
+
+    def _read(self, suffix: str) -> AtomicFile:
+        return read_atomic(self._stem.with_name(f"{self._stem.name}.{suffix}"), *self._format)
+
+    def features(self, side: str, id_field: str) -> AtomicFile | None:
+        """``.item`` or ``.user`` with tokens as index, the first of repeated ids; None where the file is missing."""
+        if not self._stem.with_name(f"{self._stem.name}.{side}").is_file():
+            return None
+        file = self._read(side)
+        if id_field not in file.table:
+            raise DataError(f"{file.path} has no column {id_field!r}; add it, or set the name of the id column.")
+        table = file.table[file.table[id_field] != ""].drop_duplicates(id_field).set_index(id_field)
+        return AtomicFile(file.path, table.rename_axis(side), {n: t for n, t in file.types.items() if n != id_field})
+
+    def interactions(self) -> AtomicFile:
+        """``.inter``, or the training file of a dataset that comes split."""
+        benchmark = self._config["benchmark_filename"]
+        return self._read(f"{benchmark[0]}.inter" if benchmark else "inter")
+
+
+def _shown(file: AtomicFile, separator: str) -> pd.DataFrame:
+    if separator == " ":
+        return file.table
+    lists = [name for name, kind in file.types.items() if kind == FeatureType.TOKEN_SEQ]
+    return file.table.assign(**{name: file.table[name].str.split(separator).map(_joined) for name in lists})
+
+
+def _joined(values: list[str]) -> str:
+    return ", ".join(value.strip() for value in values if value.strip())
+
+
+def _item_sequences(file: AtomicFile) -> dict[str, pd.Series]:
+    return {name: file.table[name] for name, kind in file.types.items() if kind == FeatureType.TOKEN_SEQ}
+
+
+def _mostly_years(column: pd.Series) -> bool:
+    return column[column != ""].str.contains(r"(?<!\d)(?:1[5-9]|20)\d\d(?!\d)").mean() > 0.5
+
+
+def _training_rows(config, train, reader: _Reader) -> tuple[pd.DataFrame, dict[str, FeatureType]]:
+    """Raw rows of the training pairs (see :class:`Corpus`) and the types of their columns."""
+    file = reader.interactions()
+    fields = (train.uid_field, train.iid_field)
+    if missing := [name for name in fields if name not in file.table]:
+        raise DataError(f"{file.path} has no column {missing[0]!r}; add it, or set USER_ID_FIELD and ITEM_ID_FIELD.")
+    raw_keys = pair_keys(train, *(_internal_ids(train, name, file.table[name]) for name in fields))
+    rows, blank = _matching_rows(train, raw_keys, _in_time(file.table, config["TIME_FIELD"]), config["rm_dup_inter"])
+    if (rows < 0).any():
+        lost = int((rows < 0).sum())
+        raise DataError(f"{file.path} lacks {lost} training interactions of the run; it is not the file of this run.")
+    extras = [name for name in file.table if name not in ("user", "item", *fields)]
+    table = file.table.iloc[rows].reset_index(drop=True)
+    table.loc[blank, extras] = ""
+    users, items = (train.field2id_token[name].astype(object) for name in fields)
+    ids = raw_keys[rows]
+    tokens = pd.DataFrame({"user": users[ids // train.item_num], "item": items[ids % train.item_num]})
+    return pd.concat([tokens, table[extras]], axis=1), {name: file.types[name] for name in extras}
+
+
+def _matching_rows(train, raw_keys: np.ndarray, order: np.ndarray, keep: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """The raw row of each distinct training pair.
+
+    Parameters
+    ----------
+    raw_keys : int64 [n]
+        Key of each raw row's pair.
+    order : int64 [n]
+        Raw rows in the order of time.
+    keep : str or None
+        Which of several rows of a pair counts, ``first`` or ``last`` (also the default).
+
+    Returns
+    -------
+    rows : int64 [pairs]
+        Row of each pair by user and then time; -1 where there is none.
+    blank : bool [pairs]
+        Whether the row might be another one's, held out: the raw file has more rows of the pair than training has, and
+        the pair is in a held-out split or the run does not know its held-out splits.
+    """
+    keys, counts = np.unique(split_keys(train), return_counts=True)
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    found = pd.Series(order, index=raw_keys[order])
+    found = found[found.index > 0]
+    repeats = found.index.value_counts().reindex(keys, fill_value=0).to_numpy()
+    found = found[~found.index.duplicated(keep=keep or "last")]
+    rows = found.reindex(keys, fill_value=-1).to_numpy()
+    heldout = heldout_keys(train)
+    risky = np.ones(len(keys), dtype=bool) if heldout is None else np.isin(keys, heldout)
+    by_user = np.lexsort((position[rows], keys // train.item_num))
+    return rows[by_user], ((repeats > counts) & risky)[by_user]
+
+
+def _in_time(table: pd.DataFrame, time_field: str | None) -> np.ndarray:
+    """Row numbers sorted by time, stable; the order of the file without a time."""
+    if time_field not in table:
+        return np.arange(len(table))
+    return np.argsort(pd.to_numeric(table[time_field], errors="coerce").to_numpy(dtype=np.float64), kind="stable")
+
+
+def _internal_ids(train, field: str, tokens: pd.Series) -> np.ndarray:
+    """Internal ids of raw tokens, int64 [n], 0 for those that the run does not have.
+
+    RecBole's reader takes a pair of quotation marks around an id away.
+    """
+    quoted = tokens.str.startswith('"') & tokens.str.endswith('"')
+    return tokens.mask(quoted, tokens.str[1:-1]).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
+
+
+def pair_keys(dataset, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """One integer per pair of internal ids, int64 [n]; 0 where either id is the padding."""
+    return np.where((users > 0) & (items > 0), users * dataset.item_num + items, 0)
+
+
+def split_keys(dataset) -> np.ndarray:
+    """Keys of the interactions of a split, int64 [n], those with the padding left out."""
+    keys = pair_keys(dataset, *_pair_ids(dataset))
+    return keys[keys > 0]
+
+
+def heldout_keys(train) -> np.ndarray | None:
+    """Keys of the validation and test interactions; None where the training split does not know them."""
+    heldout = getattr(train, "rlmrec_heldout", None)
+    return None if heldout is None else np.concatenate([split_keys(dataset) for dataset in heldout])

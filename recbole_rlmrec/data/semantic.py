@@ -1,0 +1,236 @@
+"""Semantic embeddings of a run: rows by RecBole's internal id, and a mask of who has a profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from recbole_rlmrec.data.corpus import split_hash
+from recbole_rlmrec.data.embeddings import (
+    Embeddings,
+    check_embeddings,
+    check_unchanged,
+    list_encoders,
+    read_embeddings,
+)
+from recbole_rlmrec.data.leakage import check_leakage
+from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.reduction import reduce
+from recbole_rlmrec.data.store import ProfileStore, check_tag, list_tags, pairs_frame
+from recbole_rlmrec.errors import SemanticError
+from recbole_rlmrec.paths import encoder_slug, semantic_root
+
+__all__ = ["Semantic", "SemanticTable", "check_embeddings", "check_leakage", "load_semantic"]
+
+logger = getLogger()
+
+
+class SemanticTable:
+    """Frozen embeddings of the users or of the items of a run.
+
+    Not a module: it is no part of a state dict, and a deep copy of a model shares it.
+
+    Parameters
+    ----------
+    matrix : ndarray
+        float32 or float16 [r, d], possibly a memory map. On a CPU rows are gathered from it as they are needed; on another
+        device it is copied there once.
+    row_of_id : ndarray
+        int64 [n]: row of each internal id, -1 where it has none; id 0, the padding, never has one.
+    device : torch.device
+        Where :meth:`rows` delivers.
+
+    Attributes
+    ----------
+    dim, n : int
+        Width d and number of internal ids, padding included.
+    covered : BoolTensor [n]
+        Who has a profile.
+    ids : LongTensor [k]
+        Internal ids of those who have, ascending.
+    """
+
+    def __init__(self, matrix: np.ndarray, row_of_id: np.ndarray, device: torch.device | str):
+        device = torch.device(device)
+        row_of_id = np.array(row_of_id, dtype=np.int64)
+        row_of_id[0] = -1
+        self.n, self.dim = len(row_of_id), matrix.shape[1]
+        self._matrix = torch.from_numpy(matrix if matrix.flags.writeable else matrix.copy()).to(device)
+        self._row_of_id = torch.from_numpy(row_of_id).to(device)
+        self.covered = self._row_of_id >= 0
+        self.ids = self.covered.nonzero().squeeze(1)
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of internal ids that have a profile.
+
+        Parameters
+        ----------
+        ids : LongTensor [k]
+            On the table's device.
+
+        Returns
+        -------
+        Tensor
+            float32 [k, d] on the table's device.
+        """
+        return self._matrix.index_select(0, self._row_of_id[ids]).float()
+
+    def __deepcopy__(self, memo) -> SemanticTable:
+        return self
+
+
+@dataclass
+class Semantic:
+    """Semantic embeddings of a run.
+
+    Attributes
+    ----------
+    user, item : SemanticTable
+        Tables of equal width.
+    tag, encoder : str
+        Which profiles, and what encoded them.
+    provenance : dict
+        Where they come from, for the result file: JSON-able.
+    """
+
+    user: SemanticTable
+    item: SemanticTable
+    tag: str
+    encoder: str
+    provenance: dict
+
+    @property
+    def dim(self) -> int:
+        """Width of both tables."""
+        return self.user.dim
+
+
+def load_semantic(config, train) -> Semantic:
+    """Load the semantic embeddings that a run asks for; the offline default is built where it asks for none.
+
+    Parameters
+    ----------
+    config : recbole.config.Config
+        Reads ``semantic_path``, ``semantic_tag``, ``semantic_encoder``, ``semantic_dim``, ``leakage`` and ``device``.
+    train : recbole.data.dataset.Dataset
+        The training split.
+
+    Raises
+    ------
+    SemanticError
+        The tag or encoder does not exist or is not clear, or its files do not fit the run or each other.
+    LeakageError
+        A profile quotes a held-out interaction.
+    StoreError
+        The profiles cannot be read.
+    DataError
+        The offline default is needed and the dataset has no text.
+    ConfigError
+        An option is out of range.
+    """
+    root = semantic_root(config)
+    tag = _resolve_tag(config, train, root)
+    store = ProfileStore(root / tag)
+    manifest = store.manifest
+    if manifest.get("dataset") != config["dataset"]:
+        raise SemanticError(
+            f"{store.folder} holds profiles of dataset {manifest.get('dataset')!r}, not of {config['dataset']!r}; "
+            f"choose another semantic_tag, or make or import profiles of this dataset."
+        )
+    found = read_embeddings(_resolve_encoder(config, store.folder), config["dataset"])
+    scans = {side: store.scan(side) for side in SIDES}
+    check_unchanged(found, scans)
+    unknown = any(scan.unknown for scan in scans.values())
+    leaked = check_leakage(pairs_frame(scans.values()), train, config["leakage"] or "error", tag)
+    if config["semantic_dim"] not in (None, ""):
+        found = reduce(found, config["semantic_dim"])
+    tables = {side: _table(found, side, train, config["device"]) for side in SIDES}
+    provenance = {
+        "tag": tag,
+        "encoder": found.manifest.get("encoder"),
+        "revision": found.manifest.get("revision"),
+        "by": manifest.get("by"),
+        "made": manifest.get("made"),
+        "provenance": "unknown" if unknown else "recorded",
+        "leaked_interactions": leaked,
+        "made_for_this_split": manifest.get("split_hash") and manifest["split_hash"] == split_hash(train),
+        "dim": found.dim,
+        "coverage": {f"{side}s": [len(tables[side].ids), tables[side].n - 1] for side in SIDES},
+    }
+    _report(provenance, config["dataset"])
+    return Semantic(tables["user"], tables["item"], tag, provenance["encoder"], provenance)
+
+
+def _resolve_tag(config, train, root: Path) -> str:
+    wanted, tags = config["semantic_tag"], list_tags(root)
+    if wanted in (None, ""):
+        from recbole_rlmrec.profiling.template import ensure_offline_default
+
+        tag = ensure_offline_default(config, train)
+        if others := [name for name in tags if not name.startswith("template-lsa-")]:
+            logger.info(f"No semantic_tag given, so the offline default is used; there are also: {', '.join(others)}.")
+        return tag
+    tag = check_tag(str(wanted))
+    if not (root / tag).is_dir():
+        there = f"there are: {', '.join(tags)}" if tags else "there are none yet"
+        raise SemanticError(
+            f"There are no profiles with the tag {tag!r} in {root}; {there}. Make them with `recbole-rlmrec profile "
+            f"--dataset {config['dataset']} --tag {tag} --chat-model MODEL`, or import them with `recbole-rlmrec import "
+            f"FILE.jsonl --dataset {config['dataset']} --tag {tag}`, then encode them."
+        )
+    return tag
+
+
+def _resolve_encoder(config, folder: Path) -> Path:
+    """Folder of the embeddings that the run asks for, or of the only ones that there are."""
+    wanted, there = config["semantic_encoder"], list_encoders(folder)
+    command = f"`recbole-rlmrec encode --dataset {config['dataset']} --tag {folder.name} --encoder ENCODER`"
+    if not there:
+        raise SemanticError(f"The profiles of tag {folder.name!r} have not been encoded yet; run {command}.")
+    if wanted in (None, ""):
+        if len(there) > 1:
+            raise SemanticError(
+                f"The profiles of tag {folder.name!r} have been encoded by several encoders; "
+                f"set semantic_encoder to one of: {', '.join(there)}."
+            )
+        return folder / "embeddings" / there[0]
+    slug = encoder_slug(str(wanted))
+    if slug not in there:
+        raise SemanticError(
+            f"The profiles of tag {folder.name!r} have not been encoded by {wanted!r}, only by: {', '.join(there)}; "
+            f"set semantic_encoder to one of these, or run {command}."
+        )
+    return folder / "embeddings" / slug
+
+
+def _table(found: Embeddings, side: str, train, device) -> SemanticTable:
+    field = train.uid_field if side == "user" else train.iid_field
+    row_of_id = np.full(train.num(field), -1, dtype=np.int64)
+    if side not in found.matrices:
+        return SemanticTable(np.zeros((0, found.dim), dtype=np.float32), row_of_id, device)
+    ids = pd.Series(found.tokens[side], dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
+    row_of_id[ids] = np.arange(len(ids))
+    return SemanticTable(found.matrices[side], row_of_id, device)
+
+
+def _report(provenance: dict, dataset: str) -> None:
+    counts = {side: f"{covered} of {total}" for side, (covered, total) in provenance["coverage"].items()}
+    logger.info(
+        f"profiles: {counts['users']} users, {counts['items']} items "
+        f"(tag {provenance['tag']}, by {provenance['by']}; encoder {provenance['encoder']}, {provenance['dim']} dimensions)"
+    )
+    if not any(covered for covered, _ in provenance["coverage"].values()):
+        raise SemanticError(
+            f"No profile of tag {provenance['tag']!r} belongs to a user or an item of this run; "
+            f"are they really of dataset {dataset!r}?"
+        )
+    if provenance["provenance"] == "unknown":
+        logger.warning(
+            f"The profiles of tag {provenance['tag']!r} have unknown provenance: which interactions they quote is not "
+            f"recorded, so leaks of held-out ones cannot be ruled out. The result file says so."
+        )

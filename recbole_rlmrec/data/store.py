@@ -1,0 +1,356 @@
+"""Profiles on disk: JSON lines, one object per profile, and a manifest that says how they were made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import chain
+from logging import getLogger
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_rlmrec.data.appender import Appender
+from recbole_rlmrec.data.files import read_json, replacing, write_json
+from recbole_rlmrec.data.profile import (
+    SIDES,
+    BadRecord,
+    Profile,
+    combined_digest,
+    parse_profile,
+    text_digest,
+    to_line,
+)
+from recbole_rlmrec.errors import ConfigError, DataError, StoreError
+
+FORMAT = 1
+
+logger = getLogger()
+
+
+@dataclass
+class Scan:
+    """What one pass over the profiles of a side finds out.
+
+    Attributes
+    ----------
+    digests : dict of str to str
+        Digest of each token's text.
+    pairs : dict of str to list of (str, str)
+        Interactions quoted, by token; tokens with None as their pairs are left out.
+    unknown : bool
+        Whether the pairs of any profile are unknown.
+    """
+
+    digests: dict[str, str]
+    pairs: dict[str, list[tuple[str, str]]]
+    unknown: bool
+
+
+def now() -> str:
+    """The present moment in UTC, as manifests hold it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def check_tag(tag: str) -> str:
+    """Return ``tag`` where it can be the name of a folder.
+
+    Raises
+    ------
+    ConfigError
+        It holds anything but letters, digits, ``.``, ``_`` and ``-``, or starts with a dot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", str(tag)):
+        raise ConfigError(f"{tag!r} cannot be a tag; use letters, digits, '.', '_' and '-', for example gpt-4o-mini.")
+    return str(tag)
+
+
+def list_tags(root: Path) -> list[str]:
+    """Names of the tags below a dataset's ``semantic`` folder, sorted."""
+    return sorted(path.parent.name for path in Path(root).glob("[!.]*/manifest.json"))
+
+
+class ProfileStore:
+    """The profiles of one tag.
+
+    Parameters
+    ----------
+    folder : Path
+        ``.../DATASET/semantic/TAG``; need not exist yet.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+        self._reported: set[str] = set()
+
+    def path(self, side: str) -> Path:
+        """File of a side, ``users.jsonl`` or ``items.jsonl``."""
+        if side not in SIDES:
+            raise ValueError(f"side is 'user' or 'item', not {side!r}")
+        return self.folder / f"{side}s.jsonl"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the tag has a manifest."""
+        return (self.folder / "manifest.json").is_file()
+
+    @property
+    def manifest(self) -> dict:
+        """How the profiles were made.
+
+        Raises
+        ------
+        StoreError
+            The manifest is missing, unreadable or of a newer format.
+        """
+        path = self.folder / "manifest.json"
+        manifest = read_json(path, StoreError, "restore it from a copy or make the profiles again under another tag")
+        if manifest.get("format") != FORMAT:
+            raise StoreError(f"{path} has format {manifest.get('format')!r}, this version reads {FORMAT}; upgrade.")
+        return manifest
+
+    def write_manifest(self, manifest: dict) -> None:
+        """Write the manifest, whole or not at all; ``format`` is added."""
+        write_json(self.folder / "manifest.json", {"format": FORMAT, **manifest})
+
+    def iter(self, side: str) -> Iterator[Profile]:
+        """Yield the profiles of a side line by line; where a token comes again, its later line replaces the earlier.
+
+        Raises
+        ------
+        StoreError
+            A line is not a profile. Only a last line that was cut off in writing is passed over, with a warning.
+        """
+        path = self.path(side)
+        if not path.exists():
+            return
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield parse_profile(json.loads(line), side)
+                except ValueError as reason:
+                    if not line.endswith(b"\n"):
+                        self._report_cut(path, number)
+                        return
+                    raise StoreError(
+                        f"{path}, line {number}: {reason}; the file is left as it is: mend or remove that line."
+                    ) from None
+
+    def _report_cut(self, path: Path, number: int) -> None:
+        if path.name not in self._reported:
+            self._reported.add(path.name)
+            logger.warning(f"{path}: line {number} was cut off in writing and is passed over.")
+
+    def read(self, side: str) -> dict[str, Profile]:
+        """Profiles of a side by token, in the order in which the tokens first appear; empty without a file."""
+        return {profile.token: profile for profile in self.iter(side)}
+
+    def texts(self, side: str) -> dict[str, str]:
+        """Texts to encode by token, in token order; profiles of white space alone are left out."""
+        texts = {profile.token: profile.profile for profile in self.iter(side)}
+        return {token: texts[token] for token in sorted(texts) if texts[token].strip()}
+
+    def scan(self, side: str) -> Scan:
+        """Digests and quoted pairs of a side in one pass that keeps no text; profiles of white space alone are left out."""
+        digests, pairs = {}, {}
+        for profile in self.iter(side):
+            digests.pop(profile.token, None)
+            pairs.pop(profile.token, None)
+            if profile.profile.strip():
+                digests[profile.token] = text_digest(profile.profile)
+                pairs[profile.token] = profile.pairs
+        known = {token: quoted for token, quoted in pairs.items() if quoted is not None}
+        return Scan(digests, known, len(known) < len(pairs))
+
+    def digest(self, side: str) -> str:
+        """SHA-256 over tokens and texts of a side in token order; changes exactly when one of them does."""
+        return combined_digest(self.scan(side).digests)
+
+    def quoted_pairs(self) -> tuple[pd.DataFrame, bool]:
+        """Interactions that the profiles quote.
+
+        Returns
+        -------
+        pairs : DataFrame
+            Distinct rows of ``user`` and ``item`` tokens.
+        unknown : bool
+            Whether any profile does not record its pairs.
+        """
+        scans = [self.scan(side) for side in SIDES]
+        return pairs_frame(scans), any(scan.unknown for scan in scans)
+
+    def write(self, side: str, profiles: Iterable[Profile]) -> None:
+        """Replace the file of a side, whole or not at all."""
+        with replacing(self.path(side)) as temporary, open(temporary, "wb") as file:
+            file.writelines(to_line(profile, side) for profile in profiles)
+            file.flush()
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def appender(self, side: str) -> Iterator[Appender]:
+        """Open the file of a side for adding profiles as they arrive; flushed to disk and closed at the end."""
+        appender = Appender(self.path(side), side)
+        try:
+            yield appender
+        finally:
+            appender.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the tag for this process.
+
+        Raises
+        ------
+        StoreError
+            Another process holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(self.folder / ".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StoreError(f"Another process is writing to {self.folder}; wait until it has ended.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def pairs_frame(scans: Iterable[Scan]) -> pd.DataFrame:
+    """Distinct quoted interactions of several scans: a DataFrame of ``user`` and ``item`` tokens."""
+    quoted = set(chain.from_iterable(chain.from_iterable(scan.pairs.values()) for scan in scans))
+    return pd.DataFrame(sorted(quoted), columns=["user", "item"], dtype=object)
+
+
+@dataclass
+class ImportSummary:
+    """What :func:`import_profiles` did; as text it is one sentence.
+
+    Attributes
+    ----------
+    folder : Path
+        The tag's folder.
+    users, items : int
+        Profiles taken from the file.
+    blank : int
+        Lines of the file whose profile is empty, which were passed over.
+    replaced : int
+        Profiles that the tag already had for the same id with another text.
+    provenance : str
+        ``recorded`` where every profile of the tag records the interactions that it quotes, else ``unknown``.
+    """
+
+    folder: Path
+    users: int
+    items: int
+    blank: int
+    replaced: int
+    provenance: str
+
+    def __str__(self) -> str:
+        parts = [f"{self.users} user profiles and {self.items} item profiles imported into {self.folder}"]
+        if self.replaced:
+            parts.append(f"{self.replaced} of them in place of earlier ones")
+        if self.blank:
+            parts.append(f"{self.blank} without text passed over")
+        return "; ".join([*parts, f"quoted interactions: {self.provenance}"]) + "."
+
+
+def import_profiles(file: Path | str, root: Path | str, dataset: str, tag: str) -> ImportSummary:
+    """Take profiles made elsewhere into a tag; the file is checked as a whole before anything is written.
+
+    Parameters
+    ----------
+    file : Path
+        JSON lines in UTF-8, each with ``user_id`` or ``item_id``, ``profile`` and, if known, ``reasoning`` and ``pairs``
+        (the [user id, item id] interactions quoted). Both sides may be in one file or come by successive calls.
+    root : Path
+        The dataset's ``semantic`` folder.
+    dataset, tag : str
+        Names; a tag that was not imported cannot be added to.
+
+    Raises
+    ------
+    DataError
+        A line of the file is not a profile, or an id comes twice.
+    StoreError
+        The tag belongs to another dataset, was made in another way, or is unreadable.
+    """
+    file, store = Path(file), ProfileStore(Path(root) / check_tag(tag))
+    found, blank = _read_import(file)
+    if not any(found.values()):
+        raise DataError(f"{file} holds no profile; each line needs user_id or item_id, and profile.")
+    with store.locked():
+        manifest = _import_manifest(store, dataset, tag)
+        sides = {side: store.read(side) for side in SIDES}
+        replaced = sum(
+            token in sides[side] and sides[side][token].profile != profile.profile
+            for side in SIDES
+            for token, profile in found[side].items()
+        )
+        for side in SIDES:
+            if found[side]:
+                sides[side].update(found[side])
+                store.write(side, sides[side].values())
+        manifest["how"]["files"].append(
+            {"file": file.name, "made": now(), "users": len(found["user"]), "items": len(found["item"])}
+        )
+        unknown = any(profile.pairs is None for side in SIDES for profile in sides[side].values())
+        manifest |= {
+            "by": "import " + ", ".join(entry["file"] for entry in manifest["how"]["files"]),
+            "users": len(sides["user"]),
+            "items": len(sides["item"]),
+            "provenance": "unknown" if unknown else "recorded",
+        }
+        store.write_manifest(manifest)
+    return ImportSummary(store.folder, len(found["user"]), len(found["item"]), blank, replaced, manifest["provenance"])
+
+
+def _import_manifest(store: ProfileStore, dataset: str, tag: str) -> dict:
+    if not store.exists:
+        if any(store.path(side).exists() for side in SIDES):
+            raise StoreError(f"{store.folder} holds profiles but no manifest.json; it is left as it is: choose another tag.")
+        made = {"dataset": dataset, "tag": tag, "made": now(), "how": {"files": []}, "split_hash": None}
+        return made
+    manifest = store.manifest
+    if manifest.get("dataset") != dataset:
+        raise StoreError(f"{store.folder} belongs to dataset {manifest.get('dataset')!r}; choose another tag.")
+    if not str(manifest.get("by")).startswith("import "):
+        raise StoreError(f"{store.folder} was made by {manifest.get('by')!r}, not by an import; choose another tag.")
+    return manifest
+
+
+def _read_import(file: Path) -> tuple[dict[str, dict[str, Profile]], int]:
+    """Profiles of an import file by side and token, and how many lines had no text."""
+    found, blank = {side: {} for side in SIDES}, 0
+    try:
+        with open(file, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                side, profile = _parse_import(line, f"{file}, line {number}")
+                if profile.token in found[side]:
+                    raise DataError(f"{file}, line {number}: {side} {profile.token!r} comes a second time; remove one.")
+                blank += not profile.profile.strip()
+                found[side][profile.token] = profile
+    except OSError as reason:
+        raise DataError(f"{file} cannot be read ({reason.strerror}); check the path.") from None
+    return {side: {t: p for t, p in found[side].items() if p.profile.strip()} for side in SIDES}, blank
+
+
+def _parse_import(line: bytes, where: str) -> tuple[str, Profile]:
+    try:
+        record = json.loads(line)
+        if not isinstance(record, dict) or ("user_id" in record) == ("item_id" in record):
+            raise BadRecord("not a JSON object with either 'user_id' or 'item_id'")
+        side = "user" if "user_id" in record else "item"
+        return side, parse_profile(record, side)
+    except ValueError as reason:
+        raise DataError(f"{where}: {reason}; correct the line, nothing was imported.") from None

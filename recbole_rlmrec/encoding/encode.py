@@ -1,0 +1,261 @@
+"""Profiles -> matrices: one row per profile in token order, with a manifest that says what made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from recbole.utils import set_color
+from tqdm import tqdm
+
+from recbole_rlmrec.data.files import replacing, write_json
+from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
+from recbole_rlmrec.encoding.base import TextEncoder
+from recbole_rlmrec.encoding.journal import Journal
+from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
+from recbole_rlmrec.paths import encoder_slug
+
+FORMAT = 1
+DTYPES = ("float32", "float16")
+BLOCK = 1024
+_COPY_BLOCK = 1 << 14
+
+logger = getLogger()
+
+
+def get_encoder(name: str, **options) -> TextEncoder:
+    """The text encoder of a name.
+
+    Parameters
+    ----------
+    name : str
+        ``lsa``, or a model of sentence-transformers: a name on the hub or a local folder.
+    **options
+        Parameters of the encoder's class; those that are None are left to its defaults.
+
+    Raises
+    ------
+    ConfigError
+        The encoder does not know an option.
+    EncoderError
+        The encoder cannot be loaded.
+    """
+    from recbole_rlmrec.encoding.lsa import LSA
+    from recbole_rlmrec.encoding.sentence_transformer import SentenceTransformerEncoder
+
+    options = {key: value for key, value in options.items() if value is not None}
+    encoder, arguments, known = (
+        (LSA, (), {"dim"})
+        if name == LSA.name
+        else (
+            SentenceTransformerEncoder,
+            (name,),
+            {"device", "batch_size", "precision", "normalize", "prompt"},
+        )
+    )
+    if unknown := sorted(set(options) - known):
+        raise ConfigError(f"The encoder {name!r} does not know {', '.join(unknown)}; it knows {', '.join(sorted(known))}.")
+    return encoder(*arguments, **options)
+
+
+def encode_tag(
+    folder: Path | str,
+    encoder_name: str,
+    *,
+    dtype: str = "float32",
+    show_progress: bool = True,
+    encoder: TextEncoder | None = None,
+    **options,
+) -> Path:
+    """Encode the profiles of a tag.
+
+    Vectors of texts that an earlier call with the same settings has encoded are used again, also those of a call that was
+    killed; identical texts are encoded once. An encoder that is fitted to its texts starts anew when any of them changes.
+
+    Parameters
+    ----------
+    folder : Path
+        The tag's folder.
+    encoder_name : str
+        See :func:`get_encoder`.
+    dtype : str
+        Type of the stored matrices, float32 or float16.
+    show_progress : bool
+        Whether to show a progress bar.
+    encoder : TextEncoder, optional
+        An encoder of your own, in place of the one that ``encoder_name`` and the options make.
+    **options
+        See :func:`get_encoder`.
+
+    Returns
+    -------
+    Path
+        ``FOLDER/embeddings/ENCODER``.
+
+    Raises
+    ------
+    StoreError
+        There are no profiles, or another process encodes them with this encoder.
+    ConfigError
+        An option is unknown or out of range.
+    EncoderError
+        The encoder cannot be loaded, fails, or returns something unusable.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"The dtype of stored embeddings must be one of {', '.join(DTYPES)}, not {dtype!r}.")
+    store = ProfileStore(folder)
+    manifest = store.manifest
+    texts = {side: found for side in SIDES if (found := store.texts(side))}
+    if not texts:
+        raise StoreError(f"{store.folder} holds no profiles to encode; make or import some first.")
+    encoder = encoder or get_encoder(encoder_name, **options)
+    target = store.folder / "embeddings" / encoder_slug(encoder_name)
+    target.mkdir(parents=True, exist_ok=True)
+    with _locked(target):
+        job = _Job(target, texts, encoder, dtype)
+        job.encode(show_progress)
+        job.finish({"dataset": manifest.get("dataset"), "tag": manifest.get("tag")})
+    return target
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(folder / ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(f"Another process is encoding into {folder}; wait until it has ended.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Job:
+    """One call of :func:`encode_tag`."""
+
+    def __init__(self, target: Path, texts: dict[str, dict[str, str]], encoder: TextEncoder, dtype: str):
+        self._target, self._texts, self._encoder, self._dtype = target, texts, encoder, np.dtype(dtype)
+        self._digests = {side: {t: text_digest(text) for t, text in found.items()} for side, found in texts.items()}
+        self._by_digest = {digest: texts[side][token] for side in texts for token, digest in self._digests[side].items()}
+        self._fingerprint = self._make_fingerprint()
+        self._journal = Journal(target / ".journal", self._fingerprint)
+        self._finished = self._finished_rows()
+
+    def _make_fingerprint(self) -> str:
+        fitted_on = [sorted(d.values()) for d in self._digests.values()] if self._encoder.needs_fit else None
+        settings = [self._encoder.info(), self._dtype.name, fitted_on]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _finished_rows(self) -> list[tuple[list[str], np.ndarray]]:
+        """Digests and matrices of an earlier call with the same settings."""
+        try:
+            manifest = json.loads((self._target / "manifest.json").read_bytes())
+            if manifest["fingerprint"] != self._fingerprint:
+                return []
+            return [self._finished_side(side) for side in manifest["digests"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def _finished_side(self, side: str) -> tuple[list[str], np.ndarray]:
+        digests = json.loads((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
+        matrix = np.load(self._target / f"{side}s.npy", mmap_mode="r", allow_pickle=False)
+        if matrix.shape[0] != len(digests) or matrix.dtype != self._dtype:
+            raise ValueError(f"{side}s.npy does not fit its tokens")
+        return digests, matrix
+
+    def encode(self, show_progress: bool) -> None:
+        """Encode what neither the journal nor a finished matrix holds, the longest texts first."""
+        known = set(self._journal.rows()[0]).union(*(digests for digests, _ in self._finished))
+        todo = sorted(set(self._by_digest) - known, key=lambda digest: (-len(self._by_digest[digest]), digest))
+        if known := len(self._by_digest) - len(todo):
+            logger.info(f"{known} of {len(self._by_digest)} texts were encoded before.")
+        if not todo:
+            return
+        if self._encoder.needs_fit:
+            self._encoder.fit([text for found in self._texts.values() for text in found.values()])
+        bar = tqdm(total=len(todo), desc=set_color("Encode   ", "pink"), ncols=100, disable=not show_progress)
+        with bar:
+            for start in range(0, len(todo), BLOCK):
+                block = todo[start : start + BLOCK]
+                self._journal.append(block, self._vectors(block))
+                bar.update(len(block))
+        if self._encoder.truncated:
+            limit = self._encoder.info().get("max_tokens")
+            logger.warning(
+                f"{self._encoder.truncated} of {len(todo)} texts were longer than the {limit} tokens that "
+                f"{self._encoder.name} reads, and were cut."
+            )
+
+    def _vectors(self, digests: list[str]) -> np.ndarray:
+        vectors = np.asarray(self._encoder.encode([self._by_digest[digest] for digest in digests]))
+        if vectors.ndim != 2 or len(vectors) != len(digests):
+            raise EncoderError(f"{self._encoder.name} returned shape {vectors.shape} for {len(digests)} texts.")
+        with np.errstate(over="ignore"):
+            vectors = vectors.astype(self._dtype)
+        if not np.isfinite(vectors).all():
+            raise EncoderError(
+                f"{self._encoder.name} returned a value that is not a finite {self._dtype.name}; "
+                f"use another precision or dtype."
+            )
+        return vectors
+
+    def finish(self, origin: dict) -> None:
+        """Put the matrices in place; without a manifest they do not count, so it goes first and comes last."""
+        where = self._sources()
+        width = next(iter(where.values()))[0].shape[1]
+        made = {side: self._write_matrix(side, where, width) for side in self._texts}
+        (self._target / "manifest.json").unlink(missing_ok=True)
+        for side in SIDES:
+            path = self._target / f"{side}s.npy"
+            tokens = path.with_name(f"{side}s.tokens.json")
+            if side not in made:
+                path.unlink(missing_ok=True)
+                tokens.unlink(missing_ok=True)
+                continue
+            made[side].replace(path)
+            write_json(tokens, {"tokens": [*self._digests[side]], "digests": [*self._digests[side].values()]})
+        write_json(self._target / "manifest.json", self._manifest(origin, width))
+        self._journal.remove()
+        counts = " and ".join(f"{len(found)} {side}s" for side, found in self._texts.items())
+        logger.info(f"{counts} encoded by {self._encoder.name}: {width} dimensions, {self._dtype.name}, {self._target}")
+
+    def _sources(self) -> dict[str, tuple[np.ndarray, int]]:
+        """Where the vector of each digest is: a matrix and a row."""
+        where = {}
+        for digests, matrix in [*self._finished, self._journal.rows()]:
+            where.update((digest, (matrix, row)) for row, digest in enumerate(digests) if digest in self._by_digest)
+        return where
+
+    def _write_matrix(self, side: str, where: dict[str, tuple[np.ndarray, int]], width: int) -> Path:
+        digests = list(self._digests[side].values())
+        path = self._target / f".{side}s.new.npy"
+        with replacing(path) as temporary:
+            matrix = open_memmap(temporary, mode="w+", dtype=self._dtype, shape=(len(digests), width))
+            for start in range(0, len(digests), _COPY_BLOCK):
+                block = [where[digest] for digest in digests[start : start + _COPY_BLOCK]]
+                matrix[start : start + len(block)] = np.stack([source[row] for source, row in block])
+            matrix.flush()
+        return path
+
+    def _manifest(self, origin: dict, width: int) -> dict:
+        return {
+            "format": FORMAT,
+            **origin,
+            **self._encoder.info(),
+            "dim": width,
+            "dtype": self._dtype.name,
+            "digests": {side: combined_digest(digests) for side, digests in self._digests.items()},
+            "users": len(self._digests.get("user", ())),
+            "items": len(self._digests.get("item", ())),
+            "fingerprint": self._fingerprint,
+            "made": now(),
+        }

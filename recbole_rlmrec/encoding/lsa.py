@@ -1,0 +1,68 @@
+"""Latent semantic analysis: TF-IDF and a truncated SVD, no model to download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recbole_rlmrec.encoding.base import TextEncoder
+from recbole_rlmrec.errors import ConfigError, EncoderError
+
+# A word is a run of two or more letters or digits; in scripts that do not part words by spaces, each sign.
+_SIGN = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = rf"(?u)[{_SIGN}]|(?:(?![{_SIGN}])\w){{2,}}"
+_FLOOR = 0.01
+
+
+class LSA(TextEncoder):
+    """TF-IDF with sublinear term frequencies, reduced by a truncated SVD.
+
+    There is no list of stop words: the inverse document frequency is log((1 + n) / (1 + df)), so that a word of every text
+    weighs next to nothing in any language.
+
+    Parameters
+    ----------
+    dim : int
+        Size of the vectors; smaller where there are fewer texts or words.
+    """
+
+    name = "lsa"
+    needs_fit = True
+
+    def __init__(self, dim: int = 256):
+        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+            raise ConfigError(f"The dim of lsa must be a positive integer, not {dim!r}.")
+        self._dim = dim
+        self._vectorizer = self._svd = None
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Learn vocabulary, weights and directions.
+
+        Raises
+        ------
+        EncoderError
+            The texts hold no word.
+        """
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._vectorizer = TfidfVectorizer(token_pattern=_WORD, sublinear_tf=True, dtype=np.float32)
+        try:
+            self._vectorizer.fit(texts)
+        except ValueError:
+            raise EncoderError("The profiles hold no word that LSA could count; look at the .jsonl files.") from None
+        self._vectorizer.idf_ = self._vectorizer.idf_ - (1 - _FLOOR)
+        weights = self._vectorizer.transform(texts)
+        size = max(min(self._dim, weights.shape[0] - 1, weights.shape[1] - 1), 1)
+        self._svd = TruncatedSVD(size, n_iter=7, random_state=0).fit(weights)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode texts after :meth:`fit`: float32 [n, d], rows of length 1, or 0 for a text without a known word."""
+        vectors = self._svd.transform(self._vectorizer.transform(texts))
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return (vectors / np.where(length > 0, length, 1)).astype(np.float32)
+
+    def info(self) -> dict:
+        """See :meth:`TextEncoder.info`."""
+        return {"encoder": self.name, "revision": None, "normalised": True, "max_dim": self._dim}
