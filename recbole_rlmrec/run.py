@@ -19,11 +19,13 @@ from recbole.data import create_dataset
 from recbole.quick_start import quick_start
 from recbole.utils import init_seed
 
+from recbole_rlmrec import per_user
 from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.trainer import last_record
 
 PACKAGES = ("recbole-rlmrec", "recbole", "torch", "numpy", "scipy", "pandas", "scikit-learn", "sentence-transformers")
+OURS = ("model", "dataset", "config_files", "result_file", "per_user_file")
 DEFAULT_MODEL, DEFAULT_DATASET = "LightGCN_RLMRec", "ml-100k"
 USAGE = """usage: run_recbole_rlmrec.py --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"]
 [--result_file=PATH] [--key=value ...]
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     """
     options, rest = split_options(
         sys.argv[1:] if argv is None else argv,
-        ("model", "dataset", "config_files", "nproc", "world_size", "ip", "port", "group_offset", "result_file"),
+        (*OURS, "nproc", "world_size", "ip", "port", "group_offset"),
     )
     files = options.get("config_files", "").split()
     for file in files:
@@ -63,8 +65,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
     named = _named_in_files(files)
     model = options.get("model", named.get("model", DEFAULT_MODEL))
     dataset = options.get("dataset", named.get("dataset", DEFAULT_DATASET))
-    target = _check_target(options.get("result_file"))
-    with command_line(rest):
+    target = _check_target(options.get("result_file"), "result_file")
+    users_target = _check_target(options.get("per_user_file"), "per_user_file")
+    with command_line(rest), per_user.recording(users_target is not None) as users:
         check_data(Config(model, dataset, config_file_list=files or None))
         result = quick_start.run(
             model,
@@ -79,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
         result = result if result is None or "run" in result else {**result, **describe_run()}
     if target is not None and result is not None:
         write_json(target, _plain(result))
+    if users is not None:
+        users.write(users_target)
     return result
 
 
@@ -243,12 +248,12 @@ def _downloadable(config) -> dict:
     return yaml.load(urls.read_text(encoding="utf-8"), Loader=config.yaml_loader)
 
 
-def _check_target(target: str | None) -> Path | None:
+def _check_target(target: str | None, option: str) -> Path | None:
     if target is None:
         return None
     path = Path(target)
     if not target or path.is_dir():
-        raise ConfigError("--result_file needs the path of a file to write, for example --result_file=result.json.")
+        raise ConfigError(f"--{option} needs the path of a file to write, for example --{option}={option[:-5]}.json.")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

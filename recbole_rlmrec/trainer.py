@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 from recbole.utils import set_color
 
+from recbole_rlmrec import per_user
 from recbole_rlmrec.evaluation import FastCollector
 
 
@@ -73,6 +74,7 @@ class RLMRecTrainer:
         self.record.checkpoint = self.saved_model_file
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)
+        per_user.attach(self)
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         begin = getattr(self.model, "begin_epoch", None)

@@ -1,0 +1,103 @@
+"""Metric values and ranked items of each test user, which RecBole averages away."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from recbole.evaluator.base_metric import TopkMetric
+from recbole.evaluator.register import metric_information
+
+from recbole_rlmrec.data.files import replacing, write_json
+from recbole_rlmrec.errors import ConfigError
+
+
+class UserRecord:
+    """What the last evaluation of a run found for each user.
+
+    Attributes
+    ----------
+    values : dict of str to float array [n_users]
+        Top-k metrics by name, ``recall@20``.
+    top : int array [n_users, max k] or None
+        Internal ids of the ranked items.
+    """
+
+    def __init__(self):
+        self.values: dict[str, np.ndarray] = {}
+        self.top: np.ndarray | None = None
+        self._data = None
+
+    def attach(self, trainer) -> None:
+        """Listen to the evaluations of a trainer."""
+        metrics = trainer.evaluator.metric_class
+        for metric in metrics.values():
+            if isinstance(metric, TopkMetric):
+                metric.topk_result = functools.partial(self._keep, metric.topk, metric.topk_result)
+        if not any("rec.items" in metric_information[name] for name in metrics):
+            setattr(trainer.eval_collector.register, "rec.items", True)
+        trainer.evaluator.evaluate = functools.partial(self._evaluate, trainer.evaluator.evaluate)
+        trainer.evaluate = functools.partial(self._begin, trainer.evaluate)
+
+    def _begin(self, evaluate, eval_data, *args, **kwargs):
+        self._data = eval_data
+        return evaluate(eval_data, *args, **kwargs)
+
+    def _evaluate(self, evaluate, struct):
+        self.top = struct.get("rec.items").numpy() if "rec.items" in struct else None
+        return evaluate(struct)
+
+    def _keep(self, topk, topk_result, name: str, value: np.ndarray) -> dict:
+        self.values.update({f"{name}@{k}": value[:, k - 1] for k in topk})
+        return topk_result(name, value)
+
+    def write(self, path: Path) -> None:
+        """Write ``PATH`` (JSON: ``metrics``, ``users``, ``items``), ``STEM.values.npy`` and ``STEM.top.npy``.
+
+        ``values`` is float32 [n_users, n_metrics]; ``top`` holds positions in ``items``, int32 [n_users, max k], and is
+        absent where no metric ranks.
+
+        Raises
+        ------
+        ConfigError
+            The run evaluated in other processes.
+        """
+        if self._data is None:
+            raise ConfigError("--per_user_file works for runs in one process; leave out --nproc.")
+        dataset = self._data._dataset
+        users = dataset.field2id_token[dataset.uid_field][np.asarray(self._data.uid_list)]
+        items = dataset.field2id_token[dataset.iid_field]
+        _save(path.with_suffix(".values.npy"), np.column_stack(list(self.values.values())).astype(np.float32))
+        if self.top is not None:
+            _save(path.with_suffix(".top.npy"), self.top.astype(np.int32))
+        write_json(path, {"metrics": list(self.values), "users": [*map(str, users)], "items": [*map(str, items)]})
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+class _Active:
+    """The record that trainers made now are to fill."""
+
+    record: UserRecord | None = None
+
+
+@contextmanager
+def recording(wanted: bool = True) -> Iterator[UserRecord | None]:
+    """Record the users of the runs inside the block."""
+    before, _Active.record = _Active.record, UserRecord() if wanted else None
+    try:
+        yield _Active.record
+    finally:
+        _Active.record = before
+
+
+def attach(trainer) -> None:
+    """Let a new trainer fill the record of the enclosing `recording`; without one nothing is recorded."""
+    if _Active.record is not None:
+        _Active.record.attach(trainer)
