@@ -176,6 +176,23 @@ class LazySampler(Sampler):
         return self.used.sets()
 
 
+class _SortedRows:
+    """A sorted list in rows, so that a search walks a short index and reads one row."""
+
+    width = 32
+
+    def __init__(self, values, device):
+        filler = values.new_full((-(len(values) + 1) % self.width,), torch.iinfo(values.dtype).max)
+        padded = torch.cat((values.new_full((1,), -1), values, filler))
+        self.rows = padded.reshape(-1, self.width).to(device)
+        self.heads = self.rows[:, 0].contiguous()
+
+    def count_up_to(self, limits):
+        """How many values are at most each of the limits, LongTensor like ``limits``; both are not negative."""
+        row = torch.searchsorted(self.heads, limits, right=True) - 1
+        return row * self.width + (self.rows.index_select(0, row) <= limits.unsqueeze(1)).sum(1) - 1
+
+
 class UniformNegatives:
     """Draws items that a user does not have, each with the same probability, in one pass and without rejection.
 
@@ -196,9 +213,8 @@ class UniformNegatives:
         self.n_items = used.n_items
         owner = torch.repeat_interleave(torch.arange(used.n_users), used.counts)
         rank = torch.arange(len(used.keys)) - used.ptr[owner]
-        self.gaps = (used.keys - 1 - rank).to(device)
-        self.free = (used.n_items - 1 - used.counts).to(device)
-        self.shift = (1 - used.ptr[:-1]).to(device)
+        self.gaps = _SortedRows(used.keys - 1 - rank, device)
+        self.users = torch.stack((used.n_items - 1 - used.counts, 1 - used.ptr[:-1]), dim=1).to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def draw(self, users: torch.Tensor) -> torch.Tensor:
@@ -213,16 +229,16 @@ class UniformNegatives:
         LongTensor [k]
         """
         part = torch.rand(len(users), dtype=torch.float64, device=users.device, generator=self.generator)
-        rank = (part * self.free[users]).long()
-        below = torch.searchsorted(self.gaps, users * self.n_items + rank, right=True)
-        return rank + below + self.shift[users]
+        free, shift = self.users.index_select(0, users).unbind(1)
+        rank = (part * free).long()
+        return rank + shift + self.gaps.count_up_to(users * self.n_items + rank)
 
     def __getstate__(self):
         return {**vars(self), "generator": self.generator.get_state()}
 
     def __setstate__(self, state):
         vars(self).update(state)
-        self.generator = torch.Generator(self.gaps.device)
+        self.generator = torch.Generator(self.users.device)
         self.generator.set_state(state["generator"])
 
 
