@@ -6,6 +6,7 @@ Their batches hold users only, padding included, so items are not aligned; a var
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from recbole_rlmrec.model.adapters.base import BatchAdapter
 
@@ -36,6 +37,7 @@ class RecVAEAdapter(BatchAdapter):
     """RecVAE: as MultiVAE; its trainer adds an epoch's losses up as one number, so alignment is added into the loss."""
 
     place = "sum"
+    loss_names = ("recommendation_and_alignment",)
 
     def dim(self, model):
         return model.latent_dim
@@ -67,13 +69,28 @@ class CDAEAdapter(BatchAdapter):
         return calls[0].args[0]
 
 
-class LDiffRecAdapter(BatchAdapter):
-    """L-DiffRec: the code that its autoencoder compresses a history into, before diffusion."""
+class DiffRecAdapter(BatchAdapter):
+    """DiffRec: the last hidden layer of the network that denoises a history, at the step drawn for the user."""
 
-    observes = "autoencoder.encoder"
+    def dim(self, model):
+        return self.observed(model)[0].in_features
+
+    def observed(self, model):
+        return [layer for layer in model.mlp.modules() if isinstance(layer, nn.Linear)][-1:]
+
+    def rows(self, model, interaction, calls):
+        return calls[0].args[0]
+
+
+class LDiffRecAdapter(BatchAdapter):
+    """L-DiffRec: the code that its autoencoder makes of a history, before diffusion; one part per item cluster."""
 
     def dim(self, model):
         return model.latent_size
 
+    def observed(self, model):
+        encoder = model.autoencoder.encoder
+        return list(encoder) if model.n_cate > 1 else [encoder]
+
     def rows(self, model, interaction, calls):
-        return calls[0].output[:, : self.dim(model)]
+        return torch.cat([call.output.chunk(2, dim=1)[0] for call in calls], dim=1)

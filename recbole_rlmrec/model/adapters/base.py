@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from recbole_rlmrec.errors import ModelError
-from recbole_rlmrec.model.alignment.base import Term
+from recbole_rlmrec.model.alignment.base import Mask, Term
 
 Lookup = Callable[[torch.Tensor], torch.Tensor]
 
@@ -27,11 +29,14 @@ class Adapter:
     Attributes
     ----------
     loss : {"mean", "sum"}
-        Whether the recommender's loss is a mean or a sum over the batch; with a sum the alignment loss is multiplied by B.
-    observes : str or None
-        Name of the sub-module whose output holds the representations; None for the recommender's own ``forward``.
+        Whether the recommender's loss is a mean or a sum over the batch; a sum multiplies the alignment loss by B.
+    loss_names : tuple of str
+        Names of the losses that the recommender returns, where it does not name them itself.
+    observes : str, tuple of str or None
+        Names of the sub-modules whose calls hold the representations; None for the recommender's own ``forward``.
     user_embedding, item_embedding : str
-        Names of the initial embeddings, ``torch.nn.Embedding`` modules of the recommender.
+        Names of the initial embeddings, ``torch.nn.Embedding`` modules of the recommender; ``module.name`` where they
+        lie deeper.
     masking : str
         Empty where ``alignment: gen`` works; else the reason why it does not.
     place : {"last", "before_last", "sum"}
@@ -39,19 +44,64 @@ class Adapter:
     """
 
     loss = "mean"
-    observes: str | None = None
+    loss_names: tuple[str, ...] = ("recommendation",)
+    observes: str | tuple[str, ...] | None = None
     user_embedding = "user_embedding"
     item_embedding = "item_embedding"
     masking = ""
     place = "last"
 
     def initial_dim(self, model: nn.Module) -> int:
-        """Size of the initial embeddings."""
-        return getattr(model, self.user_embedding).embedding_dim
+        """Size of the initial embeddings.
+
+        Raises
+        ------
+        ModelError
+            ``user_embedding`` and ``item_embedding`` do not name embeddings of one size.
+        """
+        sizes = [self._embedding(model, name).embedding_dim for name in (self.user_embedding, self.item_embedding)]
+        if sizes[0] != sizes[1]:
+            raise ModelError(
+                f"The initial embeddings of {type(model).__name__} have sizes {sizes[0]} and {sizes[1]}, "
+                f"one mask token cannot stand for both; override dim, initial_dim and masked of {type(self).__name__}."
+            )
+        return sizes[0]
 
     def dim(self, model: nn.Module) -> int:
         """Size d of the representations."""
         return self.initial_dim(model)
+
+    def observed(self, model: nn.Module) -> list[nn.Module]:
+        """The sub-modules whose calls are observed in a step; none means the recommender's own ``forward``."""
+        names = (self.observes,) if isinstance(self.observes, str) else self.observes or ()
+        return [model.get_submodule(name) for name in names]
+
+    @contextmanager
+    def masked(self, model: nn.Module, mask: Mask, token: torch.Tensor) -> Iterator[None]:
+        """Show the recommender ``token`` [initial_dim] in place of the initial embeddings of the masked nodes."""
+        raw = []
+        for name, ids in ((self.user_embedding, mask.user), (self.item_embedding, mask.item)):
+            path, _, last = name.rpartition(".")
+            modules = model.get_submodule(path)._modules
+            raw.append((modules, last, modules[last]))
+            modules[last] = _MaskedEmbedding(modules[last], ids, token)
+        try:
+            yield
+        finally:
+            for modules, last, embedding in raw:
+                modules[last] = embedding
+
+    def _embedding(self, model: nn.Module, name: str) -> nn.Embedding:
+        try:
+            module = model.get_submodule(name)
+        except AttributeError:
+            module = None
+        if not isinstance(module, nn.Embedding):
+            raise ModelError(
+                f"{type(model).__name__} has no torch.nn.Embedding named {name!r}; set user_embedding and "
+                f"item_embedding of {type(self).__name__} or override its dim, initial_dim and masked."
+            )
+        return module
 
     def lookups(self, model: nn.Module, calls: list[Call]) -> tuple[Lookup | None, Lookup | None]:
         """Functions from internal ids [k] to representations [k, d], for users and for items."""
@@ -68,10 +118,13 @@ class Adapter:
             What :meth:`lookups` or :meth:`dim` says does not fit the recommender.
         """
         ids = batch_ids(model, interaction)
+        user, item = self.checked_lookups(model, calls)
+        return [Term("user", ids["user"], user), *item_terms(ids, item)], max(len(ids["user"]), 1)
+
+    def checked_lookups(self, model: nn.Module, calls: list[Call]) -> tuple[Lookup | None, Lookup | None]:
+        """What :meth:`lookups` returns, with the shape of each result checked."""
         user, item = self.lookups(model, calls)
-        terms = [Term("user", ids["user"], self._checked(model, user))]
-        terms += item_terms(ids, self._checked(model, item))
-        return terms, max(len(ids["user"]), 1)
+        return self._checked(model, user), self._checked(model, item)
 
     def _checked(self, model: nn.Module, lookup: Lookup | None) -> Lookup | None:
         if lookup is None:
@@ -88,9 +141,32 @@ class Adapter:
         expected, found = (count, self.dim(model)), tuple(getattr(rows, "shape", ()))
         if found != expected:
             raise ModelError(
-                f"{type(self).__name__}, the adapter of {type(model).__name__}, gives representations of shape {found} for "
-                f"{count} ids, not {expected}; correct its dim or what it looks up."
+                f"{type(self).__name__}, the adapter of {type(model).__name__}, gives representations of shape {found} "
+                f"for {count} ids, not {expected}; correct its dim or what it looks up."
             )
+
+
+class _MaskedEmbedding(nn.Module):
+    """An embedding whose masked rows are the mask token."""
+
+    def __init__(self, embedding: nn.Embedding, ids: torch.Tensor, token: torch.Tensor):
+        super().__init__()
+        self._parts = embedding, token_rows(embedding.num_embeddings, ids), token
+
+    @property
+    def weight(self) -> torch.Tensor:
+        embedding, masked, token = self._parts
+        return torch.where(masked, token, embedding.weight)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return F.embedding(ids, self.weight)
+
+
+def token_rows(count: int, ids: torch.Tensor) -> torch.Tensor:
+    """Which of ``count`` rows a mask token replaces, bool [count, 1]."""
+    rows = torch.zeros(count, 1, dtype=torch.bool, device=ids.device)
+    rows[ids] = True
+    return rows
 
 
 def liked(model: nn.Module, interaction) -> torch.Tensor | slice:
@@ -149,8 +225,8 @@ class BatchAdapter(Adapter):
     """
 
     masking = (
-        "a user is encoded from the history when it occurs in a batch, so masked users have no representation, and masked "
-        "items keep nothing to reconstruct their profile from"
+        "a user is encoded from the history when it occurs in a batch, so masked users have no representation, and "
+        "masked items keep nothing to reconstruct their profile from"
     )
 
     def rows(self, model: nn.Module, interaction, calls: list[Call]) -> torch.Tensor:
@@ -163,5 +239,9 @@ class BatchAdapter(Adapter):
         self._check(model, rows, len(ids["user"]))
         terms = [Term("user", ids["user"], rows=rows)]
         if "positive" in ids:
-            terms += item_terms(ids, self._checked(model, getattr(model, self.item_embedding)))
+            terms += self.item_terms(model, interaction, ids, calls)
         return terms, max(len(ids["user"]), 1)
+
+    def item_terms(self, model: nn.Module, interaction, ids: dict[str, torch.Tensor], calls: list[Call]) -> list[Term]:
+        """Terms of the batch's positive and negative items; ``ids`` as :func:`batch_ids` gives them."""
+        return item_terms(ids, self._checked(model, self._embedding(model, self.item_embedding)))

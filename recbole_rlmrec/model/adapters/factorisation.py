@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from recbole_rlmrec.model.adapters.base import BatchAdapter, EmbeddingAdapter
+from recbole_rlmrec.model.adapters.base import BatchAdapter, EmbeddingAdapter, liked
+from recbole_rlmrec.model.alignment.base import Term
 
 
 class SummedLossAdapter(EmbeddingAdapter):
@@ -14,13 +15,13 @@ class SummedLossAdapter(EmbeddingAdapter):
 
 
 class NeuMFAdapter(EmbeddingAdapter):
-    """NeuMF: a representation is the embedding of its matrix factorisation beside that of its MLP, where both are trained."""
+    """NeuMF: a representation is the embedding of its factorisation beside that of its MLP, where both are trained."""
 
     def dim(self, model):
         return sum(table.embedding_dim for table in self._tables(model, "user"))
 
     def lookups(self, model, calls):
-        return (self._lookup(model, side) for side in ("user", "item"))
+        return self._lookup(model, "user"), self._lookup(model, "item")
 
     def _lookup(self, model, side):
         tables = self._tables(model, side)
@@ -32,7 +33,7 @@ class NeuMFAdapter(EmbeddingAdapter):
 
 
 class SimpleXAdapter(BatchAdapter):
-    """SimpleX: a user is the mixture of the embedding and the history, after dropout, that the loss compares with items.
+    """SimpleX: a user is the mixture of embedding and history, after dropout, that the loss compares with items.
 
     With several negatives for each positive, the first of them is aligned.
     """
@@ -50,8 +51,25 @@ class SimpleXAdapter(BatchAdapter):
         return super().terms(model, interaction[: len(calls[0].output)], calls)
 
 
+class DMFAdapter(BatchAdapter):
+    """DMF: the outputs of its two towers, which encode a user's and an item's row of the interaction matrix."""
+
+    observes = ("user_fc_layers", "item_fc_layers")
+    masking = "users and items are encoded from rows of the interaction matrix, with no initial embedding to mask"
+
+    def dim(self, model):
+        return model.user_hidden_size_list[-1]
+
+    def rows(self, model, interaction, calls):
+        return calls[0].output
+
+    def item_terms(self, model, interaction, ids, calls):
+        items, rows = calls[1].output, liked(model, interaction)
+        return [Term("item", ids["positive"], rows=items[rows]), Term("item", ids["negative"], rows=items[~rows])]
+
+
 class FISMAdapter(BatchAdapter):
-    """FISM: a user is the scaled sum of the history's source embeddings, of which a score is the product with an item."""
+    """FISM: a user is the scaled sum of the history's source embeddings, whose product with an item is the score."""
 
     observes = "item_src_embedding"
     item_embedding = "item_dst_embedding"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from recbole_rlmrec.model.adapters.base import GraphAdapter
+from contextlib import contextmanager
+
+import torch
+
+from recbole_rlmrec.model.adapters.base import GraphAdapter, token_rows
 
 
 class NGCFAdapter(GraphAdapter):
@@ -20,16 +24,33 @@ class SpectralCFAdapter(GraphAdapter):
 
 
 class NCLAdapter(GraphAdapter):
-    """NCL: its trainer leaves out the last loss, the prototypes', in the warm-up; alignment stands before it and stays."""
+    """NCL: its trainer leaves out the last loss, the prototypes', in the warm-up; alignment stands before it."""
 
     place = "before_last"
+    loss_names = ("recommendation", "structure_contrast", "prototype_contrast")
 
 
 class GCMCAdapter(GraphAdapter):
-    """GCMC: representations are what the graph encoder returns, before the decoder scores pairs."""
+    """GCMC: representations are what the graph encoder returns, before the decoder scores pairs.
+
+    Its node features are one-hot, so the initial embedding of node n is row n of the encoder's first weight matrix.
+    """
 
     observes = "GcEncoder"
-    masking = "its initial embeddings are rows of a weight matrix that is multiplied by one-hot features"
+
+    def initial_dim(self, model):
+        return model.GcEncoder.weights_u[0].shape[1]
 
     def dim(self, model):
         return model.dense_output_dim
+
+    @contextmanager
+    def masked(self, model, mask, token):
+        modules, weight = model.GcEncoder._modules, model.GcEncoder.weights_u[0]
+        rows = token_rows(len(weight), torch.cat([mask.user, mask.item + model.n_users]))
+        raw = {name: modules[name] for name in ("weights_u", "weights_v")}
+        modules.update(dict.fromkeys(raw, [torch.where(rows, token, weight)]))
+        try:
+            yield
+        finally:
+            modules.update(raw)
