@@ -1,0 +1,280 @@
+"""Questions out of a corpus: which texts, which training interactions, and how they are made to fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_rlmrec.data.corpus import Columns, Corpus
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.profiling.prompts import Domain, Prompt, wrap
+from recbole_rlmrec.profiling.tokens import MESSAGE_TOKENS, TokenCounter, cut
+
+SHORTEST_PART = 16
+MOST_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How much of the data a question quotes.
+
+    Attributes
+    ----------
+    seed : int
+        Of the samples.
+    items : int
+        Interactions in a user's question.
+    reviews : int
+        Reviews in an item's question.
+    max_tokens : int
+        Longest question, instructions included.
+    """
+
+    seed: int
+    items: int = 12
+    reviews: int = 6
+    max_tokens: int = 3000
+
+
+class PromptBuilder:
+    """Makes the question for any user or item of a corpus.
+
+    Samples are uniform and without replacement, and depend on the seed and the tokens alone: the interactions with the
+    smallest hash are taken, so that a new interaction changes a sample only when it enters it.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    columns : Columns
+        Which columns hold what.
+    domain : Domain
+    counter : TokenCounter
+    sampling : Sampling
+    """
+
+    def __init__(
+        self, corpus: Corpus, columns: Columns, domain: Domain, counter: TokenCounter, sampling: Sampling
+    ) -> None:
+        self.users: Sequence[str] = corpus.users
+        self.items: Sequence[str] = corpus.items
+        self.sampling = sampling
+        self._domain = domain
+        self._counter = counter
+        self._system = {side: domain.system(side) for side in ("item", "user")}
+        self._check_budget()
+        fields = corpus.item_fields
+        self._titles = _column(fields, columns.title, self.items)
+        self._descriptions = _column(fields, columns.description, self.items)
+        named = dict.fromkeys([*columns.attributes, *filter(None, [columns.year])])
+        self._attributes = {name: _column(fields, name, self.items) for name in named}
+        frame = corpus.interactions
+        self._reviews = [frame[name].to_numpy(dtype=object) for name in columns.reviews]
+        self._ratings = frame[columns.rating].to_numpy(dtype=object) if columns.rating else None
+        self._scale = _scale(self._ratings)
+        self._user_of = pd.Index(self.users).get_indexer(frame["user"])
+        self._item_of = pd.Index(self.items).get_indexer(frame["item"])
+        self._rows_of_user = _Grouped(self._user_of, len(self.users))
+        self._rows_of_item = _Grouped(self._item_of, len(self.items)) if self._reviews else None
+        self._user_hash = _hashes(self.users, sampling.seed)
+        self._item_hash = _hashes(self.items, sampling.seed)
+
+    def item(self, position: int) -> Prompt | None:
+        """Question about ``self.items[position]``; None when there is no text about it.
+
+        The description where there is one, else attributes and a sample of the reviews of training interactions.
+        """
+        data: dict[str, Any] = {"title": self._title(position)}
+        pairs: list[tuple[str, str]] = []
+        if self._descriptions is not None and self._descriptions[position]:
+            data["description"] = self._descriptions[position]
+        else:
+            data.update((name, values[position]) for name, values in self._attributes.items())
+            sample = self._sample_reviews(position)
+            data["reviews"] = [self._review(row) for row in sample]
+            pairs = [self._pair(row) for row in sample]
+        data = {name: value for name, value in data.items() if value}
+        return self._prompt("item", self.items[position], data, data.get("reviews"), pairs) if data else None
+
+    def user(self, position: int, profile_of: Callable[[int], str | None]) -> Prompt | None:
+        """Question about ``self.users[position]``; None when the user's training interactions have no text.
+
+        Parameters
+        ----------
+        position : int
+        profile_of : callable
+            The profile of ``self.items[i]``, or None.
+        """
+        history, pairs = [], []
+        for row in self._sample_history(position):
+            entry = self._entry(row, profile_of)
+            if entry.keys() - {"rating"}:
+                history.append(entry)
+                pairs.append(self._pair(row))
+            if len(history) == self.sampling.items:
+                break
+        if not history:
+            return None
+        rated = any("rating" in entry for entry in history)
+        data = {"rating_scale": self._scale, "history": history} if rated else {"history": history}
+        return self._prompt("user", self.users[position], data, history, pairs)
+
+    def title(self, position: int) -> str:
+        """What ``self.items[position]`` is called, its token where it has no title."""
+        return self._title(position) or self.items[position]
+
+    def _check_budget(self) -> None:
+        for side, system in self._system.items():
+            needed = self._counter.count_messages([system, wrap({})]) + 4 * SHORTEST_PART
+            if self.sampling.max_tokens < needed:
+                raise ConfigError(
+                    f"--max-prompt-tokens {self.sampling.max_tokens} is too small: for the {side} side the "
+                    f"instructions alone need about {needed} tokens."
+                )
+
+    def _title(self, position: int) -> str:
+        return self._titles[position] if self._titles is not None else ""
+
+    def _entry(self, row: int, profile_of: Callable[[int], str | None]) -> dict[str, str]:
+        item = self._item_of[row]
+        entry = {
+            "title": self._title(item),
+            "profile": profile_of(item),
+            "rating": str(self._ratings[row]).strip() if self._ratings is not None else "",
+            "review": self._review(row),
+        }
+        return {name: value for name, value in entry.items() if value}
+
+    def _review(self, row: int) -> str:
+        return "\n".join(text for text in (str(values[row]).strip() for values in self._reviews) if text)
+
+    def _pair(self, row: int) -> tuple[str, str]:
+        return self.users[self._user_of[row]], self.items[self._item_of[row]]
+
+    def _sample_history(self, position: int) -> Sequence[int]:
+        rows = self._rows_of_user[position]
+        rows = rows[self._item_of[rows] >= 0]
+        return _ordered(rows, self._item_of[rows], self._item_hash, self._user_hash[position])
+
+    def _sample_reviews(self, position: int) -> Sequence[int]:
+        if self._rows_of_item is None:
+            return []
+        rows = self._rows_of_item[position]
+        rows = rows[self._user_of[rows] >= 0]
+        ordered = _ordered(rows, self._user_of[rows], self._user_hash, self._item_hash[position])
+        sample = []
+        for row in ordered:
+            if self._review(row):
+                sample.append(row)
+            if len(sample) == self.sampling.reviews:
+                break
+        return sample
+
+    def _prompt(self, side: str, token: str, data: dict, entries: list | None, pairs: list) -> Prompt:
+        system = self._system[side]
+        message, tokens = self._fit(system, data, entries, pairs)
+        words = getattr(self._domain, side).max_words
+        return Prompt(side, token, system, message, tuple(pairs), words, tokens)
+
+    def _fit(self, system: str, data: dict, entries: list | None, pairs: list) -> tuple[str, int]:
+        """Message of at most ``max_tokens`` and its tokens.
+
+        The longest texts are cut first; where little would be left of each, the last entry goes, with its pair.
+        """
+        count, most = self._counter.count, self.sampling.max_tokens
+        fixed = count(system) + 2 * MESSAGE_TOKENS
+        while True:
+            message = wrap(data)
+            tokens = fixed + count(message)
+            for _ in range(MOST_ROUNDS):
+                if tokens <= most:
+                    return message, tokens
+                if not _shorten(data, tokens - most, self._counter):
+                    break
+                message = wrap(data)
+                tokens = fixed + count(message)
+            if entries and len(entries) > 1:
+                entries.pop()
+                pairs.pop()
+            else:
+                _drop_longest(data)
+
+
+class _Grouped:
+    """Rows by group: ``grouped[g]`` are the rows whose code is ``g``, in order."""
+
+    def __init__(self, codes: np.ndarray, n_groups: int) -> None:
+        order = np.argsort(codes, kind="stable")
+        self._rows = order[np.searchsorted(codes[order], 0) :]
+        self._starts = np.searchsorted(codes[self._rows], np.arange(n_groups + 1))
+
+    def __getitem__(self, group: int) -> np.ndarray:
+        return self._rows[self._starts[group] : self._starts[group + 1]]
+
+
+def _column(fields: pd.DataFrame | None, name: str | None, tokens: Sequence[str]) -> np.ndarray | None:
+    if fields is None or not name:
+        return None
+    values = fields[name].reindex(tokens).fillna("").to_numpy(dtype=object)
+    return np.array([str(value).strip() for value in values], dtype=object)
+
+
+def _scale(ratings: np.ndarray | None) -> str:
+    """For example "1 to 5": the range of the ratings of the training interactions."""
+    numbers = pd.to_numeric(pd.Series(ratings, dtype=object), errors="coerce").dropna() if ratings is not None else []
+    return f"{min(numbers):g} to {max(numbers):g}" if len(numbers) else ""
+
+
+def _hashes(tokens: Sequence[str], seed: int) -> np.ndarray:
+    salt = str(seed).encode()[:16]
+    digests = (hashlib.blake2b(token.encode("utf-8", "replace"), digest_size=8, salt=salt).digest() for token in tokens)
+    return np.frombuffer(b"".join(digests), dtype="<u8")
+
+
+def _ordered(rows: np.ndarray, codes: np.ndarray, hashes: np.ndarray, mixed_with: np.uint64) -> list[int]:
+    """Rows in pseudo-random order."""
+    return rows[np.argsort(_mix(hashes[codes] ^ mixed_with), kind="stable")].tolist()
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """The finalizer of splitmix64: spreads every bit over all of them."""
+    with np.errstate(over="ignore"):
+        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return values ^ (values >> np.uint64(31))
+
+
+def _texts(data: Any) -> list[tuple[Any, Any]]:
+    """Places of all texts in nested data, as (container, key)."""
+    places = []
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+        places += _texts(value) if isinstance(value, (dict, list)) else [(data, key)]
+    return places
+
+
+def _shorten(data: dict, excess: int, counter: TokenCounter) -> bool:
+    """Cut the longest texts to one common length that saves ``excess`` tokens; False when that length would be tiny."""
+    places = _texts(data)
+    lengths = sorted((counter.count(json.dumps(box[key], ensure_ascii=False)) for box, key in places), reverse=True)
+    total, allowed = 0, 0
+    for n_longest, length in enumerate(lengths, 1):
+        total += length
+        allowed = (total - excess) // n_longest
+        if n_longest == len(lengths) or allowed >= lengths[n_longest]:
+            break
+    if allowed < SHORTEST_PART:
+        return False
+    for box, key in places:
+        if counter.count(box[key]) >= allowed:
+            box[key] = cut(box[key], allowed - 2, counter)
+    return True
+
+
+def _drop_longest(data: dict) -> None:
+    box, key = max(_texts(data), key=lambda place: len(place[0][place[1]]))
+    del box[key]

@@ -1,0 +1,55 @@
+"""Keys of hosted models: read from the environment when they are used, kept nowhere, removed from what comes back."""
+
+from __future__ import annotations
+
+import os
+
+from requests.auth import AuthBase
+
+from recbole_rlmrec.errors import ConfigError
+
+SHORTEST_SECRET = 8
+HIDDEN = "[key]"
+_names: set[str] = set()
+
+
+def register(name: str) -> None:
+    """Declare that the environment variable ``name`` holds a key.
+
+    Raises
+    ------
+    ConfigError
+        The variable is not set, or holds characters that no HTTP header may hold.
+    """
+    value = os.environ.get(name, "")
+    if not value.strip():
+        raise ConfigError(f"The environment variable {name} is not set; put the key of the model's server into it.")
+    if not value.isascii() or any(character.isspace() for character in value.strip()):
+        raise ConfigError(f"The environment variable {name} holds no key: it has spaces or non-ASCII characters.")
+    _names.add(name)
+
+
+def scrub(text: str) -> str:
+    """``text`` without any registered key.
+
+    Values of fewer than 8 characters are placeholders such as ``none`` and stay.
+    """
+    for name in _names:
+        value = os.environ.get(name, "").strip()
+        if len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, HIDDEN)
+    return text
+
+
+class BearerKey(AuthBase):
+    """Adds the key to a request. Holds the variable's name only; also keeps requests from looking into ``.netrc``."""
+
+    def __init__(self, name: str = "") -> None:
+        if name:
+            register(name)
+        self.name = name
+
+    def __call__(self, request):
+        if self.name:
+            request.headers["Authorization"] = f"Bearer {os.environ[self.name].strip()}"
+        return request

@@ -1,0 +1,136 @@
+"""Which data a question quotes, and how they are made to fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from films import DESCRIPTION, Setup, make_corpus
+
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.profiling.prompts import unwrap
+
+
+def nothing(position: int) -> None:
+    return None
+
+
+def with_rows(corpus, rows):
+    return dataclasses.replace(corpus, interactions=rows.reset_index(drop=True))
+
+
+def test_items_quote_the_description_or_else_attributes_and_reviews(setup):
+    builder = setup.builder()
+    described, other = builder.item(0), builder.item(1)
+    assert unwrap(described.user) == {"title": "Film 0", "description": DESCRIPTION.format(0)}
+    assert described.pairs == ()
+    data = unwrap(other.user)
+    assert data["genre"] == "comedy" and "description" not in data
+    assert len(data["reviews"]) == len(other.pairs) > 1
+    for review, (user, item) in zip(data["reviews"], other.pairs, strict=True):
+        assert item == "i1" and item in review and user in review
+
+
+def test_users_quote_title_profile_rating_and_their_own_review(setup):
+    prompt = setup.builder().user(2, lambda position: f"profile of {position}" if position % 2 else None)
+    data = unwrap(prompt.user)
+    assert data["rating_scale"] == "1 to 5"
+    rows = setup.corpus.interactions.set_index(["user", "item"])
+    assert len(data["history"]) == len(prompt.pairs) == 5
+    for entry, (user, item) in zip(data["history"], prompt.pairs, strict=True):
+        assert user == "u2" and entry["title"] == f"Film {item[1:]}"
+        assert entry["rating"] == rows.loc[(user, item), "rating"]
+        assert item in entry["review"] and "u2" in entry["review"]
+        assert entry.get("profile") == (f"profile of {item[1:]}" if int(item[1:]) % 2 else None)
+
+
+def test_no_id_is_in_a_question(setup):
+    setup.corpus.interactions["review"] = ""
+    setup.corpus.interactions["user"] = [f"person-{user}" for user in setup.corpus.interactions["user"]]
+    setup.corpus.users = [f"person-{user}" for user in setup.corpus.users]
+    builder = setup.builder()
+    prompts = [builder.item(1), builder.user(1, nothing)]
+    assert not any("person" in prompt.system + prompt.user for prompt in prompts)
+
+
+def test_samples_are_uniform_seeded_and_of_the_size_asked_for(tmp_path):
+    corpus = make_corpus(n_users=400, n_items=20, per_user=20, reviews=False)
+    builder = Setup(tmp_path, corpus, items=5).builder()
+    samples = [[item for _, item in builder.user(position, nothing).pairs] for position in range(400)]
+    assert all(len(set(sample)) == 5 for sample in samples)
+    counts = np.unique(sum(samples, []), return_counts=True)[1]
+    assert len(counts) == 20 and counts.min() > 65 and counts.max() < 135
+    other = Setup(tmp_path, corpus, items=5)
+    other.sampling = dataclasses.replace(other.sampling, seed=1)
+    changed = [[item for _, item in other.builder().user(position, nothing).pairs] for position in range(400)]
+    assert sum(a == b for a, b in zip(samples, changed, strict=True)) < 4
+
+
+def test_new_interactions_change_few_samples(tmp_path):
+    corpus = make_corpus(n_users=200, n_items=40, per_user=20, reviews=False)
+    rows = corpus.interactions
+    fewer = with_rows(corpus, rows[rows.groupby("user").cumcount() < 19])
+    old, new = (Setup(tmp_path, c, items=5).builder() for c in (fewer, corpus))
+    same = sum(old.user(position, nothing).user == new.user(position, nothing).user for position in range(200))
+    assert same == pytest.approx(200 * 15 / 20, abs=25)
+
+
+def test_order_of_the_rows_does_not_matter(setup):
+    before = [setup.builder().user(position, nothing) for position in range(6)]
+    setup.corpus = with_rows(setup.corpus, setup.corpus.interactions.iloc[::-1])
+    assert [setup.builder().user(position, nothing) for position in range(6)] == before
+
+
+def test_nothing_to_say(setup):
+    setup.corpus.item_fields.loc["i3"] = ""
+    setup.corpus.interactions["review"] = ""
+    setup.corpus = with_rows(setup.corpus, setup.corpus.interactions[setup.corpus.interactions["user"] != "u4"])
+    builder = setup.builder()
+    assert builder.item(3) is None
+    assert builder.user(4, nothing) is None
+    assert all("i3" not in dict(map(reversed, builder.user(user, nothing).pairs)) for user in (0, 1, 2, 3, 5))
+
+
+def test_interactions_of_items_that_the_run_does_not_have_are_not_quoted(setup):
+    setup.corpus.items = setup.corpus.items[:4]
+    setup.corpus.item_fields = setup.corpus.item_fields.iloc[:4]
+    quoted = [pair for position in range(6) for pair in setup.builder().user(position, nothing).pairs]
+    assert {item for _, item in quoted} == {"i0", "i1", "i2", "i3"}
+
+
+@pytest.mark.parametrize("most", [400, 440, 600, 1000])
+def test_long_texts_are_cut_first_and_never_within_a_word(tmp_path, most):
+    corpus = make_corpus()
+    corpus.interactions["review"] = ["word" * (i % 3 + 1) + " wordy" * 400 for i in range(len(corpus.interactions))]
+    corpus.item_fields["description"] = ["Plot " + "unfolds slowly " * 500] * 8
+    builder = Setup(tmp_path, corpus, max_tokens=most).builder()
+    words = {"word", "wordword", "wordwordword", "wordy", "Plot", "unfolds", "slowly"}
+    for prompt in (builder.item(0), builder.user(0, lambda position: "likes slowly " * 300)):
+        assert prompt.tokens <= most
+        data = unwrap(prompt.user)
+        texts = [data.get("description", "")] + [entry.get("review", "") for entry in data.get("history", [])]
+        assert set(" ".join(texts).split()) <= words
+        assert data.get("title", "Film 0") == "Film 0"
+        assert [entry["title"] for entry in data.get("history", [])] == [f"Film {item[1:]}" for _, item in prompt.pairs]
+
+
+def test_all_entries_stay_where_there_is_room_for_a_little_of_each(tmp_path):
+    corpus = make_corpus()
+    corpus.interactions["review"] = [" ".join(["fine"] * 300)] * len(corpus.interactions)
+    prompt = Setup(tmp_path, corpus, max_tokens=800).builder().user(0, nothing)
+    lengths = [len(entry["review"]) for entry in unwrap(prompt.user)["history"]]
+    assert len(lengths) == 5 and max(lengths) - min(lengths) <= 5
+    assert prompt.tokens > 700
+
+
+def test_too_small_a_budget_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--max-prompt-tokens 200 is too small"):
+        Setup(tmp_path, make_corpus(), max_tokens=200).builder()
+
+
+def test_without_item_file_reviews_are_enough(setup):
+    setup.corpus.item_fields = None
+    builder = setup.builder()
+    assert list(unwrap(builder.item(0).user)) == ["reviews"]
+    assert unwrap(builder.user(0, nothing).user)["history"][0].keys() == {"rating", "review"}
