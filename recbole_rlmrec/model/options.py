@@ -68,6 +68,20 @@ def count(config, key: str) -> int:
     return int(value)
 
 
+def flag(config, key: str) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    ConfigError
+        The value is neither.
+    """
+    value = config[key]
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} is {value!r}; set it to True or False.")
+    return value
+
+
 def squared_norm(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     """Sum of squares of all trainable parameters: the paper's regulariser."""
     return sum(parameter.square().sum() for parameter in parameters if parameter.requires_grad)

@@ -1,8 +1,8 @@
 """How alignment reaches the representations of each recommender, and how it masks their initial embeddings.
 
-An :class:`Adapter` is a few lines: which call of the recommender yields representations, how to look them up by id, and
-whether its loss is a mean or a sum over the batch. ``register_adapter("MyModel", MyAdapter())`` makes ``MyModel_RLMRec``.
-docs/models.md tells what each adapter aligns.
+An :class:`Adapter` is a few lines: which call of the recommender yields representations, how to look them up by id,
+and whether its loss is a mean or a sum over the batch. ``register_adapter("MyModel", MyAdapter())`` makes
+``MyModel_RLMRec``. docs/models.md tells what each adapter aligns.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters.autoencoders import (
     CDAEAdapter,
+    DiffRecAdapter,
     LDiffRecAdapter,
     MacridVAEAdapter,
     MultiDAEAdapter,
@@ -26,12 +27,25 @@ from recbole_rlmrec.model.adapters.base import (
     batch_ids,
     item_terms,
     liked,
+    token_rows,
 )
-from recbole_rlmrec.model.adapters.factorisation import FISMAdapter, NeuMFAdapter, SimpleXAdapter, SummedLossAdapter
+from recbole_rlmrec.model.adapters.factorisation import (
+    DMFAdapter,
+    FISMAdapter,
+    NeuMFAdapter,
+    SimpleXAdapter,
+    SummedLossAdapter,
+)
 from recbole_rlmrec.model.adapters.graphs import GCMCAdapter, NCLAdapter, NGCFAdapter, SpectralCFAdapter
+from recbole_rlmrec.model.adapters.paper import AutoCFAdapter, GCCFAdapter
 
 ADAPTERS: dict[str, Adapter] = {
     "LightGCN": GraphAdapter(),
+    "GCCF": GCCFAdapter(),
+    "SGL": GraphAdapter(),
+    "SimGCL": GraphAdapter(),
+    "DCCF": GraphAdapter(),
+    "AutoCF": AutoCFAdapter(),
     "BPR": EmbeddingAdapter(),
     "NCL": NCLAdapter(),
     "NGCF": NGCFAdapter(),
@@ -45,15 +59,18 @@ ADAPTERS: dict[str, Adapter] = {
     "ENMF": SummedLossAdapter(),
     "SimpleX": SimpleXAdapter(),
     "FISM": FISMAdapter(),
+    "DMF": DMFAdapter(),
     "MultiVAE": MultiVAEAdapter(),
     "MultiDAE": MultiDAEAdapter(),
     "RecVAE": RecVAEAdapter(),
     "MacridVAE": MacridVAEAdapter(),
     "CDAE": CDAEAdapter(),
+    "DiffRec": DiffRecAdapter(),
     "LDiffRec": LDiffRecAdapter(),
+    "RaCT": MultiVAEAdapter(),
 }
 
-_SIMILARITY = "it scores by a matrix of item similarities that is computed, not learnt, and represents neither users nor items"
+_SIMILARITY = "it computes item similarities, with nothing to train, and represents neither users nor items"
 
 NOT_ALIGNABLE: dict[str, str] = {
     "Pop": "it counts interactions and represents neither users nor items",
@@ -120,4 +137,5 @@ __all__ = [
     "item_terms",
     "liked",
     "register_adapter",
+    "token_rows",
 ]

@@ -41,6 +41,9 @@ class Adapter:
         Empty where ``alignment: gen`` works; else the reason why it does not.
     place : {"last", "before_last", "sum"}
         Where the alignment loss goes among several losses of the recommender.
+    reads_rows : bool
+        Whether a training step reads the two embeddings by id alone, so that ``learner: sparse_adam`` may update the
+        batch's rows alone.
     """
 
     loss = "mean"
@@ -50,6 +53,7 @@ class Adapter:
     item_embedding = "item_embedding"
     masking = ""
     place = "last"
+    reads_rows = False
 
     def initial_dim(self, model: nn.Module) -> int:
         """Size of the initial embeddings.
