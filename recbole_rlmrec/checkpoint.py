@@ -157,6 +157,7 @@ _NAMES = {
 for _module in ("builtins", "__builtin__"):
     _NAMES[_module, "set"] = _Function(set)
     _NAMES[_module, "list"] = _Later(list)
+    _NAMES[_module, "bytes"] = _Function(lambda: b"")
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _NAMES[_module, "scalar"] = _Function(_scalar)
     _NAMES[_module, "_reconstruct"] = _Function(_ArrayState)

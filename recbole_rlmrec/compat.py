@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from recbole_rlmrec.checkpoint import load_checkpoint
 
 __all__ = ["Repair", "active", "apply", "load_checkpoint"]
@@ -97,8 +99,6 @@ def _numpy_names() -> str | None:
     RecBole's metrics and layers use the former, ``Config.compatibility_settings`` makes them from the latter, and ray
     2.6.3 reads ``np.bool8``.
     """
-    import numpy as np
-
     names = {
         "bool8": np.bool_,
         "float_": np.float64,
@@ -174,7 +174,7 @@ def _import_ray(no_resources: bool) -> Exception | None:
 
 
 def _pkg_resources() -> dict[str, ModuleType]:
-    """As much of pkg_resources as the imports of ray and hyperopt need; Ray's own processes need the real one."""
+    """As much of pkg_resources as the import of ray needs; Ray's own processes need the real one."""
     from packaging import version
 
     def get_distribution(name):
@@ -219,20 +219,16 @@ def _ray_report() -> str | None:
 
 
 def _hyperopt() -> str | None:
-    """RecBole's ``HyperTuning`` needs hyperopt 0.2.5, which imports pkg_resources, which setuptools 82 removed."""
-    if importlib.util.find_spec("pkg_resources") is not None:
+    """hyperopt draws with ``integers`` since 0.2.6; RecBole's exhaustive search gives it a RandomState without that."""
+    if importlib.util.find_spec("hyperopt") is None:
         return None
-    tuning = importlib.import_module("recbole.trainer").HyperTuning
-    original = tuning.__init__
+    hyper_tuning = importlib.import_module("recbole.trainer.hyper_tuning")
+    hyper_tuning.np = _module("numpy", **{**vars(np), "random": SimpleNamespace(RandomState=_RandomState)})
+    return "hyperopt draws with Generator.integers since 0.2.6"
 
-    @functools.wraps(original)
-    def init(self, *args, **kwargs):
-        with _stand_in(_pkg_resources()):
-            importlib.import_module("hyperopt")
-        original(self, *args, **kwargs)
 
-    tuning.__init__ = init
-    return "hyperopt imports pkg_resources, which is not installed (setuptools 82 removed it)"
+class _RandomState(np.random.RandomState):
+    integers = np.random.RandomState.randint
 
 
 def _dok_update() -> str | None:
@@ -297,7 +293,6 @@ def _pandas_fill_nan() -> str | None:
     """pandas 3: ``frame[field].fillna(inplace=True)`` fills a copy, so ``Dataset._fill_nan`` leaves every NaN."""
     if not _pandas_3():
         return None
-    import numpy as np
     from recbole.data.dataset import Dataset
     from recbole.utils import FeatureType
 
