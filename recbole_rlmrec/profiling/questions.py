@@ -1,0 +1,146 @@
+"""Which questions of a tag are still to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.profiling.build import PromptBuilder
+from recbole_rlmrec.profiling.chat import ChatModel
+from recbole_rlmrec.profiling.prompts import Prompt
+from recbole_rlmrec.profiling.stored import Failure, Failures, Stored
+
+SIDES = ("item", "user")
+QUOTED_ANSWER = 1000
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and the key of its answer; the listed failure where the very same question failed before."""
+
+    prompt: Prompt
+    key: str
+    before: Failure | None = None
+
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation, with the last unusable answer and what is wrong with it where there is one."""
+        messages = self.prompt.messages()
+        if self.before is not None and self.before.answer:
+            messages += correction(self.before.answer, self.before.reason)
+        return messages
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens of the conversation."""
+        return self.prompt.tokens + (len(self.before.answer) // 3 + 50 if self.before is not None else 0)
+
+
+@dataclass
+class Tally:
+    """Of one side: passed over because they are stored, because they failed before, because nothing is known."""
+
+    stored: int = 0
+    failed_before: int = 0
+    textless: int = 0
+
+    @property
+    def passed(self) -> int:
+        """All that need no question."""
+        return self.stored + self.failed_before + self.textless
+
+
+def correction(answer: str, reason: str) -> list[dict[str, str]]:
+    """What is said to a model whose answer could not be used."""
+    request = f"This answer cannot be used: {reason} Answer again with the JSON object only, as instructed."
+    return [{"role": "assistant", "content": answer[:QUOTED_ANSWER]}, {"role": "user", "content": request}]
+
+
+class Questions:
+    """The questions of a tag, side by side: items first, for the users' quote the items' profiles.
+
+    Parameters
+    ----------
+    builder : PromptBuilder
+    store : ProfileStore
+    failures : Failures
+    chat : ChatModel
+        Its name and parameters are part of the keys.
+    retry_failed : bool
+        Ask just for what failed before. Otherwise a question that the model answered unusably so often is not asked
+        again, and one that the server failed to answer is.
+    max_attempts : int
+        How often.
+    """
+
+    def __init__(
+        self,
+        builder: PromptBuilder,
+        store: ProfileStore,
+        failures: Failures,
+        chat: ChatModel,
+        retry_failed: bool = False,
+        max_attempts: int = 1,
+    ) -> None:
+        self.builder = builder
+        self.failures = failures
+        self._store = store
+        self._model, self._parameters = chat.name, chat.parameters()
+        self._retry_failed = retry_failed
+        self._max_attempts = max_attempts
+        self.tally = {side: Tally() for side in SIDES}
+
+    def tokens(self, side: str):
+        """Tokens of the run's items or users."""
+        return self.builder.items if side == "item" else self.builder.users
+
+    def stored(self, side: str) -> Stored:
+        """What the store holds of a side at this moment."""
+        return Stored(self._store, side, self.tokens(side))
+
+    def pending(
+        self, side: str, stored: Stored, profile_of: Callable[[int], str | None] | None = None
+    ) -> Iterator[Question]:
+        """Questions of a side whose answers are not stored, in the order of the tokens.
+
+        Parameters
+        ----------
+        side : str
+        stored : Stored
+            Of this side.
+        profile_of : callable, optional
+            Profile of the item at a position; for users.
+        """
+        tally = self.tally[side] = Tally()
+        for position, token in enumerate(self.tokens(side)):
+            if self._retry_failed and self.failures.get(side, token) is None:
+                tally.stored += stored.covered(position)
+                continue
+            question = self.question(side, position, profile_of)
+            if question is None:
+                tally.textless += 1
+                self.failures.discard(side, token)
+            elif stored.has(position, question.key):
+                tally.stored += 1
+                self.failures.discard(side, token)
+            elif question.before is not None and not self._retry_failed and self._given_up(question.before):
+                tally.failed_before += 1
+            else:
+                yield question
+
+    def question(
+        self, side: str, position: int, profile_of: Callable[[int], str | None] | None = None
+    ) -> Question | None:
+        """The question about one item or user; None where nothing is known about it."""
+        if side == "item":
+            prompt = self.builder.item(position)
+        else:
+            prompt = self.builder.user(position, profile_of or (lambda _: None))
+        if prompt is None:
+            return None
+        key = prompt.key(self._model, self._parameters)
+        failure = self.failures.get(side, prompt.token)
+        return Question(prompt, key, failure if failure is not None and failure.key == key else None)
+
+    def _given_up(self, failure: Failure) -> bool:
+        return failure.kind == "answer" and failure.attempts >= self._max_attempts
