@@ -231,7 +231,7 @@ def check_data(config) -> None:
             "--data_path to the folder above it."
         )
     filters = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
-    ignored = [key for key in filters if config[key]]
+    ignored = [key for key in filters if config.external_config_dict.get(key)]
     if parts and ignored:
         raise ConfigError(
             f"{', '.join(ignored)} cannot be combined with benchmark_filename: RecBole applies no filter to a split that is "

@@ -9,7 +9,9 @@ import numpy as np
 from recbole.utils import set_color
 
 from recbole_rlmrec import per_user
+from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.evaluation import FastCollector
+from recbole_rlmrec.optimizer import RowWiseAdam
 
 
 class RunRecord:
@@ -75,6 +77,18 @@ class RLMRecTrainer:
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)
         per_user.attach(self)
+
+    def _build_optimizer(self, **kwargs):
+        adapter = getattr(self.model, "adapter", None)
+        if self.learner.lower() != "sparse_adam" or adapter is None:
+            return super()._build_optimizer(**kwargs)
+        if not adapter.reads_rows:
+            raise ConfigError(
+                f"learner: sparse_adam does not work for {self.config['model']}: each step reads all of its embeddings. "
+                "Use learner: adam."
+            )
+        embeddings = [getattr(self.model, name) for name in (adapter.user_embedding, adapter.item_embedding)]
+        return RowWiseAdam(self.model, embeddings, self.learning_rate)
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         begin = getattr(self.model, "begin_epoch", None)

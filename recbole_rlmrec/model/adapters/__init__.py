@@ -30,6 +30,7 @@ from recbole_rlmrec.model.adapters.base import (
     token_rows,
 )
 from recbole_rlmrec.model.adapters.factorisation import (
+    BPRAdapter,
     DMFAdapter,
     FISMAdapter,
     NeuMFAdapter,
@@ -46,7 +47,7 @@ ADAPTERS: dict[str, Adapter] = {
     "SimGCL": GraphAdapter(),
     "DCCF": GraphAdapter(),
     "AutoCF": AutoCFAdapter(),
-    "BPR": EmbeddingAdapter(),
+    "BPR": BPRAdapter(),
     "NCL": NCLAdapter(),
     "NGCF": NGCFAdapter(),
     "DGCF": GraphAdapter(),

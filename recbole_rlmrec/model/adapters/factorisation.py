@@ -8,6 +8,12 @@ from recbole_rlmrec.model.adapters.base import BatchAdapter, EmbeddingAdapter, l
 from recbole_rlmrec.model.alignment.base import Term
 
 
+class BPRAdapter(EmbeddingAdapter):
+    """BPR reads its embeddings by id alone in training."""
+
+    reads_rows = True
+
+
 class SummedLossAdapter(EmbeddingAdapter):
     """Embeddings trained with a loss that is a sum over the batch: ENMF, ConvNCF."""
 
