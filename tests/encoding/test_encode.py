@@ -1,0 +1,181 @@
+"""Profiles -> matrices: what is on disk, what is used again, what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from recbole_rlmrec.data.embeddings import read_embeddings
+from recbole_rlmrec.data.store import Profile, ProfileStore
+from recbole_rlmrec.encoding import encode as encode_module
+from recbole_rlmrec.encoding.encode import encode_tag
+from recbole_rlmrec.encoding.journal import Journal
+from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
+
+
+class Letters:
+    """An encoder that counts letters, remembers what it was asked and can break down."""
+
+    needs_fit = False
+    truncated = 0
+
+    def __init__(self, name: str = "letters", fail_after: int | None = None, **info):
+        self.name, self.asked, self._left, self._info = name, [], fail_after, info
+
+    def encode(self, texts):
+        if self._left is not None:
+            if self._left <= 0:
+                raise EncoderError("out of order")
+            self._left -= 1
+        self.asked += texts
+        return np.array([[text.count(letter) for letter in "abcde"] for text in texts], dtype=np.float64)
+
+    def info(self):
+        return {"encoder": self.name, "revision": None, "normalised": False, **self._info}
+
+
+@pytest.fixture
+def store(tmp_path) -> ProfileStore:
+    store = ProfileStore(tmp_path / "tag")
+    store.write_manifest({"dataset": "tiny", "tag": "tag", "by": "template"})
+    store.write("user", [Profile("u2", "aab"), Profile("u1", "c"), Profile("u3", "ab" * 4)])
+    store.write("item", [Profile("i1", "ee"), Profile("i2", "c"), Profile("i3", " ")])
+    return store
+
+
+def encode(store, encoder, **options):
+    return encode_tag(store.folder, encoder.name, encoder=encoder, show_progress=False, **options)
+
+
+def vectors(folder) -> dict:
+    found = read_embeddings(folder, "tiny")
+    return {t: row.tolist() for side in found.tokens for t, row in zip(found.tokens[side], found.matrices[side], strict=True)}
+
+
+def test_rows_are_in_token_order_with_a_manifest(store):
+    folder = encode(store, Letters(), dtype="float16")
+    assert folder == store.folder / "embeddings" / "letters"
+    found = read_embeddings(folder, "tiny")
+    assert found.tokens == {"user": ["u1", "u2", "u3"], "item": ["i1", "i2"]}
+    assert found.matrices["user"].tolist() == [[0, 0, 1, 0, 0], [2, 1, 0, 0, 0], [4, 4, 0, 0, 0]]
+    assert found.matrices["item"].dtype == np.float16
+    manifest = found.manifest
+    assert (manifest["dim"], manifest["dtype"], manifest["users"], manifest["items"]) == (5, "float16", 3, 2)
+    assert (manifest["encoder"], manifest["dataset"], manifest["tag"]) == ("letters", "tiny", "tag")
+    assert manifest["digests"] == {side: store.digest(side) for side in ("user", "item")}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {".lock", "manifest.json", *(f"{s}.{e}" for s in ("users", "items") for e in ("npy", "tokens.json"))}
+
+
+def test_identical_texts_are_encoded_once_and_the_longest_come_first(store):
+    encoder = Letters()
+    encode(store, encoder)
+    assert encoder.asked == ["abababab", "aab", "ee", "c"]
+
+
+def test_growth_encodes_only_what_changed(store):
+    encode(store, Letters())
+    store.write("user", [Profile("u1", "ddd"), Profile("u3", "ab" * 4), Profile("u4", "c"), Profile("u5", "e")])
+    encoder = Letters()
+    folder = encode(store, encoder)
+    assert sorted(encoder.asked) == ["ddd", "e"]
+    assert vectors(folder)["u4"] == [0, 0, 1, 0, 0] and vectors(folder)["u1"] == [0, 0, 0, 3, 0]
+    encoder = Letters()
+    encode(store, encoder)
+    assert encoder.asked == []
+
+
+def test_another_setting_encodes_anew(store):
+    encode(store, Letters())
+    for encoder, options in ((Letters(prompt="query:"), {}), (Letters(prompt="query:"), {"dtype": "float16"})):
+        encode(store, encoder, **options)
+        assert len(encoder.asked) == 4
+
+
+def test_a_killed_encoding_goes_on_where_it_was(store, monkeypatch):
+    monkeypatch.setattr(encode_module, "BLOCK", 1)
+    with pytest.raises(EncoderError, match="out of order"):
+        encode(store, Letters(fail_after=3))
+    folder = store.folder / "embeddings" / "letters"
+    with open(folder / ".journal", "ab") as file:
+        file.write(b"half a record")
+    encoder = Letters()
+    encode(store, encoder)
+    assert encoder.asked == ["c"]
+    assert vectors(folder)["u2"] == [2, 1, 0, 0, 0] and vectors(folder)["i2"] == [0, 0, 1, 0, 0]
+    assert not (folder / ".journal").exists()
+
+
+def test_a_failed_encoding_leaves_the_finished_one_alone(store):
+    folder = encode(store, Letters())
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    store.write("user", [Profile("u1", "new")])
+    with pytest.raises(EncoderError):
+        encode(store, Letters(fail_after=0))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_side_that_has_gone_is_removed(store):
+    encode(store, Letters())
+    store.path("user").unlink()
+    folder = encode(store, Letters())
+    assert not (folder / "users.npy").exists() and set(vectors(folder)) == {"i1", "i2"}
+
+
+def test_lsa_is_fitted_anew_when_a_text_changes(store):
+    first = vectors(encode_tag(store.folder, "lsa", show_progress=False))
+    assert vectors(encode_tag(store.folder, "lsa", show_progress=False)) == first
+    store.write("user", [Profile("u1", "words of all kinds"), Profile("u2", "kinds of words"), Profile("u3", "other")])
+    store.write("item", [Profile("i1", "a kind of word"), Profile("i2", "another word")])
+    folder = encode_tag(store.folder, "lsa", show_progress=False)
+    assert json.loads((folder / "manifest.json").read_text())["normalised"] is True
+    assert all(abs(np.linalg.norm(row) - 1) < 1e-5 for row in vectors(folder).values())
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (lambda n: np.zeros(n), "returned shape"),
+        (lambda n: np.zeros((n + 1, 3)), "returned shape"),
+        (lambda n: np.full((n, 3), np.nan), "not a finite float32"),
+        (lambda n: np.full((n, 3), 1e39), "not a finite float32"),
+    ],
+)
+def test_unusable_vectors_are_refused(store, result, reason):
+    encoder = Letters()
+    encoder.encode = lambda texts: result(len(texts))
+    with pytest.raises(EncoderError, match=reason):
+        encode(store, encoder)
+    assert not (store.folder / "embeddings" / "letters" / "manifest.json").exists()
+
+
+def test_bad_options_and_empty_stores(store, tmp_path):
+    with pytest.raises(ConfigError, match="float32, float16, not 'int8'"):
+        encode(store, Letters(), dtype="int8")
+    with pytest.raises(StoreError, match="manifest.json is missing"):
+        encode(ProfileStore(tmp_path / "nothing"), Letters())
+    for side in ("user", "item"):
+        store.write(side, [])
+    with pytest.raises(StoreError, match="no profiles to encode"):
+        encode(store, Letters())
+
+
+def test_two_processes_do_not_encode_the_same(store):
+    class Nested(Letters):
+        def encode(self, texts):
+            encode(store, Letters())
+
+    with pytest.raises(StoreError, match="Another process is encoding"):
+        encode(store, Nested())
+
+
+def test_a_journal_of_another_setting_is_discarded(tmp_path):
+    digest = "0" * 32
+    journal = Journal(tmp_path / "j", "one")
+    journal.append([digest], np.ones((1, 4), dtype=np.float32))
+    digests, rows = Journal(tmp_path / "j", "one").rows()
+    assert digests == [digest] and rows.tolist() == [[1, 1, 1, 1]]
+    assert Journal(tmp_path / "j", "two").rows() == ([], None)
+    assert list(tmp_path.iterdir()) == []
