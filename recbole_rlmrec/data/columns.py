@@ -75,7 +75,7 @@ _UNREADABLE = re.compile(
 )
 _ADDRESS = re.compile(r"^(https?://|www\.|/[\w.-]+/)")
 _CODE = re.compile(r"^(?=\S*\d)(?=\S*[A-Za-z_-])[A-Za-z0-9_-]{6,}$|^[A-Za-z0-9_+/=-]{20,}$")
-_NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?$")
+_NUMBER = re.compile(r"^[+-]?\d{4,}(\.\d+)?$")
 _DISTINCT = 0.5
 _SAMPLE = 2000
 
@@ -156,9 +156,11 @@ def is_readable(name: str, column: pd.Series, kind: FeatureType) -> bool:
     return not numeric and values.str.match(_CODE).mean() <= _DISTINCT
 
 
-def guess_title(table: pd.DataFrame, readable: list[str]) -> str | None:
+def guess_title(table: pd.DataFrame, types: dict[str, FeatureType]) -> str | None:
     """The title by name, else the first short text that is different for nearly every item."""
-    named = pick(readable, TITLES) or next((c for c in readable if snake(c).endswith(("_title", "_name"))), None)
+    readable = _readable(table, types)
+    named = pick(_texts(table, types), TITLES)
+    named = named or next((column for column in readable if snake(column).endswith(("_title", "_name"))), None)
     if named:
         return named
     for column in readable:
@@ -168,19 +170,28 @@ def guess_title(table: pd.DataFrame, readable: list[str]) -> str | None:
     return None
 
 
-def guess_description(table: pd.DataFrame, readable: list[str]) -> str | None:
+def guess_description(table: pd.DataFrame, types: dict[str, FeatureType]) -> str | None:
     """The description by name, else the first column of at least 15 words on average."""
-    named = pick(readable, DESCRIPTIONS)
-    return named or next((column for column in readable if mean_words(sample(table[column])) >= 15), None)
+    named = pick(_texts(table, types), DESCRIPTIONS)
+    return named or next((c for c in _readable(table, types) if mean_words(sample(table[c])) >= 15), None)
 
 
 def guess_reviews(table: pd.DataFrame, types: dict[str, FeatureType]) -> list[str]:
     """Columns of interactions that are reviews by name, in that order, then texts of 5 words or more on average."""
-    texts = [column for column in table if types.get(column) in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)]
-    texts = [column for column in texts if is_readable(column, table[column], types[column])]
     order = {name: rank for rank, name in enumerate(REVIEWS)}
-    named = sorted((column for column in texts if snake(column) in order), key=lambda column: order[snake(column)])
-    return named + [c for c in texts if c not in named and mean_words(sample(table[c])) >= 5]
+    named = [column for column in _texts(table, types) if snake(column) in order]
+    named.sort(key=lambda column: order[snake(column)])
+    return named + [c for c in _readable(table, types) if c not in named and mean_words(sample(table[c])) >= 5]
+
+
+def _texts(table: pd.DataFrame, types: dict[str, FeatureType]) -> list[str]:
+    """Columns of a text type that are not empty; a name that says what they hold is believed."""
+    kinds = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+    return [column for column in table if types.get(column) in kinds and (table[column] != "").any()]
+
+
+def _readable(table: pd.DataFrame, types: dict[str, FeatureType]) -> list[str]:
+    return [column for column in table if column in types and is_readable(column, table[column], types[column])]
 
 
 def _has_letters(values: pd.Series) -> bool:

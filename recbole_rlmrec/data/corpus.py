@@ -111,15 +111,14 @@ class Corpus:
         """
         self._check_overrides(overrides)
         item, user, inter = self._table("item"), self._table("user"), self.interactions.drop(columns=["user", "item"])
+        free = item.drop(columns=[overrides[role] for role in ("title", "description", "year") if overrides.get(role)])
+        title = overrides.get("title") or guess_title(free, self.field_types)
+        free = free.drop(columns=title or [], errors="ignore")
         readable = [name for name in item if is_readable(name, item[name], self._type(name))]
-        taken = {name for key in ("title", "description", "year") if (name := overrides.get(key))}
-        free = [name for name in readable if name not in taken]
-        title = guess_title(item, free)
-        description = guess_description(item, [name for name in free if name != title])
         guessed = Columns(
             title=title,
-            description=description,
-            reviews=guess_reviews(inter, {name: self._type(name) for name in inter}),
+            description=guess_description(free, self.field_types),
+            reviews=guess_reviews(inter, self.field_types),
             rating=self.rating_field if self.rating_field in inter else None,
             timestamp=self.time_field if self.time_field in inter else None,
             year=pick([name for name in item if _mostly_years(item[name])], YEARS),
@@ -127,7 +126,8 @@ class Corpus:
         )
         columns = replace(guessed, **overrides)
         if "attributes" not in overrides:
-            columns.attributes = [n for n in readable if n not in (columns.title, columns.description, columns.year)]
+            taken = (columns.title, columns.description, columns.year)
+            columns.attributes = [name for name in readable if name not in taken]
         return columns
 
     def require_text(self, columns: Columns) -> None:

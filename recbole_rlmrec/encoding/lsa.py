@@ -18,8 +18,8 @@ _FLOOR = 0.01
 class LSA(TextEncoder):
     """TF-IDF with sublinear term frequencies, reduced by a truncated SVD.
 
-    There is no list of stop words: the inverse document frequency is log((1 + n) / (1 + df)), so that a word of every text
-    weighs next to nothing in any language.
+    There is no list of stop words: the inverse document frequency is log((1 + n) / (1 + df)), so that a word of every
+    text weighs next to nothing in any language.
 
     Parameters
     ----------
@@ -53,15 +53,22 @@ class LSA(TextEncoder):
         except ValueError:
             raise EncoderError("The profiles hold no word that LSA could count; look at the .jsonl files.") from None
         self._vectorizer.idf_ = self._vectorizer.idf_ - (1 - _FLOOR)
-        weights = self._vectorizer.transform(texts)
+        weights = self._weights(texts)
         size = max(min(self._dim, weights.shape[0] - 1, weights.shape[1] - 1), 1)
-        self._svd = TruncatedSVD(size, n_iter=7, random_state=0).fit(weights)
+        with np.errstate(invalid="ignore"):  # texts that are all alike have no variance
+            self._svd = TruncatedSVD(size, n_iter=7, random_state=0).fit(weights)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts after :meth:`fit`: float32 [n, d], rows of length 1, or 0 for a text without a known word."""
-        vectors = self._svd.transform(self._vectorizer.transform(texts))
+        vectors = self._svd.transform(self._weights(texts))
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.where(length > 0, length, 1)).astype(np.float32)
+
+    def _weights(self, texts: Sequence[str]):
+        """TF-IDF of texts: sparse [n, words], at least two columns, which the SVD insists on."""
+        weights = self._vectorizer.transform(texts)
+        weights.resize(weights.shape[0], max(weights.shape[1], 2))
+        return weights
 
     def info(self) -> dict:
         """See :meth:`TextEncoder.info`."""
