@@ -91,30 +91,33 @@ def bpr_loss(users, items, user, positive, negative) -> torch.Tensor:
 
 
 class Nodes(NamedTuple):
-    """Nodes of a batch with weights: internal ids [k] and how much each counts [k]."""
+    """Nodes of a batch: internal ids [k], how much each counts [k], and its logarithm or None where all count one."""
 
     ids: torch.Tensor
     weight: torch.Tensor
+    log_weight: torch.Tensor | None = None
 
 
 def with_repeats(ids: torch.Tensor) -> Nodes:
-    """Each id as often as it occurs in the batch.
-
-    On a GPU, where the size of a result that depends on the data forces a synchronisation, the ids stay as they are.
-    """
-    if ids.is_cuda:
+    """Each id as often as it occurs in the batch."""
+    if _must_not_wait(ids):
         return Nodes(ids, torch.ones(len(ids), device=ids.device))
     unique, counts = ids.unique(return_counts=True)
     return Nodes(unique, counts.to(torch.get_default_dtype()))
 
 
 def each_once(ids: torch.Tensor, n: int) -> Nodes:
-    """Each of the ids below ``n`` once. On a GPU the ids stay as they are and those that occur k times count 1/k."""
-    if ids.is_cuda:
-        counts = torch.zeros(n, device=ids.device).index_add_(0, ids, torch.ones(len(ids), device=ids.device))
-        return Nodes(ids, counts[ids].reciprocal())
+    """Each of the ids, which are below ``n``, once; where they stay as they are, one that occurs k times counts 1/k."""
+    if _must_not_wait(ids):
+        counts = torch.zeros(n, device=ids.device).index_add_(0, ids, torch.ones(len(ids), device=ids.device))[ids]
+        return Nodes(ids, counts.reciprocal(), -counts.log())
     unique = ids.unique()
     return Nodes(unique, torch.ones(len(unique)))
+
+
+def _must_not_wait(ids: torch.Tensor) -> bool:
+    """On a GPU a result whose size depends on the data would force a synchronisation."""
+    return ids.is_cuda
 
 
 def contrast_with_all(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, temperature: float) -> torch.Tensor:
@@ -128,8 +131,8 @@ def contrast_with_all(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, t
         The anchors.
     temperature : float
     """
-    anchors, columns = normalize_rows(first[nodes.ids]), normalize_rows(second[1:])
-    return _info_nce(anchors, columns[nodes.ids - 1], columns, nodes.weight, temperature)
+    anchors, second = normalize_rows(first[nodes.ids]), normalize_rows(second)
+    return _info_nce(anchors, second[nodes.ids], second[1:], nodes.weight, temperature)
 
 
 def contrast_among(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, temperature: float) -> torch.Tensor:
@@ -143,8 +146,7 @@ def contrast_among(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, temp
         The anchors; as candidates they count with the same weights.
     temperature : float
     """
-    bias = nodes.weight.log() if nodes.ids.is_cuda else None
-    return _info_nce(first, second, second, nodes.weight, temperature, bias)
+    return _info_nce(first, second, second, nodes.weight, temperature, nodes.log_weight)
 
 
 def _info_nce(anchors, own, columns, weight, temperature, bias=None):

@@ -106,7 +106,7 @@ class _LogSumExpTotal(Function):
     @staticmethod
     def forward(ctx, anchors, columns, weights, bias, temperature, block):
         scaled = anchors / temperature
-        step = min(max(1, block // max(len(columns), 1)), len(anchors))
+        step = max(1, min(block // len(columns), len(anchors)))
         buffer = anchors.new_empty(step, len(columns))
         grad_anchors, grad_columns = torch.empty_like(anchors), torch.zeros_like(columns)
         shares, total = torch.empty_like(weights), weights.new_zeros(())

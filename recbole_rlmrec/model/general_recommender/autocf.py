@@ -109,9 +109,9 @@ class AutoCF(GraphRecommender):
                 frontier[row[removed]] = True
                 marked = marked | frontier
         marked[self.draw_nodes(int(self.random_ratio * len(self.nodes)))] = True
-        ends = self.draw_pairs(marked.nonzero().squeeze(1), self.graph.nnz)
+        first, second = self.draw_pairs(marked.nonzero().squeeze(1), self.graph.nnz)
         loops = torch.arange(n, device=row.device)
-        rows, cols = torch.cat([row[keep], loops, *ends]), torch.cat([col[keep], loops, *ends[::-1]])
+        rows, cols = torch.cat([row[keep], loops, first, second]), torch.cat([col[keep], loops, second, first])
         return self._renormalised(keep), edge_graph(rows, cols, n)
 
     def _renormalised(self, keep: torch.Tensor) -> Graph:
@@ -127,10 +127,9 @@ class AutoCF(GraphRecommender):
         """Nodes but the padding, drawn with replacement, [number]."""
         return self.nodes[torch.randint(len(self.nodes), (number,), device=self.nodes.device)]
 
-    def draw_pairs(self, nodes: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two endpoints, each [number], drawn with replacement from some nodes."""
-        first, second = torch.randint(len(nodes), (2, number), device=nodes.device)
-        return nodes[first], nodes[second]
+    def draw_pairs(self, nodes: torch.Tensor, number: int) -> torch.Tensor:
+        """Pairs of endpoints drawn with replacement from some nodes, [2, number]."""
+        return nodes[torch.randint(len(nodes), (2, number), device=nodes.device)]
 
 
 class GraphTransformer(nn.Module):
