@@ -20,7 +20,8 @@ from recbole.sampler import Sampler
 from recbole.utils import ModelType, get_model
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.loader import LazySampler, UserItems, take
+from recbole_rlmrec.loader import take
+from recbole_rlmrec.sampler import LazySampler, UserItems
 
 SCORES_PER_BLOCK = 2**21
 PHASES = ("train", "valid", "test")

@@ -22,7 +22,7 @@ from recbole_rlmrec.evaluation import (
     create_samplers,
     wants_fast_evaluation,
 )
-from recbole_rlmrec.loader import LazySampler
+from recbole_rlmrec.sampler import LazySampler
 
 IDS = {"load_col": {"inter": ["user_id", "item_id"]}}
 RANKING = [

@@ -14,7 +14,8 @@ from recbole.sampler import Sampler
 from recbole.utils import InputType
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.loader import FastTrainDataLoader, LazySampler, UniformNegatives, UserItems, take, wants_fast_loader
+from recbole_rlmrec.loader import FastTrainDataLoader, take, wants_fast_loader
+from recbole_rlmrec.sampler import LazySampler, UniformNegatives, UserItems
 
 FEATURES = {
     "load_col": {
