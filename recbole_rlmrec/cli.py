@@ -14,6 +14,8 @@ COMMANDS = {
     "doctor": "say what is installed, which data sets and profiles are there, and what is missing",
     "import": "take profiles, or the data that the RLMRec authors publish, into a data set",
     "encode": "turn profiles into semantic embeddings",
+    "split": "draw a split once and keep it as a data set of its own",
+    "experiment": "the experiments of the paper on any data set",
 }
 
 

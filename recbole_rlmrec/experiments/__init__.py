@@ -1,0 +1,17 @@
+"""The paper's experiments, one file each.
+
+An experiment is a module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(study, args) -> Report``; its cells are runs of
+their own, kept on disk by :mod:`recbole_rlmrec.experiments.runner`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+EXPERIMENTS = ("compare",)
+
+
+def load(name: str) -> ModuleType:
+    """Module of an experiment."""
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,80 @@
+"""``recbole-rlmrec experiment``: the paper's experiments on any dataset."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments import EXPERIMENTS, load
+
+KEPT = ("first", "all", "none")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    experiments = parser.add_subparsers(dest="experiment", required=True, metavar="NAME")
+    for name in EXPERIMENTS:
+        module = load(name)
+        sub = experiments.add_parser(name, help=module.SUMMARY, description=f"{module.SUMMARY}.", allow_abbrev=False)
+        _add_common(sub)
+        module.add_arguments(sub)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", required=True, help="RecBole dataset; frozen into the output where it is not split yet")
+    parser.add_argument("--output", required=True, type=Path, help="results folder; cells that are in it are not run again")
+    parser.add_argument("--models", default="LightGCN", help="backbones, separated by commas (default: LightGCN)")
+    parser.add_argument("--seeds", default="5", help="how many, from 2020 on, or a list such as 1,2,3 (default: 5)")
+    parser.add_argument("--params", type=Path, help="file of options by model and variant, as `experiment tune` writes it")
+    parser.add_argument("--jobs", type=int, default=1, help="cells that run side by side on this machine (default: 1)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster; `local` starts one here")
+    parser.add_argument("--resplit", action="store_true", help="draw a split, and template profiles, for every seed")
+    parser.add_argument("--checkpoints", choices=KEPT, default="first", help="keep the models of these seeds (default: first)")
+    parser.add_argument("--mix-versions", action="store_true", help="use cells that other package versions made")
+
+
+def run(args: argparse.Namespace, options: list[str]) -> int:
+    """Run an experiment; returns the exit status, 1 where a cell failed."""
+    from recbole_rlmrec.experiments.launch import LocalLauncher, RayLauncher
+
+    if args.jobs < 1:
+        raise ConfigError(f"--jobs is the number of cells at a time, 1 or more, not {args.jobs}.")
+    launcher = RayLauncher(args.ray) if args.ray else LocalLauncher(args.jobs)
+    return run_experiment(args, options, launcher)
+
+
+def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> int:
+    """Run an experiment with a launcher of cells; prints its tables and where they are."""
+    from recbole_rlmrec.experiments.options import parse_options, read_models, read_params, read_seeds
+    from recbole_rlmrec.experiments.report import write_report
+    from recbole_rlmrec.experiments.runner import Runner
+    from recbole_rlmrec.experiments.study import Study
+
+    study = Study(
+        name=args.experiment,
+        dataset=args.dataset,
+        runner=Runner(args.output.resolve(), launcher, args.mix_versions),
+        models=read_models(args.models),
+        seeds=read_seeds(args.seeds),
+        options=parse_options(options),
+        params=read_params(args.params),
+        resplit=args.resplit,
+        checkpoints=args.checkpoints,
+    )
+    with study.runner.locked():
+        study.claim()
+        report = load(args.experiment).run(study, args)
+        folder = write_report(study, report)
+    for table in report.tables:
+        print(table.text())
+    print(f"Tables, cells and settings: {folder}")
+    return _tell_failures(study.runner.failed)
+
+
+def _tell_failures(failed: dict[str, dict]) -> int:
+    for one in failed.values():
+        print(f"FAILED {one['model']} {one['variant']} seed {one['seed']}: {one['reason']} (log: {one['log']})")
+    if failed:
+        print(f"{len(failed)} cells failed; the same command tries them again.")
+    return 1 if failed else 0

@@ -1,0 +1,27 @@
+"""``recbole-rlmrec split``: draw a split once and keep it as a dataset of its own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--dataset", required=True, help="RecBole dataset with NAME.inter")
+    parser.add_argument("--name", help="name of the new one (default: DATASET-split)")
+    parser.add_argument("--output", type=Path, default=Path("dataset"), help="folder above the new one (default: dataset/)")
+
+
+def run(args: argparse.Namespace, options: list[str]) -> int:
+    """Freeze a split with RecBole's options, ``--key=value``; prints how to use it and returns the exit status."""
+    from recbole_rlmrec.data.split import freeze_split
+    from recbole_rlmrec.experiments.options import read_options
+
+    split = freeze_split(args.dataset, args.name or f"{args.dataset}-split", args.output, read_options(options))
+    print(split)
+    print(
+        f"recbole-rlmrec run --dataset={split.name} --data_path={args.output} --semantic_path={args.output} "
+        f"--config_files={split.folder / split.name}.yaml"
+    )
+    return 0

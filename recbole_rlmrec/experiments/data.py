@@ -1,0 +1,163 @@
+"""The data of an experiment's cells: a split that is frozen, and changed copies of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
+from recbole_rlmrec.data.files import read_json
+from recbole_rlmrec.data.split import FILTERS, PARTS, building, digest_files, freeze_split, make_config, write_atomic
+from recbole_rlmrec.errors import ConfigError, StoreError
+from recbole_rlmrec.run import check_data, init_seed
+
+
+@dataclass(frozen=True)
+class Data:
+    """A split dataset.
+
+    Attributes
+    ----------
+    name : str
+    root : Path
+        Folder above the dataset's own.
+    semantic_path : Path
+        Folder above the one that holds ``semantic/``.
+    options : dict
+        How RecBole reads it.
+    digest : str
+        SHA-256 of its files, 16 digits.
+    """
+
+    name: str
+    root: Path
+    semantic_path: Path
+    options: dict
+    digest: str
+
+    def run_options(self) -> dict:
+        """What a run needs to find it."""
+        return {**self.options, "data_path": str(self.root), "semantic_path": str(self.semantic_path)}
+
+    @property
+    def separator(self) -> str:
+        """Separator of columns."""
+        return self.options.get("field_separator") or "\t"
+
+    def read(self, part: str) -> AtomicFile:
+        """Raw rows of ``train``, ``valid`` or ``test``."""
+        names = dict(zip(PARTS, self.options["benchmark_filename"], strict=True))
+        return read_atomic(self.root / self.name / f"{self.name}.{names[part]}.inter", self.separator)
+
+    def pairs(self, part: str) -> pd.DataFrame:
+        """Interactions of a part: a DataFrame of ``user`` and ``item`` tokens."""
+        table = self.read(part).table
+        user, item = self.id_fields
+        return pd.DataFrame({"user": table[user].to_numpy(), "item": table[item].to_numpy()})
+
+    @property
+    def id_fields(self) -> tuple[str, str]:
+        """Names of the columns of users and items."""
+        return self.options.get("USER_ID_FIELD") or "user_id", self.options.get("ITEM_ID_FIELD") or "item_id"
+
+    def load(self, options: Mapping | None = None):
+        """RecBole's Config and training split, which knows the held-out ones."""
+        from recbole.data import create_dataset
+
+        config = make_config("LightGCN_RLMRec", self.name, {**self.run_options(), **(options or {})})
+        init_seed(config["seed"], config["reproducibility"])
+        return config, create_dataset(config).build()[0]
+
+
+def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = None) -> Data:
+    """The dataset as its cells read it: where it lies if it comes split, else frozen into the results folder.
+
+    Parameters
+    ----------
+    dataset : str
+    output : Path
+        Results folder.
+    options : mapping
+        RecBole's options of the experiment.
+    seed : int, optional
+        Draw the split of this seed; by default that of RecBole's default seed.
+
+    Raises
+    ------
+    ConfigError
+        The results folder holds another split.
+    DataError
+        Files are missing.
+    """
+    config = make_config("LightGCN_RLMRec", dataset, options)
+    parts = config["benchmark_filename"] or _found_parts(Path(config["data_path"]), dataset)
+    if not parts:
+        return _frozen(dataset, output / "data", options, seed)
+    if seed is not None:
+        raise ConfigError(f"{dataset} comes split, so --resplit cannot draw other splits; leave it out.")
+    read = {"benchmark_filename": list(parts), **{key: None for key in FILTERS if key not in options}}
+    config = make_config("LightGCN_RLMRec", dataset, {**options, **read})
+    check_data(config)
+    root = Path(config["data_path"]).resolve().parent
+    semantic = Path(config["semantic_path"] or "dataset").resolve()
+    columns = {key: config[key] for key in ("field_separator", "USER_ID_FIELD", "ITEM_ID_FIELD")}
+    return Data(dataset, root, semantic, {**read, **columns}, digest_files(root / dataset, dataset))
+
+
+def _found_parts(folder: Path, dataset: str) -> list[str] | None:
+    """Names of the parts where a dataset has no ``NAME.inter`` but benchmark files of the usual names."""
+    there = all((folder / f"{dataset}.{part}.inter").is_file() for part in PARTS)
+    return list(PARTS) if there and not (folder / f"{dataset}.inter").is_file() else None
+
+
+def _frozen(dataset: str, root: Path, options: Mapping, seed: int | None) -> Data:
+    name = f"{dataset}-split" if seed is None else f"{dataset}-split-{seed}"
+    options = dict(options) if seed is None else {**options, "seed": seed}
+    folder = (root / name).resolve()
+    wanted = make_config("LightGCN_RLMRec", dataset, options)
+    source = digest_files(Path(wanted["data_path"]), dataset)
+    if not folder.exists():
+        freeze_split(dataset, name, folder.parent, options)
+    about = read_json(folder / "split.json", StoreError, "delete that folder and call the experiment again")
+    drawn = {key: wanted[key] for key in about["drawn"]}
+    if drawn != about["drawn"] or about["source_digest"] != source:
+        raise ConfigError(
+            f"{folder} is a split of {dataset} with other filters, another way of splitting or other files; "
+            "choose another --output."
+        )
+    return frozen_data(folder)
+
+
+def frozen_data(folder: Path) -> Data:
+    """A frozen split as cells read it."""
+    name, root = folder.name, folder.parent
+    text = (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[2]
+    return Data(name, root, root, json.loads(text), digest_files(folder, name))
+
+
+def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame]) -> Data:
+    """A copy of a split with other interactions, under the same name in another folder, so that its profiles fit.
+
+    Parameters
+    ----------
+    data : Data
+    root : Path
+        Folder above the copy; a copy that is there is used as it is.
+    parts : mapping of str to DataFrame
+        Raw rows of the parts that differ.
+    """
+    target = root.resolve() / data.name
+    if not target.exists():
+        with building(target) as folder:
+            for part in PARTS:
+                file = data.read(part)
+                write_atomic(folder / f"{data.name}.{part}.inter", file, parts.get(part, file.table), data.separator)
+            for path in (data.root / data.name).glob(f"{data.name}.*"):
+                if path.suffix in (".item", ".user"):
+                    (folder / path.name).write_bytes(path.read_bytes())
+    options = {**data.options, "benchmark_filename": list(PARTS)}
+    return Data(data.name, root.resolve(), data.semantic_path, options, digest_files(target, data.name))

@@ -1,0 +1,153 @@
+"""Options of an experiment's runs: what the command line says over what experiments take for granted."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from recbole.config import Config
+
+from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.run import split_options
+
+# The paper's sizes; validation every 3 epochs and a patience of 20 of them for every variant alike, because graph
+# recommenders can stay on a popularity plateau for their first 50 epochs; scores are compared with six decimals.
+DEFAULTS = {
+    "embedding_size": 32,
+    "train_batch_size": 4096,
+    "learning_rate": 0.001,
+    "epochs": 3000,
+    "eval_step": 3,
+    "stopping_step": 20,
+    "metrics": ["Recall", "NDCG"],
+    "topk": [5, 10, 20],
+    "valid_metric": "Recall@20",
+    "metric_decimal_place": 6,
+    "show_progress": False,
+}
+TEXTS = ("semantic_tag", "semantic_encoder", "data_path", "semantic_path")
+ALIGNMENT = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage", "mask_ratio")
+FIRST_SEED = 2020
+PLACES = ("data_path", "semantic_path", "checkpoint_dir", "show_progress", "state", "worker", "use_gpu", "gpu_id")
+
+
+def read_options(arguments: Sequence[str]) -> dict:
+    """Options of RecBole, ``--key=value`` and ``--config_files=``, as Python objects.
+
+    Raises
+    ------
+    ConfigError
+        An argument is malformed.
+    DataError
+        A configuration file does not exist.
+    """
+    ours, rest = split_options(arguments, ("config_files",))
+    options = {}
+    for file in ours.get("config_files", "").split():
+        options |= _read_yaml(Path(file))
+    return options | dict(_parse(argument) for argument in rest)
+
+
+def parse_options(arguments: Sequence[str]) -> dict:
+    """Options of RecBole over the defaults of experiments; ``gpu_id`` is empty where there is no GPU.
+
+    Raises
+    ------
+    ConfigError
+        As `read_options`; or an experiment sets the option itself.
+    """
+    given = read_options(arguments)
+    for key, instead in {"model": "--models", "dataset": "--dataset", "seed": "--seeds", "alignment": "--variants"}.items():
+        if key in given:
+            raise ConfigError(f"An experiment sets {key} for each of its runs; say {instead} instead.")
+    options = {**DEFAULTS, **({} if torch.cuda.is_available() else {"gpu_id": ""}), **given}
+    _check_validation(options)
+    return options
+
+
+def yaml_loader() -> type:
+    """RecBole's YAML loader, for which ``1e-3`` is a number."""
+    return Config._build_yaml_loader(None)
+
+
+def _read_yaml(path: Path) -> dict:
+    if not path.is_file():
+        raise DataError(f"The configuration file {path} does not exist; check --config_files.")
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_loader()) or {}
+
+
+def _parse(argument: str) -> tuple[str, object]:
+    key, _, value = argument.removeprefix("--").partition("=")
+    return key, value if key in TEXTS else parse_value(value)
+
+
+def parse_value(text: str):
+    """A Python literal, ``true``, ``false`` or ``none`` in any case for what is not text, or the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _check_validation(options: dict) -> None:
+    name, _, k = str(options["valid_metric"]).partition("@")
+    topk = options["topk"] if isinstance(options["topk"], list) else [options["topk"]]
+    metrics = [str(metric).lower() for metric in options["metrics"]]
+    if name.lower() not in metrics or (k and int(k) not in topk):
+        raise ConfigError(
+            f"valid_metric {options['valid_metric']} is not among metrics {options['metrics']} at topk {topk}; "
+            "add it or choose one of them."
+        )
+
+
+def relevant(options: dict) -> dict:
+    """Options that make a difference to a run's figures: not where files lie, and no profiles without alignment."""
+    kept = {key: value for key, value in options.items() if key not in PLACES}
+    if options.get("alignment") == "none":
+        kept = {key: value for key, value in kept.items() if key not in ALIGNMENT and not key.startswith("align_")}
+    return {**kept, "gpu": options.get("gpu_id") != ""}
+
+
+def read_models(text: str) -> list[str]:
+    """Names separated by commas, each once."""
+    models = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not models:
+        raise ConfigError("--models needs at least one backbone, for example --models LightGCN,SGL.")
+    return models
+
+
+def read_seeds(text: str) -> list[int]:
+    """Seeds of ``5`` (2020 to 2024) or ``1,2,3``.
+
+    Raises
+    ------
+    ConfigError
+        It is neither.
+    """
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or (len(numbers) == 1 and numbers[0] < 1):
+        raise ConfigError(f"--seeds is a number of seeds, 1 or more, or a list such as 1,2,3, not {text!r}.")
+    return list(range(FIRST_SEED, FIRST_SEED + numbers[0])) if len(numbers) == 1 else list(dict.fromkeys(numbers))
+
+
+def read_params(path: Path | None) -> dict:
+    """Options by model and variant, from YAML or JSON.
+
+    Raises
+    ------
+    ConfigError
+        The file is not of this form.
+    """
+    if path is None:
+        return {}
+    found = _read_yaml(path)
+    values = list(found.values()) if isinstance(found, dict) else [None]
+    if not all(isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()) for value in values):
+        raise ConfigError(f"{path} does not hold options by model and variant, as LightGCN: {{con: {{mask_ratio: 0.1}}}}.")
+    return found

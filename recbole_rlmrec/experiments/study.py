@@ -1,0 +1,239 @@
+"""What every experiment works with: data, models, seeds, profiles, and the runner of its cells."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from recbole_rlmrec.data.embeddings import list_encoders
+from recbole_rlmrec.data.files import read_json, write_json
+from recbole_rlmrec.data.semantic import load_semantic
+from recbole_rlmrec.data.store import now
+from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
+from recbole_rlmrec.experiments.cell import Cell, Outcome
+from recbole_rlmrec.experiments.data import Data, prepare
+from recbole_rlmrec.experiments.runner import Runner
+from recbole_rlmrec.model.adapters import get_adapter
+from recbole_rlmrec.paths import encoder_slug
+from recbole_rlmrec.registry import SUFFIX, find_model
+
+VARIANTS = {"base": "none", "con": "con", "gen": "gen"}
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles and their embeddings, as cells name them.
+
+    Attributes
+    ----------
+    tag, encoder : str
+    path : Path
+        Folder above the dataset's, ``semantic_path``.
+    folder : Path
+        The tag's folder.
+    digest : str
+        SHA-256 of what the manifest of the embeddings says, 16 digits.
+    provenance : dict
+        As in a result file.
+    """
+
+    tag: str
+    encoder: str
+    path: Path
+    folder: Path
+    digest: str
+    provenance: dict
+
+    def run_options(self) -> dict:
+        """What a run needs to find them."""
+        return {"semantic_path": str(self.path), "semantic_tag": self.tag, "semantic_encoder": self.encoder}
+
+
+@dataclass
+class Study:
+    """One call of an experiment.
+
+    Attributes
+    ----------
+    name : str
+        Of the experiment.
+    dataset : str
+    runner : Runner
+    models : list of str
+        Backbones.
+    seeds : list of int
+    options : dict
+        RecBole's options for every cell.
+    params : dict
+        Options by model and variant over these, ``{"LightGCN": {"con": {"align_weight": 0.1}}}``.
+    resplit : bool
+        Whether each seed draws a split of its own.
+    checkpoints : str
+        Whose trained models are kept: ``first`` (seed), ``all`` or ``none``.
+    """
+
+    name: str
+    dataset: str
+    runner: Runner
+    models: list[str]
+    seeds: list[int]
+    options: dict
+    params: dict = field(default_factory=dict)
+    resplit: bool = False
+    checkpoints: str = "first"
+
+    def __post_init__(self):
+        self._data: dict[int | None, Data] = {}
+        self._profiles: dict[tuple, Profiles] = {}
+
+    @property
+    def output(self) -> Path:
+        """The results folder."""
+        return self.runner.folder
+
+    @cached_property
+    def data(self) -> Data:
+        """The frozen split; the first seed's where each seed has one."""
+        return self.data_of(self.seeds[0])
+
+    def data_of(self, seed: int) -> Data:
+        """The split that a seed's cells use."""
+        drawn = seed if self.resplit else None
+        if drawn not in self._data:
+            self._data[drawn] = prepare(self.dataset, self.output, self.options, drawn)
+        return self._data[drawn]
+
+    def claim(self) -> None:
+        """Make the results folder this dataset's.
+
+        Raises
+        ------
+        ConfigError
+            It belongs to another one.
+        """
+        path = self.output / "folder.json"
+        theirs = read_json(path, StoreError, "choose another --output") if path.is_file() else None
+        if theirs and theirs.get("dataset") != self.dataset:
+            raise ConfigError(f"{self.output} holds results of dataset {theirs.get('dataset')!r}; choose another --output.")
+        if theirs is None:
+            write_json(path, {"format": 1, "dataset": self.dataset, "digest": self.data.digest, "made": now()})
+        elif theirs.get("digest") != self.data.digest:
+            raise ConfigError(
+                f"{self.output} holds results of {self.dataset} with other files or another split; choose another --output."
+            )
+
+    def check_models(self, variants: Sequence[str]) -> None:
+        """Refuse models that do not exist or cannot be trained as wanted, before any cell runs.
+
+        Raises
+        ------
+        ModelError
+            One sentence that names the model and the reason.
+        """
+        for model in self.models:
+            if model.endswith(SUFFIX):
+                raise ModelError(f"--models takes backbones: write {model.removesuffix(SUFFIX)}, not {model}.")
+            find_model(model + SUFFIX)
+            masking = get_adapter(model).masking
+            if "gen" in variants and masking:
+                raise ModelError(
+                    f"{model} cannot be aligned with gen: {masking}; leave it out or say --variants base,con."
+                )
+
+    def profiles(self, data: Data | None = None, tag: str | None = None, encoder: str | None = None) -> Profiles:
+        """Profiles for cells on some data, checked; the offline default is built where none are named.
+
+        Parameters
+        ----------
+        data : Data, optional
+            The study's by default.
+        tag, encoder : str, optional
+            Which; by default those of the options.
+        """
+        data = data or self.data
+        tag = tag or self.options.get("semantic_tag")
+        encoder = encoder or (self.options.get("semantic_encoder") if tag == self.options.get("semantic_tag") else None)
+        key = (data.root, data.name, tag, encoder)
+        if key not in self._profiles:
+            self._profiles[key] = self._find_profiles(data, tag, encoder)
+        return self._profiles[key]
+
+    def _find_profiles(self, data: Data, tag: str | None, encoder: str | None) -> Profiles:
+        wanted = {"semantic_tag": tag, "semantic_encoder": encoder, "gpu_id": ""}
+        return find_profiles(data, {**self.options, **wanted})
+
+    def cell(
+        self,
+        model: str,
+        variant: str,
+        seed: int,
+        *,
+        profiles: Profiles | None = None,
+        data: Data | None = None,
+        setting: dict | None = None,
+        keep: bool | None = None,
+        **options,
+    ) -> Cell:
+        """A cell of a backbone.
+
+        Parameters
+        ----------
+        model : str
+            Backbone; ``MODEL_RLMRec`` is run.
+        variant : str
+            ``base``, ``con`` or ``gen``.
+        seed : int
+        profiles : Profiles, optional
+            For aligned variants; those of the study's options by default.
+        data : Data, optional
+            The study's by default.
+        setting : dict, optional
+            Further coordinates.
+        keep : bool, optional
+            Whether the trained model is kept; by default as ``checkpoints`` says.
+        **options
+            RecBole's options of this cell alone.
+        """
+        data = data or self.data_of(seed)
+        alignment = VARIANTS[variant]
+        merged = {**self.options, **data.run_options(), "alignment": alignment}
+        identity = {"data": data.digest}
+        if alignment != "none":
+            profiles = profiles or self.profiles(data)
+            merged |= profiles.run_options()
+            identity["profiles"] = profiles.digest
+        merged |= {**self.params.get(model, {}).get(variant, {}), **options}
+        keep = self.keeps(seed) if keep is None else keep
+        return Cell(model, variant, seed, model + SUFFIX, data.name, merged, identity, dict(setting or {}), keep)
+
+    def keeps(self, seed: int) -> bool:
+        """Whether the trained model of a seed is kept."""
+        return self.checkpoints == "all" or (self.checkpoints == "first" and seed == self.seeds[0])
+
+    def run(self, cells: Sequence[Cell]) -> list[Outcome]:
+        """Run cells; those that fail are in ``runner.failed``."""
+        return self.runner.run(cells)
+
+
+def find_profiles(data: Data, options: dict) -> Profiles:
+    """Check the profiles and embeddings that runs with these options use.
+
+    Raises
+    ------
+    SemanticError, LeakageError, StoreError, DataError
+        As a run would.
+    """
+    semantic_path = Path(options.get("semantic_path") or data.semantic_path)
+    config, train = data.load({**options, "semantic_path": str(semantic_path)})
+    found = load_semantic(config, train)
+    folder = semantic_path / data.name / "semantic" / found.tag
+    wanted = options.get("semantic_encoder")
+    slug = encoder_slug(str(wanted)) if wanted else list_encoders(folder)[0]
+    manifest = read_json(folder / "embeddings" / slug / "manifest.json", StoreError, "encode the profiles again")
+    manifest.pop("made", None)
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+    return Profiles(found.tag, slug, semantic_path, folder, digest, found.provenance)

@@ -1,0 +1,93 @@
+"""Tables of results as text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Table:
+    """A table of a report.
+
+    Attributes
+    ----------
+    title : str
+    columns : list of str
+    rows : list of list
+        Strings, numbers or None, one per column.
+    notes : list of str
+        Sentences below it.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """GitHub's form."""
+        lines = [f"### {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
+        lines += [_line([_escape(shown(value)) for value in row]) for row in self.rows]
+        for note in self.notes:
+            lines += ["", note]
+        return "\n".join(lines) + "\n"
+
+    def text(self) -> str:
+        """Aligned columns for a screen."""
+        grid = [self.columns, *[[shown(value) for value in row] for row in self.rows]]
+        widths = [max(len(row[position]) for row in grid) for position in range(len(self.columns))]
+        lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip() for row in grid]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([self.title, rule, lines[0], rule, *lines[1:], rule, *self.notes]) + "\n"
+
+    def csv(self) -> str:
+        """Comma-separated values with full precision."""
+        return write_csv(self.columns, self.rows)
+
+    def as_dict(self) -> dict:
+        """JSON-able form."""
+        return {"title": self.title, "columns": self.columns, "rows": self.rows, "notes": self.notes}
+
+
+def write_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """Comma-separated values; None is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([["" if value is None else value for value in row] for row in rows])
+    return file.getvalue()
+
+
+def shown(value) -> str:
+    """A value as a table shows it: four decimals, small p values in powers of ten, nothing for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}" if value == 0 or abs(value) >= 0.0001 else f"{value:.0e}"
+    return str(value)
+
+
+def with_deviation(mean: float, deviation: float | None) -> str:
+    """``0.1234 ± 0.0012``, in ASCII."""
+    return shown(mean) if deviation is None else f"{mean:.4f} +- {deviation:.4f}"
+
+
+def percent(value: float | None) -> str | None:
+    """``+6.1%``."""
+    return None if value is None else f"{100 * value:+.1f}%"
+
+
+def stars(p: float | None) -> str:
+    """Marks of significance: * below .05, ** below .01, *** below .001."""
+    return "" if p is None else "*" * sum(p < limit for limit in (0.05, 0.01, 0.001))
+
+
+def _line(values: Sequence[str]) -> str:
+    return f"| {' | '.join(values)} |"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,115 @@
+"""``experiment compare`` from the command line to its files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from recbole_rlmrec.errors import ConfigError, DataError, ModelError
+
+from .conftest import QUICK, FakeLauncher, run_experiment
+
+
+def compare(launcher, *more, seeds="2"):
+    return run_experiment(launcher, "compare", "--dataset", "tiny", "--output", "out", "--seeds", seeds, *QUICK, *more)
+
+
+def test_end_to_end(tiny, workdir, here, capsys):
+    assert compare(here) == 0
+    printed = capsys.readouterr().out
+    assert "Results at test" in printed and "Tests against base" in printed
+    results = json.loads((workdir / "out" / "compare" / "results.json").read_text())
+    expected = [(variant, seed) for seed in (2020, 2021) for variant in ("base", "con", "gen")]
+    assert [(cell["variant"], cell["seed"]) for cell in results["cells"]] == expected
+    assert {one["metric"] for one in results["comparisons"]} == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
+    cells = {(c["variant"], c["seed"]): c for c in results["cells"]}
+    assert (workdir / "out" / cells["con", 2020]["folder"] / "model.pth").is_file()
+    assert not (workdir / "out" / cells["con", 2021]["folder"] / "model.pth").exists()
+    run = json.loads((workdir / "out" / cells["con", 2020]["folder"] / "result.json").read_text())
+    assert run["run"]["profiles"]["tag"].startswith("template-lsa-")
+
+    table = (workdir / "out" / "compare" / "table.md").read_text()
+    before = len(here.started)
+    assert compare(here) == 0
+    assert len(here.started) == before
+    assert (workdir / "out" / "compare" / "table.md").read_text() == table
+
+
+def test_a_longer_one_reuses_cells_and_gives_what_one_go_gives(tiny, workdir):
+    short, long, whole = FakeLauncher(), FakeLauncher(), FakeLauncher(jobs=3)
+    assert compare(short) == 0
+    assert compare(long, seeds="3") == 0
+    assert len(short.started) == 6 and sorted(long.started) == [("con", 2022), ("gen", 2022), ("none", 2022)]
+    table = (workdir / "out" / "compare" / "table-2.csv").read_text()
+    run_experiment(whole, "compare", "--dataset", "tiny", "--output", "other", "--seeds", "3", *QUICK)
+    assert (workdir / "other" / "compare" / "table-2.csv").read_text() == table
+
+
+def test_options_of_one_variant(tiny, workdir, fake):
+    (workdir / "best.yaml").write_text("LightGCN: {con: {align_weight: 0.5}, base: {n_layers: 1}}\n")
+    compare(fake, "--params", "best.yaml", "--align_weight=0.1", "--jobs", "1", seeds="1")
+    cells = json.loads((workdir / "out" / "compare" / "results.json").read_text())["cells"]
+    settings = {c["variant"]: json.loads((workdir / "out" / c["folder"] / "cell.json").read_text())["options"] for c in cells}
+    assert settings["con"]["align_weight"] == 0.5 and "n_layers" not in settings["con"]
+    assert settings["gen"]["align_weight"] == 0.1
+    assert settings["base"]["n_layers"] == 1
+    assert {one["stopping_step"] for one in settings.values()} == {20}
+
+
+def test_a_failure_gives_status_1_and_is_listed(tiny, workdir, capsys):
+    assert compare(FakeLauncher(fails=lambda settings: settings["alignment"] == "gen")) == 1
+    printed = capsys.readouterr().out
+    assert "FAILED LightGCN gen seed 2020: ValueError: no such luck" in printed
+    results = json.loads((workdir / "out" / "compare" / "results.json").read_text())
+    assert len(results["failed"]) == 2 and len(results["cells"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        (("--models", "Pop"), ModelError, "Pop"),
+        (("--models", "LightGCN_RLMRec"), ModelError, "write LightGCN"),
+        (("--models", "LihgtGCN"), ModelError, "Did you mean LightGCN"),
+        (("--models", ""), ConfigError, "--models"),
+        (("--variants", "best"), ConfigError, "--variants"),
+        (("--seed=3",), ConfigError, "--seeds"),
+        (("--topk=[5]",), ConfigError, "valid_metric"),
+        (("--params", "missing.yaml"), DataError, "missing.yaml"),
+        (("--nonsense",), ConfigError, "--nonsense"),
+    ],
+)
+def test_bad_input_is_told_before_a_cell_runs(tiny, fake, arguments, error, sentence):
+    with pytest.raises(error, match=sentence):
+        compare(fake, *arguments)
+    assert not fake.started
+
+
+@pytest.mark.parametrize("seeds", ["0", "-1", "a", "1,b", ""])
+def test_bad_seeds(tiny, fake, seeds):
+    with pytest.raises(ConfigError, match="--seeds"):
+        compare(fake, seeds=seeds)
+
+
+def test_a_results_folder_of_another_dataset_is_refused(tiny, workdir, fake):
+    compare(fake, seeds="1")
+    with pytest.raises(ConfigError, match="results of dataset 'tiny'"):
+        run_experiment(fake, "compare", "--dataset", "ml-100k", "--output", "out", *QUICK)
+    with pytest.raises(ConfigError, match="other filters"):
+        compare(fake, "--user_inter_num_interval=[3,inf)", seeds="1")
+    inter = workdir / "dataset" / "tiny" / "tiny.inter"
+    inter.write_text(inter.read_text() + "u1\ti0\t5\t99999\n")
+    from recbole_rlmrec.data.split import digest_files
+
+    digest_files.cache_clear()
+    with pytest.raises(ConfigError, match="other files"):
+        compare(fake, seeds="1")
+
+
+def test_a_split_for_each_seed(tiny, workdir, fake):
+    compare(fake, "--resplit")
+    cells = json.loads((workdir / "out" / "compare" / "results.json").read_text())["cells"]
+    records = [json.loads((workdir / "out" / c["folder"] / "cell.json").read_text()) for c in cells]
+    assert {record["dataset"] for record in records} == {"tiny-split-2020", "tiny-split-2021"}
+    tags = {record["options"]["semantic_tag"] for record in records if record["variant"] == "con"}
+    assert len(tags) == 2
