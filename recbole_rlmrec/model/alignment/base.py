@@ -29,8 +29,8 @@ class AlignmentSettings:
         ``align_negatives``: ``batch`` (the paper), ``all`` (the released code) or how many to draw each step. Con only.
     mask_ratio : float
         ``mask_ratio``: share of the nodes with a profile that gen masks each step, in (0, 1).
-    block : int
-        ``align_block``: number of logits that may exist at a time.
+    block : int or None
+        ``align_block``: number of logits that may exist at a time; None leaves it to the loss.
     dtype : torch.dtype or None
         ``align_dtype``: ``float32`` or ``bfloat16`` for the matrix products of the projection; None is float32.
     """
@@ -40,7 +40,7 @@ class AlignmentSettings:
     temperature: float
     negatives: str | int
     mask_ratio: float
-    block: int
+    block: int | None
     dtype: torch.dtype | None
 
     @classmethod
@@ -69,7 +69,7 @@ class AlignmentSettings:
             temperature=number(config, "align_temperature", 1e-6, "a number above 0", default=temperature),
             negatives=negatives,
             mask_ratio=share(config, "mask_ratio"),
-            block=count(config, "align_block"),
+            block=None if config["align_block"] in (None, "") else count(config, "align_block"),
             dtype=DTYPES[choice(config, "align_dtype", tuple(DTYPES))],
         )
 

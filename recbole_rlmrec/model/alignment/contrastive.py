@@ -7,7 +7,9 @@ from typing import NamedTuple
 import torch
 
 from recbole_rlmrec.model.alignment.base import Alignment, Step, projection
-from recbole_rlmrec.model.alignment.infonce import block_logsumexp, normalize_rows
+from recbole_rlmrec.model.alignment.infonce import block_logsumexp, logsumexp_total, normalize_rows
+
+ABSENT = -1e30  # the logarithm of a count of zero, finite
 
 
 class _Group(NamedTuple):
@@ -58,17 +60,22 @@ class Contrastive(Alignment):
             anchors, own = normalize_rows(anchors.to(projected.dtype)), projected[place]
             positive = (anchors * own).sum(dim=1) / self.settings.temperature
             if candidates is None:
-                lse = self._logsumexp(anchors, own, group.counts.log())
+                columns, bias = own, group.counts.log().clamp_min(ABSENT)
             else:
-                lse = self._logsumexp(anchors, projected[places[-1]])
-                if isinstance(self.settings.negatives, int):
-                    drawn = torch.isin(group.ids, candidates)
-                    lse = torch.where(drawn, lse, torch.logaddexp(lse, positive))
-            total = total + torch.where(group.counts > 0, group.counts * (lse - positive), 0.0).sum()
+                columns, bias = projected[places[-1]], None
+            total = total - group.counts @ positive
+            if candidates is None or self.settings.negatives == "all":
+                total = total + self._total(anchors, columns, group.counts, bias)
+            else:
+                lse = block_logsumexp(anchors, columns, self.settings.temperature, block=self.settings.block)
+                drawn = torch.isin(group.ids, candidates)
+                total = total + group.counts @ torch.where(drawn, lse, torch.logaddexp(lse, positive))
         return total
 
-    def _logsumexp(self, anchors, columns, bias=None):
-        return block_logsumexp(anchors, columns, self.settings.temperature, bias, self.settings.block)
+    def _total(self, anchors, columns, counts, bias):
+        if not len(anchors):
+            return 0.0
+        return logsumexp_total(anchors, columns, counts, self.settings.temperature, bias, self.settings.block)
 
     def _candidates(self, side, table) -> torch.Tensor | None:
         negatives = self.settings.negatives

@@ -69,7 +69,7 @@ def block_logsumexp(
     columns: torch.Tensor,
     temperature: float,
     bias: torch.Tensor | None = None,
-    block: int = 1 << 24,
+    block: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Row-wise log-sum-exp of ``anchors @ columns.T / temperature + bias``.
@@ -83,8 +83,8 @@ def block_logsumexp(
     temperature : float
     bias : torch.Tensor, optional
         Added to every row of logits [k]: the logarithm of how often a candidate counts, -inf for not at all.
-    block : int
-        Number of logits that may exist at a time.
+    block : int, optional
+        Number of logits that may exist at a time; empty means 2^24.
     dtype : torch.dtype, optional
         Type of the matrix products, for example ``torch.bfloat16``; sums stay in the type of ``anchors``.
 
@@ -93,7 +93,7 @@ def block_logsumexp(
     torch.Tensor
         [r]; -inf for a row without candidates.
     """
-    return _BlockLogSumExp.apply(anchors, columns, bias, temperature, block, dtype)
+    return _BlockLogSumExp.apply(anchors, columns, bias, temperature, block or 1 << 24, dtype)
 
 
 class _LogSumExpTotal(Function):
