@@ -18,50 +18,18 @@ from recbole_rlmrec.data.files import replacing, write_json
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.journal import Journal
+from recbole_rlmrec.encoding.registry import get_encoder, register_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
 from recbole_rlmrec.paths import encoder_slug
 
+__all__ = ["encode_tag", "get_encoder", "register_encoder"]
+
 FORMAT = 1
 DTYPES = ("float32", "float16")
-BLOCK = 1024
+BLOCK = 512
 _COPY_BLOCK = 1 << 14
 
 logger = getLogger()
-
-
-def get_encoder(name: str, **options) -> TextEncoder:
-    """The text encoder of a name.
-
-    Parameters
-    ----------
-    name : str
-        ``lsa``, or a model of sentence-transformers: a name on the hub or a local folder.
-    **options
-        Parameters of the encoder's class; those that are None are left to its defaults.
-
-    Raises
-    ------
-    ConfigError
-        The encoder does not know an option.
-    EncoderError
-        The encoder cannot be loaded.
-    """
-    from recbole_rlmrec.encoding.lsa import LSA
-    from recbole_rlmrec.encoding.sentence_transformer import SentenceTransformerEncoder
-
-    options = {key: value for key, value in options.items() if value is not None}
-    encoder, arguments, known = (
-        (LSA, (), {"dim"})
-        if name == LSA.name
-        else (
-            SentenceTransformerEncoder,
-            (name,),
-            {"device", "batch_size", "precision", "normalize", "prompt"},
-        )
-    )
-    if unknown := sorted(set(options) - known):
-        raise ConfigError(f"The encoder {name!r} does not know {', '.join(unknown)}; it knows {', '.join(sorted(known))}.")
-    return encoder(*arguments, **options)
 
 
 def encode_tag(

@@ -23,16 +23,18 @@ class LSA(TextEncoder):
 
     Parameters
     ----------
+    name : str
+        What the user called it.
     dim : int
         Size of the vectors; smaller where there are fewer texts or words.
     """
 
-    name = "lsa"
     needs_fit = True
 
-    def __init__(self, dim: int = 256):
+    def __init__(self, name: str = "lsa", dim: int = 256):
         if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
             raise ConfigError(f"The dim of lsa must be a positive integer, not {dim!r}.")
+        self.name = name
         self._dim = dim
         self._vectorizer = self._svd = None
 

@@ -9,8 +9,8 @@ import pytest
 
 from recbole_rlmrec.data.embeddings import read_embeddings
 from recbole_rlmrec.data.store import Profile, ProfileStore
-from recbole_rlmrec.encoding import encode as encode_module
-from recbole_rlmrec.encoding.encode import encode_tag
+from recbole_rlmrec.encoding import encode as encode_module, registry
+from recbole_rlmrec.encoding.encode import encode_tag, get_encoder, register_encoder
 from recbole_rlmrec.encoding.journal import Journal
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
 
@@ -160,6 +160,14 @@ def test_bad_options_and_empty_stores(store, tmp_path):
         store.write(side, [])
     with pytest.raises(StoreError, match="no profiles to encode"):
         encode(store, Letters())
+
+
+def test_encoders_of_ones_own_go_by_a_prefix(store, monkeypatch):
+    monkeypatch.setattr(registry, "ENCODERS", dict(registry.ENCODERS))
+    register_encoder("mine", Letters)
+    folder = encode_tag(store.folder, "mine:small", show_progress=False)
+    assert folder.name == "mine-small" and vectors(folder)["u1"] == [0, 0, 1, 0, 0]
+    assert get_encoder("mine", fail_after=3).name == "mine"
 
 
 def test_two_processes_do_not_encode_the_same(store):
