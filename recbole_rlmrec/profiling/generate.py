@@ -134,6 +134,8 @@ class _Run:
         self._patience = Patience(Throttle(pace.rpm, pace.tpm), Circuit(in_a_row), self._stop, pace.first_wait)
         self._unusable = Circuit(in_a_row)
         self._fatal: BaseException | None = None
+        self._counted = dict.fromkeys(SIDES, 0)
+        self._failed = 0
         self.ended = ""
         self._open_usage: Usage = open_usage
 
@@ -190,16 +192,17 @@ class _Run:
         prompt = outcome.question.prompt
         messages, estimate = outcome.question.messages(), outcome.question.tokens
         kind = "answer"
-        for outcome.attempts in range(1, self._pace.max_attempts + 1):
+        while outcome.attempts < self._pace.max_attempts:
             try:
                 reply = self._request(messages, estimate, outcome)
                 outcome.summary, outcome.reasoning = self._read(reply, prompt)
                 self._unusable.success()
                 return
             except (RetryableError, RefusedError) as error:
-                outcome.failure, kind = str(error), "server"
+                outcome.failure, kind = str(error), "refused" if isinstance(error, RefusedError) else "server"
                 break
             except BadAnswer as reason:
+                outcome.attempts += 1
                 outcome.failure, outcome.answer = str(reason), tidy(reply.text)[:QUOTED_ANSWER]
                 added = correction(reply.text, outcome.failure)
                 messages = prompt.messages() + added
@@ -229,22 +232,36 @@ class _Run:
             self._meter.settle(reserved, estimate, usage)
 
     def _write_all(self, side: str, done: queue.SimpleQueue, working: int) -> None:
-        tally = self._questions.tally
-        failed, passed = 0, 0
-        bar = tqdm(total=len(self._questions.tokens(side)), desc=f"{side} profiles", ncols=110, disable=None)
+        """Write each outcome as it arrives, sync in groups, and count what is synced."""
+        failures, total = self._questions.failures, len(self._questions.tokens(side))
+        bar = tqdm(total=total, desc=f"{side} profiles", ncols=110, disable=None)
+        written: list[Outcome] = []
+        due = 0.0
         with self._store.appender(side) as appender, bar:
-            while working:
-                group = self._next_group(done, working)
-                outcomes = [outcome for outcome in group if outcome is not None]
-                working -= len(group) - len(outcomes)
+            while working or written:
+                arrived = self._arrived(done, due - time.monotonic() if written else None) if working else []
+                outcomes = [outcome for outcome in arrived if outcome is not None]
+                working -= len(arrived) - len(outcomes)
                 for outcome in outcomes:
                     self._keep(side, outcome, appender)
-                appender.flush()
-                self._questions.failures.flush()
-                failed += sum(bool(outcome.kind) for outcome in outcomes)
-                bar.update(len(outcomes) + tally[side].passed - passed)
-                passed = tally[side].passed
-                bar.set_postfix_str(self._figures(failed), refresh=False)
+                appender.flush(fsync=False)
+                due = due if written else time.monotonic() + GROUP_SECONDS
+                written += outcomes
+                if written and (not working or time.monotonic() >= due):
+                    appender.flush()
+                    failures.flush()
+                    self._count(bar, side, written)
+                    written = []
+            self._count(bar, side, [])
+
+    def _count(self, bar: tqdm, side: str, outcomes: list[Outcome]) -> None:
+        self._counted[side] += len(outcomes)
+        self._failed += sum(bool(outcome.kind) for outcome in outcomes)
+        used, usd = self._meter.used, self._meter.usd
+        money = "" if usd is None else f", ${usd:.4f}"
+        tokens = used.prompt_tokens + used.completion_tokens
+        bar.set_postfix_str(f"{self._failed} failed, {tokens / 1000:,.0f}k tokens{money}", refresh=False)
+        bar.update(self._counted[side] + self._questions.tally[side].passed - bar.n)
 
     def _keep(self, side: str, outcome: Outcome, appender) -> None:
         prompt, key, model = outcome.question.prompt, outcome.question.key, self._chat.name
@@ -259,19 +276,13 @@ class _Run:
         else:
             self._open_usage.add(outcome.usage)
 
-    def _figures(self, failed: int) -> str:
-        used, usd = self._meter.used, self._meter.usd
-        money = "" if usd is None else f", ${usd:.4f}"
-        return f"{failed} failed, {(used.prompt_tokens + used.completion_tokens) / 1000:,.0f}k tokens{money}"
-
-    def _next_group(self, done: queue.SimpleQueue, working: int) -> list[Outcome | None]:
-        """All that arrives within a quarter of a second of the first; one Ctrl-C lets requests in flight finish."""
-        group: list[Outcome | None] = []
+    def _arrived(self, done: queue.SimpleQueue, patience: float | None) -> list[Outcome | None]:
+        """All that is there, after waiting for the first; one Ctrl-C lets requests in flight finish."""
+        arrived: list[Outcome | None] = []
         try:
-            group.append(done.get())
-            end = time.monotonic() + GROUP_SECONDS
-            while group.count(None) < working and (left := end - time.monotonic()) > 0:
-                group.append(done.get(timeout=left))
+            arrived.append(done.get(timeout=None if patience is None else max(patience, 0.0)))
+            while True:
+                arrived.append(done.get_nowait())
         except queue.Empty:
             pass
         except KeyboardInterrupt:
@@ -279,7 +290,7 @@ class _Run:
                 raise
             self._end("Interrupted.")
             logger.warning("Waiting for the requests in flight; Ctrl-C again drops them.")
-        return group
+        return arrived
 
 
 def _known(count: int | None, estimate: int) -> int:

@@ -67,10 +67,9 @@ class Questions:
     chat : ChatModel
         Its name and parameters are part of the keys.
     retry_failed : bool
-        Ask just for what failed before. Otherwise a question that the model answered unusably so often is not asked
-        again, and one that the server failed to answer is.
+        Ask just for what failed before. Otherwise a question that the server refused, or that the model answered
+        unusably ``max_attempts`` times, is not asked again; one that got no answer is.
     max_attempts : int
-        How often.
     """
 
     def __init__(
@@ -143,4 +142,4 @@ class Questions:
         return Question(prompt, key, failure if failure is not None and failure.key == key else None)
 
     def _given_up(self, failure: Failure) -> bool:
-        return failure.kind == "answer" and failure.attempts >= self._max_attempts
+        return failure.kind == "refused" or failure.attempts >= self._max_attempts

@@ -139,9 +139,10 @@ class Failure:
     Attributes
     ----------
     kind : str
-        "answer": the model answered unusably each time; "server": there was no answer.
+        "answer": the model answered unusably each time; "refused": the server will not take the question; "server": it
+        did not answer.
     attempts : int
-        Answers that were refused.
+        Answers that could not be used.
     answer : str
         The beginning of the last one.
     """

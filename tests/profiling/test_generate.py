@@ -129,13 +129,25 @@ def test_failures_are_listed_and_asked_again_only_on_request(setup):
 
 
 def test_what_the_server_failed_to_answer_is_asked_in_the_next_run(setup):
+    with Loopback(lambda number, payload: "503" if is_about(payload, "Film 3") else None) as server:
+        chat = chat_of(server)
+        setup.run(chat, max_attempts=1)
+        assert setup.listed() == [("item", "i3")]
+        server.fault = lambda number, payload: None
+        setup.run(chat, max_attempts=1)
+    assert setup.listed() == [] and "i3" in setup.tokens("item")
+
+
+def test_what_the_server_refused_is_asked_on_request(setup):
     with Loopback() as server:
         server.refuse = lambda payload: "too long" if is_about(payload, "Film 3") else None
         chat = chat_of(server)
         setup.run(chat)
-        assert setup.listed() == [("item", "i3")]
-        server.refuse = lambda payload: None
+        asked = server.requests
         setup.run(chat)
+        assert setup.listed() == [("item", "i3")] and server.requests == asked
+        server.refuse = lambda payload: None
+        setup.run(chat, retry_failed=True)
     assert setup.listed() == [] and "i3" in setup.tokens("item")
 
 
@@ -261,7 +273,7 @@ def test_ctrl_c_keeps_what_is_in_flight(setup, monkeypatch):
     class Interrupting:
         def __init__(self):
             self._queue = real()
-            self.put = self._queue.put
+            self.put, self.get_nowait = self._queue.put, self._queue.get_nowait
 
         def get(self, **options):
             calls.append(1)

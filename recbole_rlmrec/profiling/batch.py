@@ -1,0 +1,402 @@
+"""OpenAI's Batch API: half the price, answers within a day.
+
+Two rounds, items and then users. ``batch.json`` in the tag's folder says what is open; the files of each batch are in
+``batch/`` until it is collected. Each step can be killed and repeated: nothing is submitted or stored twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from logging import getLogger
+from pathlib import Path
+
+from recbole_rlmrec.data.files import read_json, replacing, write_json
+from recbole_rlmrec.data.profile import Profile
+from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.errors import ChatError, ConfigError, StoreError
+from recbole_rlmrec.profiling.answers import BadAnswer, read_answer, tidy
+from recbole_rlmrec.profiling.chat import OpenAIChat, Reply, read_completion
+from recbole_rlmrec.profiling.cost import BATCH, BudgetReached, Meter, Usage
+from recbole_rlmrec.profiling.prompts import Prompt
+from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Question, Questions
+from recbole_rlmrec.profiling.stored import Failure, Stored
+from recbole_rlmrec.profiling.throttle import Circuit, Patience, Throttle
+from recbole_rlmrec.profiling.transport import RefusedError, RetryableError, clean
+
+MOST_REQUESTS = 50_000
+MOST_BYTES = 190_000_000
+ENDED = ("completed", "expired", "cancelled", "failed")
+MARK = "recbole_rlmrec"
+
+logger = getLogger()
+
+
+@dataclass
+class Batch:
+    """One batch: what is known of it before and after the server knows it.
+
+    Attributes
+    ----------
+    name : str
+        Of its files, and its mark on the server.
+    file_id, batch_id : str
+        The server's; empty until it has them.
+    status : str
+        As the server last said it.
+    done, failed : int
+        Requests, likewise.
+    """
+
+    name: str
+    side: str
+    requests: int
+    file_id: str = ""
+    batch_id: str = ""
+    status: str = "prepared"
+    done: int = 0
+    failed: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        errors = f" ({'; '.join(self.errors)})" if self.errors else ""
+        return f"{self.name}: {self.status}, {self.done} done and {self.failed} failed of {self.requests}{errors}"
+
+
+class Batches:
+    """The batches of a tag; the caller holds the tag's lock.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    chat : OpenAIChat
+    most_requests : int
+        Requests in one batch.
+    first_wait : float
+        Seconds of the first wait after a failed request.
+
+    Raises
+    ------
+    ConfigError
+        The chat model is not behind an OpenAI-compatible server.
+    """
+
+    def __init__(
+        self, store: ProfileStore, chat: OpenAIChat, most_requests: int = MOST_REQUESTS, first_wait: float = 1.0
+    ) -> None:
+        if not isinstance(chat, OpenAIChat):
+            raise ConfigError("--batch needs a server with OpenAI's Batch API, not a local model.")
+        self._store = store
+        self._chat = chat
+        self._most_requests = most_requests
+        self._folder = store.folder / "batch"
+        self._state = store.folder / "batch.json"
+        self._patience = Patience(Throttle(), Circuit(50), threading.Event(), first_wait)
+        self.open: list[Batch] = self._load()
+
+    def submit(self, questions: Questions, meter: Meter, max_tokens: int) -> str:
+        """Submit the questions of the present round: all open ones of items or, when there are none, of users.
+
+        Returns
+        -------
+        str
+            What was done, one sentence.
+
+        Raises
+        ------
+        ChatError
+            The server refuses; repeat the command when that is mended.
+        """
+        if any(batch.batch_id for batch in self.open):
+            return f"{len(self.open)} batches are open; --batch status shows them, --batch collect fetches what has ended."
+        note = "" if self.open else self._prepare(questions, meter, max_tokens)
+        for batch in self.open:
+            self._send(batch)
+        if not self.open:
+            return note or "Nothing is left to ask."
+        requests = sum(batch.requests for batch in self.open)
+        return f"{requests} questions about {self.open[0].side}s were submitted in {len(self.open)} batches. {note}".strip()
+
+    def refresh(self) -> None:
+        """Ask the server how the open batches stand."""
+        for batch in self.open:
+            if batch.batch_id and batch.status not in ENDED:
+                self._note(batch, self._get(f"batches/{batch.batch_id}"))
+        self._save()
+
+    def collect(self, questions: Questions) -> list[Batch]:
+        """Store the answers of all batches that have ended, whole or in part; returns those batches."""
+        self.refresh()
+        ended = [batch for batch in self.open if batch.status in ENDED]
+        for batch in ended:
+            answer = self._get(f"batches/{batch.batch_id}")
+            self._fetch(batch, answer)
+            self._store_answers(batch, questions)
+            self.open.remove(batch)
+            self._save()
+            for file in self._folder.glob(f"{batch.name}.*"):
+                file.unlink()
+        return ended
+
+    def _load(self) -> list[Batch]:
+        if not self._state.exists():
+            return []
+        try:
+            content = read_json(self._state, StoreError, "delete it if no batch is open")
+            return [Batch(**record) for record in content["batches"]]
+        except (TypeError, KeyError):
+            raise StoreError(f"{self._state} is not as this version writes it; delete it if no batch is open.") from None
+
+    def _save(self) -> None:
+        write_json(self._state, {"batches": [asdict(batch) for batch in self.open]})
+
+    def _file(self, batch: Batch, kind: str) -> Path:
+        return self._folder / f"{batch.name}.{kind}.jsonl"
+
+    def _prepare(self, questions: Questions, meter: Meter, max_tokens: int) -> str:
+        """Write the files of the present round; returns why it is not whole, or nothing."""
+        for stray in self._folder.glob("*"):
+            stray.unlink()
+        for side in SIDES:
+            stored = questions.stored(side)
+            items = questions.stored("item") if side == "user" else None
+            pending = questions.pending(side, stored, items.text if items else None)
+            writer = _Writer(self._folder, side, self._most_requests)
+            note = ""
+            try:
+                for question in pending:
+                    meter.reserve(question.tokens, max_tokens)
+                    writer.add(question, self._chat.payload(question.messages()))
+            except BudgetReached as reason:
+                note = f"The budget leaves out the rest: {reason}."
+            finally:
+                writer.close()
+            self.open = writer.batches
+            self._save()
+            if self.open or note:
+                return note
+        return ""
+
+    def _send(self, batch: Batch) -> None:
+        file = self._file(batch, "input")
+        if not batch.file_id:
+            answer = self._call(lambda: self._chat.endpoint.upload("files", file, "batch"))
+            batch.file_id = _identifier(answer, "id")
+            self._save()
+        if not batch.batch_id:
+            answer = self._find(batch) or self._create(batch)
+            batch.batch_id = _identifier(answer, "id")
+            self._note(batch, answer)
+            self._save()
+
+    def _create(self, batch: Batch) -> dict:
+        payload = {
+            "input_file_id": batch.file_id,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "metadata": {MARK: batch.name},
+        }
+        try:
+            return self._chat.endpoint.post("batches", payload)
+        except RetryableError as error:
+            found = self._find(batch)
+            if found is None:
+                raise ChatError(f"{error} Repeat --batch submit.") from None
+            return found
+
+    def _find(self, batch: Batch) -> dict | None:
+        """The batch on the server, where an earlier try got so far."""
+        listed = self._get("batches?limit=100").get("data")
+        for entry in listed if isinstance(listed, list) else []:
+            if isinstance(entry, dict) and (entry.get("metadata") or {}).get(MARK) == batch.name:
+                return entry
+        return None
+
+    def _note(self, batch: Batch, answer: dict) -> None:
+        counts = answer.get("request_counts") or {}
+        batch.status = str(answer.get("status") or batch.status)
+        batch.done, batch.failed = (int(counts.get(name) or 0) for name in ("completed", "failed"))
+        errors = (answer.get("errors") or {}).get("data") or []
+        batch.errors = [clean(str(error.get("message")), 200) for error in errors[:3] if isinstance(error, dict)]
+
+    def _fetch(self, batch: Batch, answer: dict) -> None:
+        for kind in ("output", "error"):
+            if answer.get(f"{kind}_file_id"):
+                path = f"files/{_identifier(answer, f'{kind}_file_id')}/content"
+                with replacing(self._file(batch, kind)) as temporary:
+                    self._call(partial(self._chat.endpoint.download, path, temporary))
+
+    def _store_answers(self, batch: Batch, questions: Questions) -> None:
+        stored = questions.stored(batch.side)
+        place = {token: position for position, token in enumerate(questions.tokens(batch.side))}
+        asked = _Lines(self._file(batch, "asked"))
+        inputs = _Lines(self._file(batch, "input"))
+        with self._store.appender(batch.side) as appender:
+            for kind in ("output", "error"):
+                for number, answer in _numbered(self._file(batch, kind)):
+                    if number < len(asked):
+                        record = _Asked(batch.side, asked[number], inputs[number])
+                        if not _is_stored(stored, place.get(record.prompt.token), record.key):
+                            self._store_answer(record, answer, appender, questions)
+        questions.failures.flush()
+
+    def _store_answer(self, asked: _Asked, line: dict, appender, questions: Questions) -> None:
+        usage, model = Usage(), self._chat.name + BATCH
+        before, token = asked.attempts, asked.prompt.token
+        try:
+            reply = _reply(line)
+            usage = Usage(1, reply.prompt_tokens or asked.prompt.tokens, reply.completion_tokens or len(reply.text) // 4)
+            if reply.finish == "length":
+                raise BadAnswer("The answer was cut off.")
+            summary, reasoning = read_answer(reply.text, asked.prompt)
+        except _NotAsked:
+            return
+        except BadAnswer as reason:
+            what = ("answer", str(reason), before + 1, asked.key, model, usage.as_dict(), tidy(reply.text)[:QUOTED_ANSWER])
+            questions.failures.add(Failure(asked.prompt.side, token, *what))
+        except ChatError as error:
+            kind = "refused" if isinstance(error, RefusedError) else "server"
+            what = (kind, str(error), before + 1, asked.key, model, usage.as_dict())
+            questions.failures.add(Failure(asked.prompt.side, token, *what))
+        else:
+            extra = {"key": asked.key, "model": model, "usage": usage.as_dict()}
+            appender.append(Profile(token, summary, reasoning, list(asked.prompt.pairs), extra))
+            questions.failures.discard(asked.prompt.side, token)
+
+    def _get(self, path: str) -> dict:
+        return self._call(lambda: self._chat.endpoint.get(path))
+
+    def _call(self, send):
+        return self._patience.call(send, 0)
+
+
+class _NotAsked(Exception):
+    """The batch ended before this question's turn: it is open as before."""
+
+
+class _Asked:
+    """What a line of a batch asked, from its two files."""
+
+    def __init__(self, side: str, asked: dict, sent: dict) -> None:
+        system, user = (message["content"] for message in sent["body"]["messages"][:2])
+        pairs = tuple((user_token, item_token) for user_token, item_token in asked["pairs"])
+        self.prompt = Prompt(side, asked["token"], system, user, pairs, asked["max_words"], asked["tokens"])
+        self.key: str = asked["key"]
+        self.attempts: int = asked["attempts"]
+
+
+class _Writer:
+    """Questions into the files of as many batches as they need."""
+
+    def __init__(self, folder: Path, side: str, most_requests: int) -> None:
+        self._folder = folder
+        self._side = side
+        self._most_requests = most_requests
+        self._files: list = []
+        self._stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+        self.batches: list[Batch] = []
+
+    def add(self, question: Question, body: dict) -> None:
+        number = self.batches[-1].requests if self.batches else 0
+        line = {"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": body}
+        full = not self._files or number >= self._most_requests or self._files[0].tell() > MOST_BYTES
+        if full:
+            self._begin()
+            number = 0
+            line["custom_id"] = "0"
+        prompt = question.prompt
+        asked = {
+            "token": prompt.token,
+            "key": question.key,
+            "pairs": prompt.pairs,
+            "max_words": prompt.max_words,
+            "tokens": question.tokens,
+            "attempts": question.before.attempts if question.before else 0,
+        }
+        for file, record in zip(self._files, (line, asked), strict=True):
+            file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self.batches[-1].requests += 1
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+        self._files = []
+
+    def _begin(self) -> None:
+        self.close()
+        self._folder.mkdir(exist_ok=True)
+        batch = Batch(f"{self._side}-{self._stamp}-{len(self.batches)}", self._side, 0)
+        self._files = [open(self._folder / f"{batch.name}.{kind}.jsonl", "wb") for kind in ("input", "asked")]
+        self.batches.append(batch)
+
+
+class _Lines:
+    """JSON lines of a file by number, without holding them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places = [0]
+        with open(path, "rb") as file:
+            for line in file:
+                self._places.append(self._places[-1] + len(line))
+
+    def __len__(self) -> int:
+        return len(self._places) - 1
+
+    def __getitem__(self, number: int) -> dict:
+        with open(self._path, "rb") as file:
+            file.seek(self._places[number])
+            return json.loads(file.readline())
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, dict]]:
+    """Lines of an output file with the numbers of their questions; what cannot be read is passed over."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                answer = json.loads(line)
+                number = int(answer["custom_id"])
+            except (ValueError, KeyError, TypeError):
+                logger.warning(f"{path.name} has a line that is no answer; its question stays open.")
+                continue
+            if number >= 0:
+                yield number, answer
+
+
+def _reply(line: dict) -> Reply:
+    """The reply in a line of an output or error file.
+
+    Raises
+    ------
+    _NotAsked
+        The batch expired or was cancelled before.
+    ChatError
+        The server refused the request.
+    """
+    error, response = line.get("error") or {}, line.get("response") or {}
+    if error.get("code") in ("batch_expired", "batch_cancelled"):
+        raise _NotAsked
+    body = response.get("body") or {}
+    if error or response.get("status_code") != 200:
+        said = error.get("message") or (body.get("error") or {}).get("message") or "no answer"
+        kind = RefusedError if response.get("status_code") in (400, 413, 422) else ChatError
+        raise kind(f"The batch holds an error in place of the answer: {clean(str(said))}")
+    return read_completion(body)
+
+
+def _is_stored(stored: Stored, position: int | None, key: str) -> bool:
+    return position is not None and stored.has(position, key)
+
+
+def _identifier(answer: dict, name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
+        raise ChatError(f"The server's answer has no {name!r}; it does not speak OpenAI's Batch API.")
+    return value
