@@ -56,9 +56,7 @@ def make_pairs():
 def make_case(backbone, alignment, rows, monkeypatch):
     """A model in training mode, its world, and the draws that it will make."""
     pairs, rng = make_pairs(), np.random.default_rng(4)
-    profiles = {
-        side: rng.normal(size=(n - 1, WIDTH)).astype(np.float32) for side, n in (("user", N_USERS), ("item", N_ITEMS))
-    }
+    profiles = {side: rng.normal(size=(n - 1, WIDTH)).astype(np.float32) for side, n in (("user", N_USERS), ("item", N_ITEMS))}
     dataset = Interactions(*zip(*(pairs + pairs[:3])), N_USERS, N_ITEMS)
     kind = {"none": "none", "gen": "gen"}.get(alignment, "con")
     settings = {
@@ -212,3 +210,201 @@ def test_losses_and_gradients(backbone, alignment, rows, monkeypatch):
 
 def gradients(loss, parameters):
     return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+
+
+@pytest.mark.parametrize("backbone", ["SGL", "SimGCL", "DCCF", "AutoCF"])
+def test_ids_left_as_they_are_count_the_same(backbone, monkeypatch):
+    """On a GPU a batch's repeats are not merged; the losses do not depend on it."""
+    merged = make_case(backbone, "none", BATCHES["repeats"], monkeypatch)
+    expected = [loss.item() for loss in merged.model.calculate_loss(merged.batch)]
+    monkeypatch.setattr("recbole_rlmrec.model.graph_recommender._must_not_wait", lambda ids: True)
+    torch.manual_seed(5)
+    case = make_case(backbone, "none", BATCHES["repeats"], monkeypatch)
+    case.model.load_state_dict(merged.model.state_dict())
+    assert [loss.item() for loss in case.model.calculate_loss(case.batch)] == pytest.approx(expected, rel=1e-12)
+
+
+def test_gccf_without_self_loops(monkeypatch):
+    monkeypatch.setitem(OPTIONS, "GCCF", {"self_loops": False})
+    case = make_case("GCCF", "none", BATCHES["repeats"], monkeypatch)
+    e0 = torch.cat([case.model.user_embedding.weight, case.model.item_embedding.weight])
+    for ours, theirs in zip(case.model.forward(), oracles.gccf(case.world, e0, LAYERS, loops=False)):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_mean_of_layers(monkeypatch):
+    for backbone in ("SGL", "SimGCL"):
+        monkeypatch.setitem(OPTIONS, backbone, {**OPTIONS[backbone], "layer_combination": "mean"})
+        case = make_case(backbone, "none", BATCHES["repeats"], monkeypatch)
+        e0 = torch.cat([case.model.user_embedding.weight, case.model.item_embedding.weight])
+        args = (case.model.train_graph,) if backbone == "SGL" else ()
+        total = oracles.lightgcn(case.world, e0, LAYERS, 1)
+        torch.testing.assert_close(case.model.forward(*args)[0], total[0] / (LAYERS + 1))
+
+
+@pytest.mark.parametrize("backbone", ["GCCF", "SimGCL", "DCCF", "AutoCF"])
+def test_none_is_the_backbone(backbone):
+    dataset, results = Interactions(*zip(*make_pairs()), N_USERS, N_ITEMS), []
+    for name in (backbone, f"{backbone}_RLMRec"):
+        torch.manual_seed(9)
+        model = make(name, dataset, alignment="none", embedding_size=DIM)
+        interaction = batch(*BATCHES["repeats"])
+        losses = model.calculate_loss(interaction)
+        sum(losses).backward()
+        names, parameters = zip(*model.named_parameters())
+        scores = model.eval().full_sort_predict(interaction)
+        results.append((model.loss_names, names, [*losses, *(p.grad for p in parameters), scores]))
+    (loss_names, names, values), (other_loss_names, other_names, others) = results
+    assert (loss_names, names) == (other_loss_names, other_names)
+    assert all(torch.equal(value, other) for value, other in zip(values, others))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_scores_are_cached_until_the_next_training_step(backbone, monkeypatch):
+    case = make_case(backbone, "batch", BATCHES["one row"], monkeypatch)
+    model, interaction = case.model.eval(), batch([3, 1], [2, 4], [1, 1])
+    with torch.no_grad():
+        scores = model.full_sort_predict(interaction).view(2, N_ITEMS)
+        torch.testing.assert_close(model.predict(interaction), scores[[0, 1], [2, 4]])
+        assert set(model.other_parameter()) == {"restore_user_e", "restore_item_e"}
+        assert model.other_parameter()["restore_user_e"].shape[0] == N_USERS
+    model.train().calculate_loss(case.batch)
+    with torch.no_grad():
+        model.user_embedding.weight.zero_()
+        model.item_embedding.weight.zero_()
+        assert not torch.equal(model.eval().full_sort_predict(interaction).view(2, N_ITEMS), scores)
+
+
+def autocf(**options):
+    dataset = Interactions(*zip(*make_pairs()), N_USERS, N_ITEMS)
+    return make("AutoCF", dataset, embedding_size=DIM, n_heads=2, n_seeds=2, **options).train()
+
+
+def test_autocf_resamples_every_few_batches_and_at_every_epoch():
+    model, interaction, resampled = autocf(fix_steps=3), batch(*BATCHES["repeats"]), []
+    for epoch in range(2):
+        model.begin_epoch(epoch)
+        for _ in range(5):
+            before = model.decoder_graph
+            infomax = model.calculate_loss(interaction)[-1]
+            resampled.append(model.decoder_graph is not before)
+            assert resampled[-1] or infomax == 0
+    assert resampled == [True, False, False, True, False] * 2
+
+
+def test_autocf_needs_no_negative_items():
+    model, interaction = autocf(), batch(*BATCHES["repeats"])
+    torch.manual_seed(1)
+    losses = model.calculate_loss(interaction)
+    del interaction.interaction[model.NEG_ITEM_ID]
+    model.begin_epoch(1)
+    torch.manual_seed(1)
+    assert all(torch.equal(loss, other) for loss, other in zip(losses, model.calculate_loss(interaction)))
+
+
+def test_autocf_scores_with_the_whole_graph():
+    model, interaction = autocf(), batch(*BATCHES["repeats"])
+    before = model.eval().full_sort_predict(interaction)
+    model.train().resample()
+    model.forget_tables()
+    assert torch.equal(model.eval().full_sort_predict(interaction), before)
+    assert not torch.equal(model.train().forward()[0], model.eval().forward()[0])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_autocf_graphs_equal_those_made_edge_by_edge(depth):
+    rng = np.random.default_rng(depth)
+    n_users, n_items = 60, 50
+    pairs = sorted(set(zip(rng.integers(1, n_users, 150).tolist(), rng.integers(1, n_items, 150).tolist())))
+    dataset = Interactions(*zip(*pairs), n_users, n_items)
+    model = make("AutoCF", dataset, embedding_size=DIM, mask_depth=depth)
+    ends = torch.from_numpy(rng.random((2, model.graph.nnz)))
+    model.draw_nodes = lambda number: torch.tensor([5, 70, 70])
+    model.draw_pairs = lambda nodes, number: nodes[(ends * len(nodes)).long()]
+    encoder, decoder = model.sample_graphs(torch.tensor([1, 2, 65]))
+    world = oracles.World(pairs, n_users, n_items, [], [], [], {})
+
+    def chosen(eligible):
+        return [tuple(eligible[place] for place in pair) for pair in (ends * len(eligible)).long().T.tolist()]
+
+    expected = oracles.autocf_graphs(world, [1, 2, 65], [5, 70, 70], chosen, depth)
+    for graph, theirs in zip((encoder, decoder), expected):
+        ours = torch.zeros(world.n, world.n).index_put((graph.row, graph.col), graph.values)
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_autocf_draws():
+    torch.manual_seed(0)
+    model = autocf(random_ratio=0.5)
+    assert set(model.draw_nodes(2000).tolist()) == set(range(1, N_USERS)) | set(range(N_USERS + 1, N_USERS + N_ITEMS))
+    pairs = model.draw_pairs(torch.tensor([4, 6]), 2000)
+    assert pairs.shape == (2, 2000) and {tuple(pair) for pair in pairs.T.tolist()} == {(4, 4), (4, 6), (6, 4), (6, 6)}
+    noise = model.draw_gumbel(torch.zeros(50000))
+    assert abs(noise.mean() - 0.5772) < 0.03 and abs(noise.var() - 1.6449) < 0.06
+
+
+def test_views_differ_in_training_alone():
+    dataset = Interactions(*zip(*make_pairs()), N_USERS, N_ITEMS)
+    simgcl = make("SimGCL", dataset, embedding_size=DIM)
+    assert not torch.equal(simgcl.forward(perturbed=True)[0], simgcl.forward(perturbed=True)[0])
+    assert torch.equal(simgcl.forward()[0], simgcl.forward()[0])
+
+
+@pytest.mark.parametrize("backbone", ["GCCF", "SGL", "SimGCL", "DCCF", "AutoCF"])
+@pytest.mark.parametrize("alignment", ["con", "gen"])
+def test_runs_and_repeats_itself(backbone, alignment, run):
+    torch.set_default_dtype(torch.float32)
+    results = [run(f"{backbone}_RLMRec", alignment=alignment, epochs=1) for _ in range(2)]
+    assert dict(results[0]["test_result"]) == dict(results[1]["test_result"])
+
+
+@pytest.mark.parametrize("backbone", ["GCCF", "SimGCL", "DCCF", "AutoCF"])
+def test_runs_alone_and_its_checkpoint_loads(backbone, run):
+    from recbole.quick_start import load_data_and_model
+
+    from recbole_rlmrec.trainer import last_record
+
+    torch.set_default_dtype(torch.float32)
+    run(backbone, epochs=1)
+    _, model, _, _, _, test = load_data_and_model(last_record().checkpoint)
+    assert type(model).__name__ == backbone
+    interaction = next(iter(test))[0]
+    with torch.no_grad():
+        cached = model.eval().full_sort_predict(interaction)
+        model.forget_tables()
+        torch.testing.assert_close(model.full_sort_predict(interaction), cached)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("GCCF", "n_layers", 0),
+        ("GCCF", "embedding_size", 0),
+        ("GCCF", "reg_weight", -1),
+        ("GCCF", "self_loops", "perhaps"),
+        ("SimGCL", "n_layers", 1.5),
+        ("SimGCL", "eps", -0.1),
+        ("SimGCL", "ssl_tau", 0),
+        ("SimGCL", "ssl_weight", "much"),
+        ("SimGCL", "layer_combination", "concat"),
+        ("SGL_RLMRec", "n_layers", 0),
+        ("SGL_RLMRec", "drop_ratio", 0),
+        ("SGL_RLMRec", "drop_ratio", 1),
+        ("SGL_RLMRec", "type", "RW"),
+        ("SGL_RLMRec", "layer_combination", "max"),
+        ("SGL_RLMRec", "ssl_tau", -1),
+        ("DCCF", "n_intents", 0),
+        ("DCCF", "ssl_tau", None),
+        ("AutoCF", "n_heads", 3),
+        ("AutoCF", "n_seeds", 0),
+        ("AutoCF", "mask_depth", 0),
+        ("AutoCF", "random_ratio", 1.5),
+        ("AutoCF", "fix_steps", 0),
+        ("AutoCF", "ssl_weight", float("nan")),
+    ],
+)
+def test_options_out_of_range(name, key, value):
+    dataset = Interactions(*zip(*make_pairs()), N_USERS, N_ITEMS)
+    with pytest.raises(ConfigError, match=key) as error:
+        make(name, dataset, **{"embedding_size": DIM, "alignment": "none", key: value})
+    assert "set it to" in str(error.value)
