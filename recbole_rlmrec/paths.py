@@ -25,5 +25,5 @@ def semantic_root(config) -> Path:
 def encoder_slug(name: str) -> str:
     """File-system name of a text encoder, for example ``sentence-transformers--all-MiniLM-L6-v2``."""
     if Path(name).is_dir():
-        name = Path(name).resolve().name
+        name = Path(name).absolute().name
     return re.sub(r"[^A-Za-z0-9._-]", "-", name.replace("/", "--"))
