@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.lsa import LSA
+from recbole_rlmrec.encoding.openai_compatible import OpenAICompatibleEncoder
 from recbole_rlmrec.encoding.sentence_transformer import SentenceTransformerEncoder
 from recbole_rlmrec.errors import ConfigError
 
-ENCODERS: dict[str, Callable[..., TextEncoder]] = {"lsa": LSA}
+ENCODERS: dict[str, Callable[..., TextEncoder]] = {"lsa": LSA, "openai": OpenAICompatibleEncoder}
 
 
 def register_encoder(prefix: str, factory: Callable[..., TextEncoder]) -> None:
@@ -32,7 +33,8 @@ def get_encoder(name: str, **options) -> TextEncoder:
     Parameters
     ----------
     name : str
-        ``lsa``, a name of :func:`register_encoder`, or a model of sentence-transformers: a name on the hub or a folder.
+        ``lsa``; ``openai:MODEL`` for an OpenAI-compatible server; a name of :func:`register_encoder`; or a model of
+        sentence-transformers: a name on the hub or a folder.
     **options
         Parameters of the encoder's class; those that are None are left to its defaults.
 

@@ -1,0 +1,148 @@
+"""A text encoder behind ``/embeddings`` of an OpenAI-compatible server: OpenAI, vLLM, Ollama, llama.cpp, LM Studio."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from logging import getLogger
+
+import numpy as np
+
+from recbole_rlmrec.encoding.base import TextEncoder
+from recbole_rlmrec.errors import ChatError, ConfigError, EncoderError
+from recbole_rlmrec.profiling.chat import get_endpoint
+from recbole_rlmrec.profiling.throttle import Circuit, Patience, Throttle
+from recbole_rlmrec.profiling.tokens import TokenCounter, cut
+
+PREFIX = "openai:"
+MOST_BYTES = 128 * 1024 * 1024
+_LIMITS = {"text-embedding-3-small": 8191, "text-embedding-3-large": 8191, "text-embedding-ada-002": 8191}
+
+logger = getLogger()
+
+
+class OpenAICompatibleEncoder(TextEncoder):
+    """Embeddings from a server.
+
+    Parameters
+    ----------
+    name : str
+        ``openai:MODEL``, for example ``openai:text-embedding-3-small``.
+    base_url : str, optional
+        OpenAI's by default.
+    api_key_env : str, optional
+        Environment variable with the key; by default OPENAI_API_KEY for OpenAI's own address and none for any other.
+    batch_size : int
+        Texts in one request.
+    concurrency : int
+        Requests in flight.
+    dimensions : int, optional
+        Asked of models that can shorten their vectors.
+    normalize : bool
+        Whether vectors get length 1.
+    prompt : str
+        Put before every text, for encoders that want an instruction.
+    max_tokens : int, optional
+        Longest text; longer ones are cut at the end of a word and counted. Known for OpenAI's models.
+    timeout : float
+        Seconds that an answer may take.
+    first_wait : float
+        Seconds of the first wait after a failed request.
+
+    Raises
+    ------
+    ConfigError
+        An option is out of range, the address is unusable, or the variable is not set.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str | None = None,
+        api_key_env: str | None = None,
+        batch_size: int = 64,
+        concurrency: int = 4,
+        dimensions: int | None = None,
+        normalize: bool = True,
+        prompt: str = "",
+        max_tokens: int | None = None,
+        timeout: float = 120.0,
+        first_wait: float = 1.0,
+    ):
+        model = name.removeprefix(PREFIX)
+        if not name.startswith(PREFIX) or not model:
+            raise ConfigError(f"{name!r} names no model; write {PREFIX}MODEL, for example {PREFIX}text-embedding-3-small.")
+        for option, value in (("batch_size", batch_size), ("concurrency", concurrency), ("dimensions", dimensions or 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{option} must be a positive integer, not {value!r}.")
+        self.name = name
+        self.truncated = 0
+        self.max_tokens = max_tokens or _LIMITS.get(model)
+        self._model, self._dimensions, self._normalize, self._prompt = model, dimensions, normalize, prompt
+        self._batch_size, self._concurrency = batch_size, concurrency
+        self._counter = TokenCounter(model)
+        self._endpoint = get_endpoint(base_url, api_key_env, timeout, concurrency)
+        self._stop = threading.Event()
+        self._patience = Patience(Throttle(), Circuit(max(20, 4 * concurrency)), self._stop, first_wait)
+        limit = f"reads {self.max_tokens} tokens of each text" if self.max_tokens else "does not say how long a text may be"
+        logger.info(f"{self._model} at {self._endpoint.host} {limit}.")
+
+    def info(self) -> dict:
+        """See :meth:`TextEncoder.info`."""
+        return {
+            "encoder": self.name,
+            "revision": None,
+            "server": self._endpoint.host,
+            "normalised": self._normalize,
+            "prompt": self._prompt,
+            "dimensions": self._dimensions,
+            "max_tokens": self.max_tokens,
+        }
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode texts: float32 [n, d].
+
+        Raises
+        ------
+        EncoderError
+            The server cannot be reached, refuses, or answers unusably.
+        """
+        inputs = [self._fitted(self._prompt + text) for text in texts]
+        batches = [inputs[start : start + self._batch_size] for start in range(0, len(inputs), self._batch_size)]
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            try:
+                parts = list(pool.map(self._vectors, batches))
+            except ChatError as error:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise EncoderError(f"{self.name}: {error}") from None
+        widths = {part.shape[1] for part in parts}
+        if len(widths) > 1:
+            raise EncoderError(f"{self.name} returned vectors of different widths: {sorted(widths)}.")
+        return self._scaled(np.concatenate(parts))
+
+    def _fitted(self, text: str) -> str:
+        if not self.max_tokens or len(text) <= self.max_tokens or self._counter.count(text) <= self.max_tokens:
+            return text
+        self.truncated += 1
+        return cut(text, self.max_tokens, self._counter)
+
+    def _vectors(self, texts: list[str]) -> np.ndarray:
+        payload = {"model": self._model, "input": texts}
+        if self._dimensions:
+            payload["dimensions"] = self._dimensions
+        answer = self._patience.call(lambda: self._endpoint.post("embeddings", payload, MOST_BYTES), 0)
+        try:
+            by_index = {entry["index"]: entry["embedding"] for entry in answer["data"]}
+            vectors = np.array([by_index[number] for number in range(len(texts))], dtype=np.float32)
+        except (KeyError, TypeError, ValueError):
+            raise ChatError(f"the server did not answer with one vector for each of {len(texts)} texts.") from None
+        if vectors.ndim != 2 or not vectors.shape[1]:
+            raise ChatError("the server answered with something that is not a vector for each text.")
+        return vectors
+
+    def _scaled(self, vectors: np.ndarray) -> np.ndarray:
+        if not self._normalize:
+            return vectors
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
