@@ -66,7 +66,7 @@ class Graph:
         if self.symmetric:
             return self.values
         if self._transposed_values is None:
-            self._transposed_values = self.values[self.transposed]
+            self._transposed_values = self.transpose(self.values)
         return self._transposed_values
 
     def with_values(self, values: torch.Tensor, symmetric: bool = False) -> Graph:
@@ -82,6 +82,10 @@ class Graph:
     def dropped(self, keep_rate: float) -> Graph:
         """The graph after edge dropout; entries are neither rescaled nor degrees recomputed."""
         return self.with_values(self.values * self.draw_keep(keep_rate))
+
+    def transpose(self, values: torch.Tensor) -> torch.Tensor:
+        """Values [nnz] of the entries (r, c) in the places of the entries (c, r)."""
+        return values.index_select(0, self.transposed)
 
     def propagate(self, x: torch.Tensor) -> torch.Tensor:
         """Multiply the matrix by node features.
@@ -115,6 +119,10 @@ class Graph:
             [n, d], row r is the sum over the entries (r, c) of weight * x[c].
         """
         return _Weigh.apply(weights, x, self)
+
+    def row_sums(self, weights: torch.Tensor) -> torch.Tensor:
+        """Sum of the weights [nnz] of each row's entries, [n, 1], with its gradient."""
+        return _Weigh.apply(weights, weights.new_ones(self.n, 1), self)
 
     def dots(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """Dot product left[r] . right[c] of every stored entry (r, c), with gradients to both.
@@ -187,7 +195,7 @@ class _Weigh(Function):
     def backward(ctx, grad):
         (weights, x), graph, grad = ctx.saved_tensors, ctx.graph, grad.contiguous()
         grad_weights = graph.sample(grad, x) if ctx.needs_input_grad[0] else None
-        grad_x = graph.matmul(weights[graph.transposed], grad) if ctx.needs_input_grad[1] else None
+        grad_x = graph.matmul(graph.transpose(weights), grad) if ctx.needs_input_grad[1] else None
         return grad_weights, grad_x, None
 
 
@@ -202,7 +210,7 @@ class _Dots(Function):
     def backward(ctx, grad):
         (left, right), graph = ctx.saved_tensors, ctx.graph
         grad_left = graph.matmul(grad, right) if ctx.needs_input_grad[0] else None
-        grad_right = graph.matmul(grad[graph.transposed], left) if ctx.needs_input_grad[1] else None
+        grad_right = graph.matmul(graph.transpose(grad), left) if ctx.needs_input_grad[1] else None
         return grad_left, grad_right, None
 
 

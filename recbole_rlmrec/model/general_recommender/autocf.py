@@ -165,8 +165,7 @@ class GraphTransformer(nn.Module):
 
 def _attend(graph: Graph, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     weights = graph.dots(query, key).clamp(-10.0, 10.0).exp()
-    sums = graph.weigh(weights, torch.cat([value, value.new_ones(len(value), 1)], dim=1))
-    return sums[:, :-1] / (sums[:, -1:] + 1e-8)
+    return graph.weigh(weights, value) / (graph.row_sums(weights) + 1e-8)
 
 
 def _mean_logsumexp(anchors: torch.Tensor, columns: torch.Tensor, nodes) -> torch.Tensor:

@@ -54,9 +54,8 @@ class DCCF(GraphRecommender):
         """Mean of the neighbours' features [n, d], weighted by how similar x [n, d] is at both ends of the edge."""
         unit = F.normalize(x, dim=1)
         weights = (self.graph.dots(unit, unit) + 1) / 2
-        sums = self.graph.weigh(weights, torch.cat([features, features.new_ones(len(features), 1)], dim=1))
-        total = sums[:, -1:]
-        return torch.where(total != 0, sums[:, :-1] / torch.where(total != 0, total, 1.0), 0.0)
+        total = self.graph.row_sums(weights)
+        return self.graph.weigh(weights, features) * torch.where(total != 0, total, torch.inf).reciprocal()
 
     def calculate_loss(self, interaction):
         self.forget_tables()
