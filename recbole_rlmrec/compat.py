@@ -153,7 +153,8 @@ def _ray() -> str | None:
     error = _import_ray(no_resources)
     if error is None:
         importlib.import_module("recbole.quick_start")
-        return "ray imports pkg_resources, which is not installed (setuptools 82 removed it)" if no_resources else None
+        helped = no_resources and hasattr(sys.modules.get("ray._private.parameter"), "pkg_resources")
+        return "ray imports pkg_resources, which is not installed (setuptools 82 removed it)" if helped else None
     tune = _NoTune("ray.tune", reason=str(error))
     with _stand_in({"ray": _module("ray", tune=tune), "ray.tune": tune}):
         importlib.import_module("recbole.quick_start")
