@@ -151,8 +151,9 @@ class Meter:
         self._budget = budget
         self._spent = spent
         self._reserved = 0.0
+        self._in_flight = 0
         self._ratio = SAFETY
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
 
     @property
     def usd(self) -> float | None:
@@ -161,8 +162,14 @@ class Meter:
             return None
         return self._price.usd(self.used.prompt_tokens, self.used.completion_tokens)
 
-    def reserve(self, prompt_tokens: int, most_completion_tokens: int) -> float:
+    def reserve(self, prompt_tokens: int, most_completion_tokens: int, wait: bool = False) -> float:
         """Set aside what a request may cost; returns the amount for :meth:`settle`.
+
+        Parameters
+        ----------
+        prompt_tokens, most_completion_tokens : int
+        wait : bool
+            Wait for requests in flight, which may cost less than was set aside for them.
 
         Raises
         ------
@@ -171,17 +178,23 @@ class Meter:
         if self._price is None:
             return 0.0
         with self._lock:
-            worst = self._price.usd(prompt_tokens * self._ratio, most_completion_tokens)
-            paid = self._spent + self.usd
-            if self._budget is not None and paid + self._reserved + worst > self._budget:
-                raise BudgetReached(f"${paid:.4f} of ${self._budget:.4f} are spent, the next request could pass that")
-            self._reserved += worst
-        return worst
+            while True:
+                worst = self._price.usd(prompt_tokens * self._ratio, most_completion_tokens)
+                paid = self._spent + self.usd
+                if self._budget is None or paid + self._reserved + worst <= self._budget:
+                    self._reserved += worst
+                    self._in_flight += 1
+                    return worst
+                if not wait or not self._in_flight:
+                    raise BudgetReached(f"${paid:.4f} of ${self._budget:.4f} are spent, the next request could pass that")
+                self._lock.wait()
 
     def settle(self, reserved: float, estimated: int = 0, usage: Usage | None = None) -> None:
         """Release what was set aside and count what was used instead (nothing for a request that failed)."""
         with self._lock:
             self._reserved -= reserved
+            self._in_flight -= 1
+            self._lock.notify_all()
             if usage is not None:
                 self.used.add(usage)
                 if estimated:

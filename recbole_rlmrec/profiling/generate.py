@@ -219,7 +219,7 @@ class _Run:
         return read_answer(reply.text, prompt)
 
     def _request(self, messages: list[dict[str, str]], estimate: int, outcome: Outcome) -> Reply:
-        reserved = self._meter.reserve(estimate, self._max_tokens)
+        reserved = self._meter.reserve(estimate, self._max_tokens, wait=True)
         usage = None
         try:
             reply = self._patience.call(lambda: self._chat.ask(messages), estimate + self._max_tokens)
