@@ -1,0 +1,88 @@
+"""``recbole-rlmrec show``: one profile with its reasoning and the history that it quotes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.profile import Profile
+from recbole_rlmrec.data.store import ProfileStore, check_tag, list_tags
+from recbole_rlmrec.errors import ConfigError, StoreError
+from recbole_rlmrec.paths import semantic_root
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command; RecBole's own are given as ``--key=value`` beside them."""
+    parser.add_argument("--dataset", required=True, help="name of the data set")
+    parser.add_argument("--tag", help="which profiles (default: the only ones)")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--user", help="the user's id, as in the atomic files")
+    who.add_argument("--item", help="the item's id, as in the atomic files")
+
+
+def run(args: argparse.Namespace, options: list[str]) -> int:
+    """Print a profile; returns the exit status."""
+    from recbole_rlmrec.run import load_split
+
+    config, _, splits = load_split(args.dataset, options)
+    store = ProfileStore(find_tag(semantic_root(config), args.dataset, args.tag))
+    side, token = ("user", args.user) if args.user is not None else ("item", args.item)
+    profile = None
+    for found in store.iter(side):
+        profile = found if found.token == token else profile
+    if profile is None:
+        raise StoreError(f"{store.folder} has no profile of {side} {token}; failures.jsonl there may say why.")
+    print(describe_profile(profile, side, store.manifest, Corpus.from_config(config, splits[0])))
+    return 0
+
+
+def find_tag(root: Path, dataset: str, tag: str | None) -> Path:
+    """Folder of the tag that was named, or of the only one there is.
+
+    Raises
+    ------
+    ConfigError
+        There is no such tag, or none was named and there is not exactly one.
+    """
+    tags = list_tags(root)
+    known = f"tags of {dataset}: {', '.join(tags) or 'none'}"
+    if tag is None:
+        if len(tags) != 1:
+            raise ConfigError(f"Say which profiles with --tag; {known}.")
+        tag = tags[0]
+    if check_tag(tag) not in tags:
+        raise ConfigError(f"There are no profiles with the tag {tag!r}; {known}.")
+    return root / tag
+
+
+def describe_profile(profile: Profile, side: str, manifest: dict, corpus: Corpus) -> str:
+    """The profile, its reasoning, and each quoted interaction with its title, rating and review."""
+    title = _Titles(corpus)
+    name = f" ({title(profile.token)})" if side == "item" and title(profile.token) else ""
+    written_by = profile.extra.get("model") or manifest.get("by")
+    lines = [f"{side} {profile.token}{name}, tag {manifest.get('tag')}, by {written_by}", "", profile.profile]
+    if profile.reasoning:
+        lines += ["", f"Reasoning: {profile.reasoning}"]
+    if profile.pairs is None:
+        return "\n".join([*lines, "", "Which interactions it quotes is not recorded."])
+    lines += ["", f"It quotes {len(profile.pairs)} interactions" + (":" if profile.pairs else ".")]
+    rows = corpus.interactions.set_index(["user", "item"])
+    columns = corpus.columns()
+    details = [name for name in [columns.rating, *columns.reviews] if name]
+    for user, item in profile.pairs:
+        who = f"item {item} {title(item)}".strip() if side == "user" else f"user {user}"
+        known = [f"{name}: {rows.at[(user, item), name]}" for name in details] if (user, item) in rows.index else []
+        lines.append("  " + "; ".join([who, *known]))
+    return "\n".join(lines)
+
+
+class _Titles:
+    """Titles by item token; empty where there is none."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        column = corpus.columns().title if corpus.item_fields is not None else None
+        self._titles = None if column is None else corpus.item_fields[column]
+
+    def __call__(self, token: str) -> str:
+        return "" if self._titles is None else str(self._titles.get(token, ""))
