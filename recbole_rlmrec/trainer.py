@@ -11,6 +11,7 @@ from recbole.utils import set_color
 from recbole_rlmrec import per_user
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.evaluation import FastCollector
+from recbole_rlmrec.initial import load_initial
 from recbole_rlmrec.optimizer import RowWiseAdam
 
 
@@ -77,6 +78,11 @@ class RLMRecTrainer:
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)
         per_user.attach(self)
+
+    def fit(self, train_data, *args, **kwargs):
+        if self.config["initial_embeddings"]:
+            load_initial(self.model, train_data._dataset, self.config["initial_embeddings"])
+        return super().fit(train_data, *args, **kwargs)
 
     def _build_optimizer(self, **kwargs):
         adapter = getattr(self.model, "adapter", None)

@@ -7,8 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -22,6 +21,7 @@ from recbole.utils import FeatureSource, FeatureType, init_seed
 from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.corpus import split_hash
 from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.folders import building
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.paths import semantic_root
@@ -120,19 +120,6 @@ class _NumberedDataset(Dataset):
         self.field2source[_ROW] = FeatureSource.INTERACTION
         self.field2seqlen[_ROW] = 1
         self.rows_read = len(self.inter_feat)
-
-
-@contextmanager
-def building(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target`` that takes its name when the block ends without an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        folder.rename(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(config, data: _NumberedDataset, parts: dict[str, Dataset], folder: Path, name: str) -> dict:

@@ -64,10 +64,14 @@ class Cell:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
+    def name(self) -> str:
+        """Variant and setting, as tables name a row: ``con, shuffled``."""
+        return ", ".join([self.variant, *map(str, self.setting.values())])
+
+    @property
     def label(self) -> str:
         """Model, variant, setting and seed in a line."""
-        setting = "".join(f" {key} {value}" for key, value in self.setting.items())
-        return f"{self.model} {self.variant}{setting} seed {self.seed}"
+        return f"{self.model} {self.name}, seed {self.seed}"
 
     def settings(self) -> dict:
         """Options as the run reads them from its configuration file."""

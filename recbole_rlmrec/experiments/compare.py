@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.cell import Outcome
+from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.stats import METHOD, Comparison, compare, correct, mean_and_deviation
 from recbole_rlmrec.experiments.study import VARIANTS, Study
@@ -47,25 +47,28 @@ def read_variants(text: str) -> list[str]:
 
 
 def grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
-    """Outcomes by model and variant, in order of appearance."""
-    found: dict[tuple[str, str], list[Outcome]] = {}
+    """Outcomes by model and name of variant, models and names in order of appearance."""
+    models, names = ({of(outcome): None for outcome in outcomes} for of in (lambda o: o.cell.model, lambda o: o.cell.name))
+    found: dict[tuple[str, str], list[Outcome]] = {(model, name): [] for model in models for name in names}
     for outcome in outcomes:
-        found.setdefault((outcome.cell.model, outcome.cell.variant), []).append(outcome)
-    return dict(sorted(found.items(), key=lambda entry: _order(outcomes, entry[0])))
+        found[outcome.cell.model, outcome.cell.name].append(outcome)
+    return {key: members for key, members in found.items() if members}
 
 
-def _order(outcomes: Sequence[Outcome], key: tuple[str, str]) -> tuple[int, int]:
-    models = list(dict.fromkeys(outcome.cell.model for outcome in outcomes))
-    variants = list(dict.fromkeys(outcome.cell.variant for outcome in outcomes))
-    return models.index(key[0]), variants.index(key[1])
+def compare_all(outcomes: Sequence[Outcome], base: Callable[[Cell], str | None] = lambda cell: "base") -> list[Comparison]:
+    """Every variant against the one whose name ``base`` returns for it, corrected for their number.
 
-
-def compare_all(outcomes: Sequence[Outcome], base: str = "base") -> list[Comparison]:
-    """Every variant against the base of its model, corrected for their number."""
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+    base : callable
+        Takes a cell; None where it is compared with nothing.
+    """
     groups, comparisons = grouped(outcomes), []
-    for (model, variant), found in groups.items():
-        if variant != base and (model, base) in groups:
-            comparisons += compare(found, groups[model, base], list(found[0].metrics))
+    for (model, _), found in groups.items():
+        against = groups.get((model, base(found[0].cell)))
+        if against is not None and against is not found:
+            comparisons += compare(found, against, list(found[0].metrics))
     correct(comparisons)
     return comparisons
 
@@ -75,11 +78,11 @@ def main_table(outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], t
     metrics = list(outcomes[0].metrics) if outcomes else []
     known = {(one.model, one.variant, one.metric): one for one in comparisons}
     table = Table(title, ["model", "variant", "seeds", *metrics])
-    for (model, variant), found in grouped(outcomes).items():
-        row = [model, variant, len(found)]
+    for (model, name), found in grouped(outcomes).items():
+        row = [model, name, len(found)]
         for metric in metrics:
             value = with_deviation(*mean_and_deviation([outcome.metrics[metric] for outcome in found]))
-            against = known.get((model, variant, metric))
+            against = known.get((model, name, metric))
             gain = f" ({percent(against.gain)}{stars(against.holm_users)})" if against and against.gain is not None else ""
             row.append(value + gain)
         table.rows.append(row)
@@ -91,14 +94,14 @@ def main_table(outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], t
     return table
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+def comparison_table(comparisons: Sequence[Comparison], title: str = "Tests against base") -> Table:
     """P values of every comparison."""
-    columns = ["model", "variant", "metric", "gain", "seeds", "p seeds", "Holm", "users", "p users", "Holm"]
+    columns = ["model", "variant", "against", "metric", "gain", "seeds", "p seeds", "Holm", "users", "p users", "Holm"]
     rows = [
         [
-            *(one.model, one.variant, one.metric, percent(one.gain)),
+            *(one.model, one.variant, one.base, one.metric, percent(one.gain)),
             *(one.seeds, one.p_seeds, one.holm_seeds, one.users, one.p_users, one.holm_users),
         ]
         for one in comparisons
     ]
-    return Table("Tests against base", columns, rows, [METHOD])
+    return Table(title, columns, rows, [METHOD])

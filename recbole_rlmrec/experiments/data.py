@@ -11,7 +11,8 @@ import pandas as pd
 
 from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.files import read_json
-from recbole_rlmrec.data.split import FILTERS, PARTS, building, digest_files, freeze_split, make_config, write_atomic
+from recbole_rlmrec.data.folders import building
+from recbole_rlmrec.data.split import FILTERS, PARTS, digest_files, freeze_split, make_config, write_atomic
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.run import check_data, init_seed
 

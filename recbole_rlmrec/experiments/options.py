@@ -28,10 +28,11 @@ DEFAULTS = {
     "metric_decimal_place": 6,
     "show_progress": False,
 }
-TEXTS = ("semantic_tag", "semantic_encoder", "data_path", "semantic_path")
+TEXTS = ("initial_embeddings", "semantic_tag", "semantic_encoder", "data_path", "semantic_path")
 ALIGNMENT = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage", "mask_ratio")
 FIRST_SEED = 2020
-PLACES = ("data_path", "semantic_path", "checkpoint_dir", "show_progress", "state", "worker", "use_gpu", "gpu_id")
+PLACES = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
+QUIET = ("show_progress", "state", "worker")
 
 
 def read_options(arguments: Sequence[str]) -> dict:
@@ -47,7 +48,7 @@ def read_options(arguments: Sequence[str]) -> dict:
     ours, rest = split_options(arguments, ("config_files",))
     options = {}
     for file in ours.get("config_files", "").split():
-        options |= _read_yaml(Path(file))
+        options |= read_yaml(Path(file))
     return options | dict(_parse(argument) for argument in rest)
 
 
@@ -73,9 +74,16 @@ def yaml_loader() -> type:
     return Config._build_yaml_loader(None)
 
 
-def _read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
+    """Contents of a YAML file, as RecBole reads it.
+
+    Raises
+    ------
+    DataError
+        It does not exist.
+    """
     if not path.is_file():
-        raise DataError(f"The configuration file {path} does not exist; check --config_files.")
+        raise DataError(f"The file {path} does not exist; check the option that names it.")
     return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_loader()) or {}
 
 
@@ -105,7 +113,7 @@ def _check_validation(options: dict) -> None:
 
 def relevant(options: dict) -> dict:
     """Options that make a difference to a run's figures: not where files lie, and no profiles without alignment."""
-    kept = {key: value for key, value in options.items() if key not in PLACES}
+    kept = {key: value for key, value in options.items() if key not in (*PLACES, *QUIET)}
     if options.get("alignment") == "none":
         kept = {key: value for key, value in kept.items() if key not in ALIGNMENT and not key.startswith("align_")}
     return {**kept, "gpu": options.get("gpu_id") != ""}
@@ -146,7 +154,7 @@ def read_params(path: Path | None) -> dict:
     """
     if path is None:
         return {}
-    found = _read_yaml(path)
+    found = read_yaml(path)
     values = list(found.values()) if isinstance(found, dict) else [None]
     if not all(isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()) for value in values):
         raise ConfigError(f"{path} does not hold options by model and variant, as LightGCN: {{con: {{mask_ratio: 0.1}}}}.")

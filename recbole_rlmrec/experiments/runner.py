@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
+from threading import Semaphore
 from uuid import uuid4
 
 from tqdm import tqdm
@@ -46,7 +47,12 @@ class Runner:
         self.folder, self.failed = folder, {}
         self._launch, self._mix_versions, self._say = launch, mix_versions, say
         self._seconds: dict[tuple[str, str], list[float]] = {}
-        self._stopping = False
+        self._stopping, self._slots = False, Semaphore(launch.jobs)
+
+    @property
+    def jobs(self) -> int:
+        """Cells that run side by side."""
+        return self._launch.jobs
 
     @contextmanager
     def locked(self):
@@ -128,13 +134,17 @@ class Runner:
         try:
             self._watch(waiting)
         except BaseException:
-            self._stopping = True
             for future in waiting:
                 future.cancel()
-            self._launch.stop()
+            self.stop()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def stop(self) -> None:
+        """End the cells that are running and start no more."""
+        self._stopping = True
+        self._launch.stop()
 
     def _watch(self, waiting: dict[Future, Cell]) -> None:
         left = list(waiting.values())
@@ -155,12 +165,17 @@ class Runner:
 
     def _run_one(self, cell: Cell) -> str:
         """Run a cell in a folder that no other process has; only a finished one comes under its key."""
-        work = self.folder / "work" / f"{cell.key}-{uuid4().hex[:8]}"
-        work.mkdir(parents=True)
-        (work / "cell.yaml").write_text(json.dumps(cell.settings(), ensure_ascii=False, indent=1), encoding="utf-8")
-        status = self._launch(work, [f"--model={cell.runs}", f"--dataset={cell.dataset}", *ARGV])
+        with self._slots:
+            if self._stopping:
+                return "stopped"
+            work = self.folder / "work" / f"{cell.key}-{uuid4().hex[:8]}"
+            work.mkdir(parents=True)
+            (work / "cell.yaml").write_text(json.dumps(cell.settings(), ensure_ascii=False, indent=1), encoding="utf-8")
+            status = self._launch(work, [f"--model={cell.runs}", f"--dataset={cell.dataset}", *ARGV])
         if status != 0 or not (work / "usage.json").is_file():
-            return self._note_failure(cell, work, status)
+            return self._note_failure(cell, work, last_line(work / LOG) or f"its process ended with status {status}")
+        if read_json(work / "result.json", StoreError, "call the experiment again")["test_result"] is None:
+            return self._note_failure(cell, work, "there is no test result, because the test split is empty")
         return self._note_success(cell, work)
 
     def _note_success(self, cell: Cell, work: Path) -> str:
@@ -180,10 +195,9 @@ class Runner:
         metric, value = headline(Outcome(cell, self._place(cell)))
         return f"{metric} {value:.4f}, {duration(usage['seconds'])}"
 
-    def _note_failure(self, cell: Cell, work: Path, status: int) -> str:
+    def _note_failure(self, cell: Cell, work: Path, line: str) -> str:
         if self._stopping:
             return "stopped"
-        line = last_line(work / LOG) or f"its process ended with status {status} and said nothing"
         write_json(work / "cell.json", {**cell.about(), "reason": line, "made": now()})
         place = self.folder / "failed" / cell.key
         _put(work, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -102,57 +102,50 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def mean_over_seeds(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Each user's metrics averaged over seeds: one column per metric, indexed by user token."""
-    return pd.concat([outcome.users for outcome in outcomes]).groupby(level=0, sort=True).mean()
+def compare(outcomes: Sequence[Outcome], base: Sequence[Outcome], metrics: Sequence[str]) -> list[Comparison]:
+    """Compare a variant with its base over the seeds that both have; see `compare_tables`."""
+    mine, theirs = ({outcome.cell.seed: outcome.users for outcome in side} for side in (outcomes, base))
+    cell, against = outcomes[0].cell, base[0].cell
+    return compare_tables(mine, theirs, metrics, cell.model, cell.name, against.name)
 
 
-def compare(
-    outcomes: Sequence[Outcome], base: Sequence[Outcome], metrics: Sequence[str], users: pd.Index | None = None
+def compare_tables(
+    mine: Mapping[int, pd.DataFrame],
+    theirs: Mapping[int, pd.DataFrame],
+    metrics: Sequence[str],
+    model: str,
+    variant: str,
+    base: str,
 ) -> list[Comparison]:
-    """Compare a variant with its base over the seeds that both have.
+    """Compare metrics by user, one table per seed, over the seeds that both sides have.
 
     Parameters
     ----------
-    outcomes, base : sequence of Outcome
+    mine, theirs : mapping of int to DataFrame
+        By seed: one column per metric, indexed by user token.
     metrics : sequence of str
-    users : Index, optional
-        Compare on these users alone; all test users by default.
+    model, variant, base : str
+        Names.
 
     Returns
     -------
     list of Comparison
         One per metric, without correction; empty where no seed is common.
     """
-    mine, theirs = ({outcome.cell.seed: outcome for outcome in side} for side in (outcomes, base))
     seeds = sorted(set(mine) & set(theirs))
     if not seeds:
         return []
-    tables = [[side[seed].users for seed in seeds] for side in (mine, theirs)]
-    if users is not None:
-        tables = [[table[table.index.isin(users)] for table in side] for side in tables]
-    averaged = [pd.concat(side).groupby(level=0).mean() for side in tables]
+    sides = [[side[seed] for seed in seeds] for side in (mine, theirs)]
+    averaged = [pd.concat(tables).groupby(level=0).mean() for tables in sides]
     common = averaged[0].index.intersection(averaged[1].index)
-    cell, against = outcomes[0].cell, base[0].cell
     found = []
     for metric in metrics:
-        values, reference = ([float(table[metric].mean()) for table in side] for side in tables)
+        values, reference = ([float(table[metric].mean()) for table in tables] for tables in sides)
         mean, base_mean = float(np.mean(values)), float(np.mean(reference))
-        found.append(
-            Comparison(
-                model=cell.model,
-                variant=cell.variant,
-                base=against.variant,
-                metric=metric,
-                mean=mean,
-                base_mean=base_mean,
-                gain=relative_gain(mean, base_mean),
-                seeds=len(seeds),
-                users=len(common),
-                p_seeds=paired_test(values, reference),
-                p_users=paired_test(averaged[0].loc[common, metric], averaged[1].loc[common, metric]),
-            )
-        )
+        users = [table.loc[common, metric] for table in averaged]
+        tests = {"p_seeds": paired_test(values, reference), "p_users": paired_test(*users)}
+        gain = relative_gain(mean, base_mean)
+        found.append(Comparison(model, variant, base, metric, mean, base_mean, gain, len(seeds), len(common), **tests))
     return found
 
 

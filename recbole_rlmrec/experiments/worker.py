@@ -31,7 +31,6 @@ def run_cell(argv: Sequence[str]) -> int:
     import torch
 
     from recbole_rlmrec.data.files import write_json
-    from recbole_rlmrec.experiments import semantic_recommender  # noqa: F401  (registers its model)
     from recbole_rlmrec.run import main as run
 
     start, before = perf_counter(), resident_memory()

@@ -53,7 +53,7 @@ class FakeLauncher:
 
     def __call__(self, folder: Path, argv) -> int:
         settings = json.loads((folder / "cell.yaml").read_text())
-        self.started.append((settings["alignment"], settings["seed"]))
+        self.started.append((settings.get("alignment"), settings["seed"]))
         (folder / "output.log").write_text("some line\nValueError: no such luck\n\n")
         if self.fails(settings):
             return 1
@@ -67,7 +67,7 @@ class FakeLauncher:
 
 def write_result(folder: Path, settings: dict, n_users: int = 6) -> None:
     """What a run leaves, with figures that follow from its settings."""
-    lift = {"none": 0.0, "con": 0.1, "gen": 0.05}[settings["alignment"]]
+    lift = {"none": 0.0, "con": 0.1, "gen": 0.05}[settings.get("alignment", "none")]
     users = np.linspace(0.2, 0.4, n_users) + lift + 0.001 * (settings["seed"] % 7)
     values = np.column_stack([users, users / 2]).astype(np.float32)
     means = values.mean(axis=0, dtype=np.float64)

@@ -12,10 +12,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType, ModelType
 
 from recbole_rlmrec.data.semantic import SemanticTable, load_semantic
-from recbole_rlmrec.registry import register_model
 
 
-@register_model
 class SemanticRecommender(GeneralRecommender):
     """Scores an item for a user by the cosine of their profiles' embeddings; those without a profile score 0."""
 

@@ -1,0 +1,79 @@
+"""RQ5: what does alignment cost? Seconds per epoch, memory, parameters, time to the best epoch."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.cell import Outcome
+from recbole_rlmrec.experiments.compare import grouped, read_variants
+from recbole_rlmrec.experiments.report import Report
+from recbole_rlmrec.experiments.runner import headline
+from recbole_rlmrec.experiments.stats import mean_and_deviation
+from recbole_rlmrec.experiments.study import Study
+from recbole_rlmrec.experiments.tables import Table, with_deviation
+
+SUMMARY = "seconds per epoch, memory, parameters and time to the best epoch"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the experiment."""
+    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen (default: all three)")
+
+
+def run(study: Study, args: argparse.Namespace) -> Report:
+    """Run every variant alone on the machine and measure it; cells of other experiments do not count."""
+    variants = read_variants(args.variants)
+    if study.runner.jobs > 1:
+        raise ConfigError("efficiency measures time, so its cells run one after the other; leave out --jobs and --ray.")
+    study.check_models(variants)
+    cells = [study.cell(model, variant, seed) for seed in study.seeds for model in study.models for variant in variants]
+    cells = [replace(cell, identity={**cell.identity, "timed": True}) for cell in cells]
+    outcomes = study.run(cells)
+    return Report(outcomes, [cost_table(outcomes)])
+
+
+def cost_table(outcomes: list[Outcome]) -> Table:
+    """Costs of each model and variant, means over seeds, the ratio to base in brackets."""
+    metric = headline(outcomes[0])[0] if outcomes else "metric"
+    columns = ["model", "variant", "seeds", "s/epoch", "epochs", "best epoch", "s to best epoch", "memory MB"]
+    table = Table("Cost of training", [*columns, "GPU memory MB", "parameters", metric])
+    groups = grouped(outcomes)
+    for (model, name), found in groups.items():
+        base = _seconds(groups.get((model, "base"), []))
+        seconds = _seconds(found)
+        ratio = f" ({seconds / base:.2f}x)" if base and name != "base" else ""
+        gpu = [outcome.record["usage"]["peak_gpu_memory"] for outcome in found]
+        table.rows.append(
+            [
+                *(model, name, len(found), f"{seconds:.3f}{ratio}"),
+                _mean(outcome.result["run"]["epochs"] for outcome in found),
+                _mean(outcome.result["run"]["best_epoch"] + 1 for outcome in found),
+                _mean(seconds_to_best(outcome) for outcome in found),
+                _mean(outcome.record["usage"]["peak_memory"] / 1e6 for outcome in found),
+                None if None in gpu else _mean(value / 1e6 for value in gpu),
+                found[0].result["run"]["parameters"],
+                with_deviation(*mean_and_deviation([outcome.metrics[metric] for outcome in found])),
+            ]
+        )
+    table.notes = [
+        "s/epoch: median over a run's epochs, mean over seeds. s to best epoch: training alone, without validation. "
+        "memory: the most that the process held beyond what it held before the run."
+    ]
+    return table
+
+
+def _seconds(found: list[Outcome]) -> float:
+    return mean_and_deviation([outcome.result["run"]["median_epoch_seconds"] for outcome in found])[0] if found else 0.0
+
+
+def _mean(values) -> str:
+    mean = mean_and_deviation(list(values))[0]
+    return f"{mean:.1f}" if mean < 100 else f"{mean:.0f}"
+
+
+def seconds_to_best(outcome: Outcome) -> float:
+    """Training time up to and with the epoch that validation chose."""
+    run = outcome.result["run"]
+    return float(sum(run["series"]["seconds"][: run["best_epoch"] + 1]))

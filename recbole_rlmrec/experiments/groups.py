@@ -1,0 +1,261 @@
+"""Where does alignment help? Results by user activity and item popularity, and with few interactions left to some."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.cell import Outcome
+from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table, read_variants
+from recbole_rlmrec.experiments.data import Data, changed
+from recbole_rlmrec.experiments.report import Report
+from recbole_rlmrec.experiments.stats import Comparison, compare_tables, correct, mean_and_deviation
+from recbole_rlmrec.experiments.study import Study
+from recbole_rlmrec.experiments.tables import Table, percent, stars, with_deviation
+
+SUMMARY = "results by user activity and item popularity, and for users or items held out down to few interactions"
+SIDES = ("users", "items")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the experiment."""
+    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen (default: all three)")
+    parser.add_argument("--groups", type=int, default=4, help="groups of users and of items (default: 4)")
+    parser.add_argument("--holdout", default="", help="also hold out users, items or both (users,items)")
+    parser.add_argument("--keep", default="1,3,5", help="training interactions left to those held out (default: 1,3,5)")
+    parser.add_argument("--share", type=float, default=0.2, help="share of users or items that is held out (default: 0.2)")
+
+
+def run(study: Study, args: argparse.Namespace) -> Report:
+    """Break the results of `compare` down, and run cells with users or items held out."""
+    variants, holdouts, keeps = read_variants(args.variants), _read_sides(args.holdout), _read_keeps(args.keep)
+    if args.groups < 2 or not 0 < args.share < 1:
+        raise ConfigError("--groups is 2 or more and --share lies between 0 and 1.")
+    study.check_models(variants)
+    cells = [study.cell(model, variant, seed) for seed in study.seeds for model in study.models for variant in variants]
+    outcomes = study.run(cells)
+    tables, findings = [], {"groups": []}
+    for side, measure, label in ((0, by_activity, "user activity"), (1, by_popularity, "item popularity")):
+        found = [measure(study.data_of(outcome.cell.seed), outcome, args.groups) for outcome in outcomes]
+        table, rows = group_table(outcomes, found, f"Results by {label}", f"training interactions of the {SIDES[side][:-1]}")
+        tables.append(table)
+        findings["groups"] += [{"by": label, **row} for row in rows]
+    for side in holdouts:
+        more, table, comparisons = _hold_out(study, variants, side, keeps, args.share)
+        outcomes += more
+        tables += table
+        findings.setdefault("comparisons", []).extend(one.as_dict() for one in comparisons)
+    return Report(outcomes, tables, findings)
+
+
+def _read_sides(text: str) -> list[str]:
+    wanted = [side.strip() for side in text.split(",") if side.strip()]
+    if any(side not in SIDES for side in wanted):
+        raise ConfigError(f"--holdout takes users, items or users,items, not {text!r}.")
+    return wanted
+
+
+def _read_keeps(text: str) -> list[int]:
+    try:
+        keeps = sorted({int(keep) for keep in text.split(",")})
+    except ValueError:
+        keeps = [0]
+    if keeps[0] < 1:
+        raise ConfigError(f"--keep takes numbers of interactions, 1 or more, for example 1,3,5, not {text!r}.")
+    return keeps
+
+
+# --- groups --------------------------------------------------------------------------------------------------------
+
+
+def bounds(counts: np.ndarray, groups: int) -> list[tuple[int, int]]:
+    """Ranges of counts, first and last included, that hold about equally many of them; fewer where counts repeat."""
+    ends = np.unique(np.quantile(counts, np.arange(1, groups + 1) / groups, method="inverted_cdf")).astype(int)
+    firsts = [int(counts.min()), *(end + 1 for end in ends[:-1])]
+    return [(int(first), int(end)) for first, end in zip(firsts, ends)]
+
+
+def by_activity(data: Data, outcome: Outcome, groups: int) -> dict[tuple[int, int], pd.DataFrame]:
+    """Metrics of the test users of each range of training interactions."""
+    counts = data.pairs("train")["user"].value_counts().reindex(outcome.users.index, fill_value=0)
+    return {
+        (first, last): outcome.users[counts.between(first, last).to_numpy()]
+        for first, last in bounds(counts.to_numpy(), groups)
+    }
+
+
+def by_popularity(data: Data, outcome: Outcome, groups: int) -> dict[tuple[int, int], pd.DataFrame]:
+    """Recall of the test items of each range of training interactions, by user; ranges hold as many test interactions."""
+    test, popularity = data.pairs("test"), data.pairs("train")["item"].value_counts()
+    counts = popularity.reindex(test["item"], fill_value=0).to_numpy()
+    return {
+        (first, last): recall_of(outcome, test[(counts >= first) & (counts <= last)])
+        for first, last in bounds(counts, groups)
+    }
+
+
+def recall_of(outcome: Outcome, wanted: pd.DataFrame) -> pd.DataFrame:
+    """Recall of some test interactions alone: one column per k, indexed by the users who have any.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    wanted : DataFrame
+        ``user`` and ``item`` tokens.
+    """
+    ranked = outcome.top_items
+    wanted = wanted[wanted["user"].isin(ranked.index)].drop_duplicates()
+    topk = [int(name.partition("@")[2]) for name in outcome.users.columns if name.startswith("recall@")]
+    long = ranked.melt(ignore_index=False, var_name="rank", value_name="item").reset_index()
+    hits = wanted.merge(long, on=["user", "item"], how="left")
+    found = pd.DataFrame({f"recall@{k}": (hits["rank"] < k).astype(float) for k in topk})
+    return found.groupby(hits["user"]).mean()
+
+
+def group_table(outcomes: Sequence[Outcome], found: Sequence[dict], title: str, what: str) -> tuple[Table, list[dict]]:
+    """One row per model, variant and metric at the largest k, one column per group; gains over base in brackets.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+    found : sequence of dict
+        For each outcome, metrics by user for each range of counts.
+    title, what : str
+        Of the table and of the counts.
+
+    Returns
+    -------
+    table : Table
+    rows : list of dict
+        Every comparison and mean, JSON-able.
+    """
+    ranges = list(found[0]) if found else []
+    cells = {(outcome.cell.model, outcome.cell.variant): [] for outcome in outcomes}
+    for outcome, tables in zip(outcomes, found, strict=True):
+        cells[outcome.cell.model, outcome.cell.variant].append((outcome.cell.seed, list(tables.values())))
+    metrics = _largest(found[0][ranges[0]].columns) if found else []
+    comparisons = _compare_groups(cells, metrics, len(ranges))
+    table = Table(title, ["model", "variant", "metric", *(f"{first}-{last}" for first, last in ranges)])
+    rows = []
+    for (model, variant), members in cells.items():
+        for metric in metrics:
+            row = [model, variant, metric]
+            for position, limits in enumerate(ranges):
+                values = [float(tables[position][metric].mean()) for _, tables in members if len(tables) > position]
+                against = comparisons.get((model, variant, metric, position))
+                gain = f" ({percent(against.gain)}{stars(against.holm_users)})" if against and against.gain is not None else ""
+                row.append(with_deviation(*mean_and_deviation(values)) + gain)
+                about = {"model": model, "variant": variant, "metric": metric, "from": limits[0], "to": limits[1]}
+                rows.append({**about, "values": values, "comparison": against and against.as_dict()})
+            table.rows.append(row)
+    table.notes = [
+        f"Columns are ranges of {what}. In brackets the relative gain over base, with * p < .05, ** p < .01, *** p < .001 of "
+        "the paired t-test over users, corrected by Holm's method over the groups, models and variants of one metric."
+    ]
+    return table, rows
+
+
+def _largest(columns: Sequence[str]) -> list[str]:
+    """Of each metric the name with the largest k."""
+    largest: dict[str, int] = {}
+    for name, _, k in (column.partition("@") for column in columns):
+        largest[name] = max(largest.get(name, 0), int(k))
+    return [f"{name}@{k}" for name, k in largest.items()]
+
+
+def _compare_groups(cells: dict, metrics: list[str], groups: int) -> dict[tuple, Comparison]:
+    comparisons = {}
+    for (model, variant), members in cells.items():
+        base = cells.get((model, "base"), [])
+        if variant == "base" or not base:
+            continue
+        for position in range(groups):
+            mine, theirs = (
+                {seed: tables[position] for seed, tables in side if len(tables) > position} for side in (members, base)
+            )
+            for one in compare_tables(mine, theirs, metrics, model, variant, "base"):
+                comparisons[model, variant, one.metric, position] = one
+    correct(list(comparisons.values()))
+    return comparisons
+
+
+# --- held out ------------------------------------------------------------------------------------------------------
+
+
+def _hold_out(
+    study: Study, variants: list[str], side: str, keeps: list[int], share: float
+) -> tuple[list[Outcome], list[Table], list[Comparison]]:
+    cells, chosen = [], {}
+    for seed in study.seeds:
+        full = study.data_of(seed)
+        for keep in keeps:
+            data, chosen[seed, keep] = held_out(study, full, side, keep, share, seed)
+            setting = {"held out": f"{side} with {keep}"}
+            for model in study.models:
+                cells += [study.cell(model, variant, seed, data=data, setting=setting) for variant in variants]
+    outcomes = study.run(cells)
+
+    def part(outcome: Outcome) -> pd.DataFrame:
+        tokens = chosen[outcome.cell.seed, int(outcome.cell.setting["held out"].rpartition(" ")[2])]
+        if side == "users":
+            return outcome.users[outcome.users.index.isin(tokens)]
+        test = study.data_of(outcome.cell.seed).pairs("test")
+        return recall_of(outcome, test[test["item"].isin(tokens)])
+
+    narrowed = [Narrowed(outcome, part) for outcome in outcomes]
+    comparisons = compare_all(narrowed, lambda cell: f"base, {cell.setting['held out']}")
+    table = main_table(narrowed, comparisons, f"Results for held-out {side} alone")
+    note = (
+        f"{share:.0%} of the {side} keep that many training interactions; the figures are theirs alone. "
+        "Profiles named with --semantic_tag were made from whatever they were made from, perhaps from interactions that are "
+        "held out here; the offline default is made anew from what is left."
+    )
+    table.notes.append(note)
+    tables = [table, comparison_table(comparisons, f"Tests for held-out {side}")] if comparisons else [table]
+    return outcomes, tables, comparisons
+
+
+class Narrowed(Outcome):
+    """An outcome seen through some of its users or test interactions.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    part : callable
+        Metrics by user of the part.
+    """
+
+    def __init__(self, outcome: Outcome, part: Callable[[Outcome], pd.DataFrame]):
+        super().__init__(outcome.cell, outcome.folder)
+        self.__dict__["users"] = part(outcome)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Means over the part's users."""
+        return {name: float(value) for name, value in self.users.mean().items()}
+
+
+def held_out(study: Study, data: Data, side: str, keep: int, share: float, seed: int) -> tuple[Data, set[str]]:
+    """The split in which some users or items keep few training interactions.
+
+    Returns
+    -------
+    data : Data
+    tokens : set of str
+        Those held out; the same for every ``keep``, and each has test interactions.
+    """
+    train, column = data.read("train").table, data.id_fields[SIDES.index(side)]
+    counts = train[column].value_counts()
+    tested = set(data.pairs("test")[side[:-1]])
+    rng = np.random.default_rng([seed, SIDES.index(side)])
+    free = np.array(sorted(token for token in counts.index if token in tested), dtype=object)
+    tokens = set(rng.permutation(free)[: max(round(share * len(free)), 1)])
+    shuffled = train.iloc[rng.permutation(len(train))]
+    order = shuffled.groupby(column).cumcount().reindex(train.index)
+    kept = train[~train[column].isin(tokens) | (order < keep)]
+    root = study.output / "data" / f"{data.name}-held-out-{side}-{share:g}-{keep}-{seed}"
+    return changed(data, root, {"train": kept}), tokens

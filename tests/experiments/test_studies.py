@@ -1,0 +1,241 @@
+"""Every experiment from the command line to its tables."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from recbole_rlmrec.data.atomic import read_atomic
+from recbole_rlmrec.data.embeddings import read_embeddings
+from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.experiments.groups import bounds
+from recbole_rlmrec.experiments.pretrain import random_split
+from recbole_rlmrec.experiments.tune import search_space, space_size
+from recbole_rlmrec.registry import PROPERTIES
+
+from .conftest import QUICK, SMALL, FakeLauncher, run_experiment
+
+ONE = ("--epochs=1", "--eval_step=1", *SMALL)
+
+
+def study(launcher, name, *more, seeds="1", options=QUICK):
+    status = run_experiment(launcher, name, "--dataset", "tiny", "--output", "out", "--seeds", seeds, *more, *options)
+    assert status == 0
+    with open(f"out/{name}/results.json") as file:
+        return json.load(file)
+
+
+def rows_of(workdir, root):
+    return read_atomic(root / "tiny-split" / "tiny-split.train.inter").table
+
+
+def test_ablation_end_to_end(tiny, workdir, here, capsys):
+    results = study(here, "ablation", "--variants", "con", options=ONE)
+    names = [(cell["model"], cell["variant"], cell["setting"].get("profiles")) for cell in results["cells"]]
+    kinds = ("shuffled", "random", "constant", "users only", "items only")
+    assert names == [
+        ("LightGCN", "base", None),
+        ("LightGCN", "con", None),
+        *(("LightGCN", "con", kind) for kind in kinds),
+        ("profiles alone", "cosine", "as they are"),
+    ]
+    assert len({cell["key"] for cell in results["cells"]}) == len(names)
+    assert {one["variant"] for one in results["comparisons_with_full"]} == {f"con, {kind}" for kind in kinds}
+    coverage = {cell["setting"].get("profiles"): cell["folder"] for cell in results["cells"]}
+    users_only = json.loads((workdir / "out" / coverage["users only"] / "result.json").read_text())
+    assert users_only["run"]["profiles"]["coverage"]["items"][0] == 0
+    assert users_only["run"]["profiles"]["coverage"]["users"][0] > 0
+    assert "profiles alone" in capsys.readouterr().out
+
+
+def test_changed_embeddings(tiny, workdir, fake):
+    study(fake, "ablation", "--variants", "con", seeds="2")
+    (original,) = (workdir / "out" / "data" / "tiny-split" / "semantic").glob("template-*/embeddings/lsa")
+    first = read_embeddings(original, "tiny-split")
+    found = (workdir / "out" / "profiles" / "tiny-split" / "semantic").iterdir()
+    tags = {path.name.split("--")[1].rpartition("-")[0]: path for path in found}
+    assert sorted(tags) == [
+        *("constant", "items-only", "random-2020", "random-2021"),
+        *("shuffled-2020", "shuffled-2021", "users-only"),
+    ]
+    made = {name: read_embeddings(path / "embeddings" / "lsa", "tiny-split").matrices for name, path in tags.items()}
+    shuffled, again = made["shuffled-2020"]["item"], made["shuffled-2021"]["item"]
+    assert not np.array_equal(shuffled, first.matrices["item"]) and not np.array_equal(shuffled, again)
+    assert np.array_equal(np.sort(shuffled, axis=0), np.sort(first.matrices["item"], axis=0))
+    assert np.ptp(made["constant"]["user"], axis=0).max() == 0
+    assert list(made["users-only"]) == ["user"] and list(made["items-only"]) == ["item"]
+    assert np.linalg.norm(made["random-2020"]["user"], axis=1) == pytest.approx(1, abs=0.01)
+
+
+def test_noise(tiny, workdir, fake):
+    results = study(fake, "noise", "--levels", "10,25", "--variants", "base,con", seeds="2")
+    assert results["levels"] == [0, 10, 25]
+    assert len(results["cells"]) == 2 * 3 * 2
+    clean = rows_of(workdir, workdir / "out" / "data")
+    ten, more = (rows_of(workdir, workdir / "out" / "data" / f"tiny-split-noise-{n}-2020") for n in (10, 25))
+    assert len(ten) == round(1.1 * len(clean)) and len(more) == round(1.25 * len(clean))
+    assert ten.equals(more.iloc[: len(ten)][ten.columns].assign(rating=ten.rating, timestamp=ten.timestamp))
+    real = pd.concat(
+        read_atomic(workdir / "out/data/tiny-split" / f"tiny-split.{part}.inter").table for part in ("train", "valid", "test")
+    )
+    fake_pairs = set(zip(more.user_id[len(clean) :], more.item_id[len(clean) :]))
+    assert len(fake_pairs) == len(more) - len(clean)
+    assert not fake_pairs & set(zip(real.user_id, real.item_id))
+    cells = [json.loads((workdir / "out" / c["folder"] / "cell.json").read_text()) for c in results["cells"]]
+    assert len({cell["options"]["semantic_tag"] for cell in cells if cell["variant"] == "con"}) == 1
+    assert results["tables"][0]["columns"] == ["model", "variant", "0%", "10%", "25%"]
+
+
+def test_pretrain_end_to_end(tiny, workdir, here):
+    results = study(here, "pretrain", "--variants", "base,con", options=ONE)
+    starts = [cell["setting"]["start"] for cell in results["cells"]]
+    assert starts == ["no pretraining", "from base", "from con"]
+    settings = json.loads((workdir / "out" / results["cells"][2]["folder"] / "result.json").read_text())["settings"]
+    early, late = (rows_of(workdir, workdir / "out" / "data" / f"tiny-split-{part}-0.5-2020") for part in ("early", "late"))
+    assert early.timestamp.astype(int).max() < late.timestamp.astype(int).min()
+    assert settings["initial_embeddings"].startswith(str(workdir / "out" / "initial"))
+    assert len({round(cell["metrics"]["ndcg@10"], 6) for cell in results["cells"]}) > 1
+
+
+def test_pretrain_needs_times(tiny, workdir, fake):
+    with pytest.raises(DataError, match="no column 'when' of times"):
+        study(fake, "pretrain", options=(*ONE, "--TIME_FIELD=when"))
+
+
+def test_random_split_leaves_everyone_something_to_learn_from():
+    rows = pd.DataFrame({"user": list("aaaaaaaaaaaabbbbbbcd"), "n": range(20)})
+    parts = random_split(rows, "user", (0.6, 0.2), 1)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 12, "valid": 4, "test": 4}
+    assert set(parts["train"].user) == set("abcd")
+    assert sorted(pd.concat(parts.values()).n) == list(range(20))
+
+
+def test_efficiency(tiny, fake):
+    results = study(fake, "efficiency")
+    assert [row[1] for row in results["tables"][0]["rows"]] == ["base", "con", "gen"]
+    assert "(1.00x)" in results["tables"][0]["rows"][1][3]
+    with pytest.raises(ConfigError, match="--jobs"):
+        study(FakeLauncher(jobs=2), "efficiency")
+
+
+def test_groups_use_the_cells_of_compare(tiny, workdir, here):
+    study(here, "compare", "--variants", "base,con", options=ONE)
+    ran = len(here.started)
+    results = study(here, "groups", "--variants", "base,con", "--groups", "2", options=ONE)
+    assert len(here.started) == ran
+    activity, popularity = results["tables"]
+    assert [row[2] for row in activity["rows"]] == ["recall@10", "ndcg@10"] * 2
+    assert [row[2] for row in popularity["rows"]] == ["recall@10"] * 2
+    assert len(activity["columns"]) == 5
+    assert all(0 <= value <= 1 for row in results["groups"] for value in row["values"])
+    assert {(row["by"], row["from"]) for row in results["groups"]} >= {("user activity", results["groups"][0]["from"])}
+
+
+def test_recall_by_popularity_adds_up(tiny, workdir, here):
+    from recbole_rlmrec.experiments.cell import Cell, Outcome
+    from recbole_rlmrec.experiments.data import frozen_data
+    from recbole_rlmrec.experiments.groups import recall_of
+
+    (cell,) = study(here, "compare", "--variants", "base", options=ONE)["cells"]
+    outcome = Outcome(Cell("LightGCN", "base", 2020, "LightGCN_RLMRec", "tiny-split", {}), workdir / "out" / cell["folder"])
+    test = frozen_data(workdir / "out" / "data" / "tiny-split").pairs("test")
+    recall = recall_of(outcome, test)
+    assert list(recall.columns) == ["recall@5", "recall@10"]
+    for name in recall:
+        assert np.allclose(recall[name].sort_index(), outcome.users[name].loc[recall.index].sort_index(), atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+def test_held_out(tiny, workdir, here, side):
+    results = study(here, "groups", "--variants", "base", "--holdout", side, "--keep", "1", "--share", "0.3", options=ONE)
+    assert {cell["setting"].get("held out") for cell in results["cells"]} == {None, f"{side} with 1"}
+    train = rows_of(workdir, workdir / "out" / "data" / f"tiny-split-held-out-{side}-0.3-1-2020")
+    counts = train[f"{side[:-1]}_id"].value_counts()
+    full = rows_of(workdir, workdir / "out" / "data")[f"{side[:-1]}_id"].value_counts()
+    fewer = counts.index[counts < full.reindex(counts.index)]
+    assert len(fewer) > 3 and (counts[fewer] == 1).all()
+    assert f"Results for held-out {side} alone" == results["tables"][2]["title"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "groups", "expected"),
+    [([1, 2, 3, 4], 2, [(1, 2), (3, 4)]), ([1, 1, 1, 9], 2, [(1, 1), (2, 9)]), ([5, 5], 3, [(5, 5)])],
+)
+def test_bounds(counts, groups, expected):
+    assert bounds(np.array(counts), groups) == expected
+
+
+def test_tune_gives_everyone_the_same_number_of_trials(tiny, workdir):
+    pytest.importorskip("hyperopt")
+    launcher = FakeLauncher(jobs=2)
+    results = study(launcher, "tune", "--trials", "4", "--algorithm", "random")
+    assert [len(search["trials"]) for search in results["searches"]] == [4, 4, 4]
+    assert results["seeds"] == [2020]
+    best = yaml.safe_load((workdir / "out" / "tune" / "best.yaml").read_text())
+    assert set(best["LightGCN"]) == {"base", "con", "gen"} and "align_weight" in best["LightGCN"]["con"]
+    before = len(launcher.started)
+    again = study(launcher, "tune", "--trials", "4", "--algorithm", "random")
+    assert len(launcher.started) == before
+    assert again["searches"] == results["searches"]
+    compared = study(launcher, "compare", "--params", "out/tune/best.yaml", seeds="2")
+    options = json.loads((workdir / "out" / compared["cells"][1]["folder"] / "cell.json").read_text())["options"]
+    assert options["align_weight"] == best["LightGCN"]["con"]["align_weight"]
+
+
+@pytest.mark.parametrize("algorithm", ["grid", "bayes"])
+def test_tune_by_other_algorithms_and_a_space_of_ones_own(tiny, workdir, algorithm):
+    pytest.importorskip("hyperopt")
+    (workdir / "space.yaml").write_text("base: {choice: {n_layers: [1, 2]}}\ncon: {choice: {align_weight: [0.1, 1e-3]}}\n")
+    more = ("--variants", "base,con", "--space", "space.yaml", "--algorithm", algorithm, "--trials", "2")
+    results = study(FakeLauncher(), "tune", *more)
+    assert [search["algorithm"] for search in results["searches"]] == [algorithm] * 2
+    if algorithm == "grid":
+        assert sorted(trial["params"]["align_weight"] for trial in results["searches"][1]["trials"]) == [0.001, 0.1]
+
+
+def test_a_failed_trial_is_no_best(tiny, workdir):
+    pytest.importorskip("hyperopt")
+    (workdir / "space.yaml").write_text("base: {choice: {n_layers: [1, 2]}}\n")
+    launcher = FakeLauncher(fails=lambda settings: settings["n_layers"] == 1)
+    more = ("--variants", "base", "--space", "space.yaml", "--algorithm", "grid", "--trials", "2", "--output", "out")
+    assert run_experiment(launcher, "tune", "--dataset", "tiny", *more, *QUICK) == 1
+    assert yaml.safe_load((workdir / "out" / "tune" / "best.yaml").read_text()) == {"LightGCN": {"base": {"n_layers": 2}}}
+
+
+def test_shipped_spaces():
+    spaces = {path.stem for path in (PROPERTIES / "hyper").glob("*.yaml")}
+    assert spaces == {"LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "backbone", "con", "gen"}
+    for model in (*(spaces - {"backbone", "con", "gen"}), "BPR"):
+        base, con, gen = (search_space(model, variant) for variant in ("base", "con", "gen"))
+        assert space_size(base) >= 4
+        assert set(base["choice"]) < set(con["choice"]) < set(gen["choice"])
+        assert all(isinstance(value, (int, float)) for values in gen["choice"].values() for value in values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("ablation", "--kinds", "upside-down"), "--kinds"),
+        (("noise", "--levels", "5,x"), "--levels"),
+        (("noise", "--levels", "200"), "--levels"),
+        (("pretrain", "--early", "1.5"), "--early"),
+        (("groups", "--holdout", "both"), "--holdout"),
+        (("groups", "--keep", "0"), "--keep"),
+        (("groups", "--groups", "1"), "--groups"),
+        (("tune", "--trials", "0"), "--trials"),
+    ],
+)
+def test_bad_input_is_told_before_a_cell_runs(tiny, fake, arguments, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        run_experiment(fake, *arguments, "--dataset", "tiny", "--output", "out", *QUICK)
+    assert not fake.started
+
+
+@pytest.mark.parametrize("text", ["con: 3", "con: {often: {a: [1]}}", "con: {choice: 3}"])
+def test_bad_spaces(tmp_path, text):
+    with pytest.raises(ConfigError):
+        search_space("LightGCN", "con", yaml.safe_load(text))
