@@ -88,9 +88,10 @@ def import_released(folder: Path | str, data_root: Path | str, dataset: str) -> 
         raise ConfigError(f"{dataset!r} cannot be the name of a data set; choose another one, for example amazon.")
     if target.exists():
         raise DataError(f"{target} exists; remove it or choose another --dataset.")
-    missing = [name for files in (MATRICES, PROFILES, EMBEDDINGS) for name in files.values() if not (folder / name).is_file()]
+    wanted = [*MATRICES.values(), *PROFILES.values(), *EMBEDDINGS.values()]
+    missing = [name for name in wanted if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"{folder} lacks {', '.join(missing)}; give the folder of one data set as the authors publish it.")
+        raise DataError(f"{folder} lacks {', '.join(missing)}; give the folder of one of the authors' data sets.")
     matrices = _read_matrices(folder)
     sizes = dict(zip(PROFILES, matrices["train"].shape))
     profiles = {side: _read_profiles(folder / name, sizes[side]) for side, name in PROFILES.items()}
@@ -98,8 +99,8 @@ def import_released(folder: Path | str, data_root: Path | str, dataset: str) -> 
     widths = {side: matrix.shape[1] for side, matrix in embeddings.items()}
     if widths["user"] != widths["item"]:
         raise DataError(
-            f"{folder / EMBEDDINGS['user']} has rows of {widths['user']} numbers, {EMBEDDINGS['item']} of {widths['item']}; "
-            "both must come from one encoder."
+            f"{folder / EMBEDDINGS['user']} has rows of {widths['user']} numbers, {EMBEDDINGS['item']} of "
+            f"{widths['item']}; both must come from one encoder."
         )
     with building(target) as building_site:
         _write_interactions(building_site, dataset, matrices)
@@ -140,10 +141,10 @@ def _read_profiles(path: Path, count: int) -> list[Profile]:
 
 def _profile(path: Path, row: int, entry) -> Profile:
     entry = entry if isinstance(entry, dict) else {"profile": entry}
-    text, reasoning = entry.get("profile"), entry.get("reasoning", "")
-    if not isinstance(text, str) or not isinstance(reasoning, str):
+    text, reasoning = entry.get("profile"), entry.get("reasoning")
+    if not isinstance(text, str) or not isinstance(reasoning, str | None):
         raise DataError(f"{path}, entry {row}: there is no text under 'profile', or 'reasoning' is no text.")
-    return Profile(str(row), text, reasoning)
+    return Profile(str(row), text, reasoning or "")
 
 
 def _read_embeddings(path: Path, count: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Read arrays, sparse matrices and plain containers out of a pickle without running anything that is in it.
 
 A pickle is a program: it names functions and has them called. Here no name leads to a real one. Arrays, their types and
-sparse matrices are recorded by stand-ins that do nothing; only when the whole file has been read are they built, checked.
-Any other name is refused.
+sparse matrices are recorded by stand-ins that do nothing; only when the whole file has been read are they built and
+checked. Any other name is refused.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def read_pickle(path: Path | str) -> Any:
         raise DataError(f"{path} is missing; restore it or check the folder.") from None
     except _Forbidden as reason:
         raise DataError(
-            f"{path} asks for {reason}, which is no array, sparse matrix or plain container; it was refused and nothing of "
-            "it was run."
+            f"{path} asks for {reason}, which is no array, sparse matrix or plain container; it was refused and nothing "
+            "of it was run."
         ) from None
     except Exception as reason:
         raise DataError(
-            f"{path} is no pickle of arrays, sparse matrices and plain containers ({' '.join(str(reason).split())}); fetch "
-            "it again."
+            f"{path} is no pickle of arrays, sparse matrices and plain containers ({' '.join(str(reason).split())}); "
+            "fetch it again."
         ) from None
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from recbole_rlmrec.data.embeddings import check_embeddings
 from recbole_rlmrec.data.released import Released, import_released
 from recbole_rlmrec.data.unpickle import read_pickle
 from recbole_rlmrec.errors import ConfigError, DataError
@@ -64,7 +65,8 @@ def test_import_writes_a_data_set(released, workdir, parts):
     first = json.loads((tag / "users.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first == {"user_id": "0", "profile": "usr 0 likes\nbooks", "reasoning": "because \u00e9", "pairs": None}
     manifest = json.loads((tag / "manifest.json").read_text())
-    assert (manifest["dataset"], manifest["by"], manifest["provenance"]) == ("amazon", "import amazon-download", "unknown")
+    assert manifest["dataset"] == "amazon"
+    assert (manifest["by"], manifest["provenance"]) == ("import amazon-download", "unknown")
     stored = np.load(tag / "embeddings" / "text-embedding-ada-002" / "items.npy")
     original = pickle.loads((released / "itm_emb_np.pkl").read_bytes())
     assert stored.dtype == np.float32
@@ -102,10 +104,14 @@ def test_other_shapes_of_the_same_content(released, workdir, parts):
     put(released, "trn_mat.pkl", twice)
     put(released, "val_mat.pkl", parts["val"].tocsr())
     put(released, "tst_mat.pkl", parts["tst"].tocsc())
-    put(released, "usr_prf.pkl", [f"text {row}" for row in range(N_USERS)])
+    put(released, "usr_prf.pkl", ["", *(f"text {row}" for row in range(1, N_USERS))])
+    put(released, "itm_prf.pkl", [{"profile": "x", "reasoning": None}] * N_ITEMS)
     put(released, "usr_emb_np.pkl", np.asfortranarray(np.ones((N_USERS, WIDTH), dtype=">f4")))
     summary = import_released(released, workdir / "dataset", "amazon")
     assert summary.interactions == {"train": 119, "valid": 30, "test": 30}
+    tag = workdir / "dataset" / "amazon" / "semantic" / "released"
+    found = check_embeddings(tag, tag / "embeddings" / "text-embedding-ada-002")
+    assert found == "14 users, 24 items, 6 dimensions, float32"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +128,7 @@ def test_other_shapes_of_the_same_content(released, workdir, parts):
         ("itm_emb_np.pkl", np.ones((5, WIDTH)), r"itm_emb_np\.pkl has 5 rows, the matrices have 24"),
         ("itm_emb_np.pkl", np.ones((N_ITEMS, 3)), r"rows of 6 numbers, itm_emb_np\.pkl of 3"),
         ("itm_emb_np.pkl", np.ones(N_ITEMS), r"itm_emb_np\.pkl does not hold a two-dimensional array of floats"),
-        ("itm_emb_np.pkl", np.full((N_ITEMS, WIDTH), np.nan), r"itm_emb_np\.pkl holds no numbers, or numbers that are not"),
+        ("itm_emb_np.pkl", np.full((N_ITEMS, WIDTH), np.nan), r"itm_emb_np\.pkl holds no numbers, or numbers that are"),
         ("usr_emb_np.pkl", b"\x80\x04not a pickle", r"usr_emb_np\.pkl is no pickle"),
         ("usr_emb_np.pkl", b"", r"usr_emb_np\.pkl is no pickle"),
     ],
