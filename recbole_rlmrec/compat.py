@@ -6,6 +6,7 @@ None where nothing is broken.
 
 from __future__ import annotations
 
+import csv
 import functools
 import importlib
 import importlib.util
@@ -290,6 +291,63 @@ def _pandas_read() -> str | None:
     return "pandas 3 leaves missing sequences unfilled"
 
 
+def _quotation_marks() -> str | None:
+    """RecBole reads atomic files by the rules of CSV, which they do not follow.
+
+    A text that starts with a quotation mark swallows the lines up to the next one, or stops the reader.
+    """
+    dataset = importlib.import_module("recbole.data.dataset.dataset")
+    read_csv = functools.partial(dataset.pd.read_csv, quoting=csv.QUOTE_NONE)
+    dataset.pd = _module("pandas", **{**vars(dataset.pd), "read_csv": read_csv})
+    return "RecBole takes quotation marks in atomic files for CSV's"
+
+
+def _download() -> str | None:
+    """RecBole waits for other processes after it has downloaded a data set, also where there are none."""
+    from recbole.data.dataset import Dataset
+
+    original = Dataset._download
+
+    def download(self):
+        import torch
+
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return original(self)
+        barrier, torch.distributed.barrier = getattr(torch.distributed, "barrier", None), lambda: None
+        try:
+            return original(self)
+        finally:
+            torch.distributed.barrier = barrier
+
+    Dataset._download = download
+    return "RecBole fails after a download that a single process makes"
+
+
+def _collected_counts() -> str | None:
+    """RecBole's collector takes counts and counters for tensors.
+
+    Its ItemCoverage, GiniIndex, AveragePopularity and TailPercentage fail.
+    """
+    import torch
+    from recbole.evaluator import Collector
+    from recbole.evaluator.collector import DataStruct
+
+    def get_data_struct(self):
+        """Hand over what was collected, and keep what belongs to the training data."""
+        struct, kept = DataStruct(), DataStruct()
+        for name, value in self.data_struct._data_dict.items():
+            if isinstance(value, torch.Tensor):
+                struct.set(name, value.cpu())
+            else:
+                struct.set(name, value)
+                kept.set(name, value)
+        self.data_struct = kept
+        return struct
+
+    Collector.get_data_struct = get_data_struct
+    return "RecBole's metrics on counts of items fail"
+
+
 def _pandas_fill_nan() -> str | None:
     """pandas 3: ``frame[field].fillna(inplace=True)`` fills a copy, so ``Dataset._fill_nan`` leaves every NaN."""
     if not _pandas_3():
@@ -402,6 +460,9 @@ _REPAIRS = (
     _dok_update,
     _torch_load,
     _pandas_read,
+    _quotation_marks,
+    _download,
+    _collected_counts,
     _pandas_fill_nan,
     _pandas_agg,
     _amp,

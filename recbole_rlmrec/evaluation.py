@@ -15,7 +15,6 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers as recbole_create_samplers
 from recbole.evaluator import Collector
-from recbole.evaluator.collector import DataStruct
 from recbole.sampler import Sampler
 from recbole.utils import ModelType, get_model
 
@@ -129,22 +128,6 @@ class FastCollector(Collector):
                 hits = _hits(top, scores_tensor.shape, positive_u, positive_i)
                 self.data_struct.update_tensor("rec.topk", hits)
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
-
-    def get_data_struct(self) -> DataStruct:
-        """Hand over what was collected, and keep what belongs to the training data.
-
-        RecBole's own takes counts and counters for tensors, so that its ItemCoverage, GiniIndex, AveragePopularity and
-        TailPercentage fail.
-        """
-        struct, kept = DataStruct(), DataStruct()
-        for name, value in self.data_struct._data_dict.items():
-            if isinstance(value, torch.Tensor):
-                struct.set(name, value.cpu())
-            else:
-                struct.set(name, value)
-                kept.set(name, value)
-        self.data_struct = kept
-        return struct
 
 
 def _hits(top, shape, positive_u, positive_i):

@@ -368,3 +368,36 @@ def test_ncl_clusters_on_the_cpu(build):
 
 def test_ncl_trains(run):
     assert run("NCL", num_clusters=4, m_step=1, warm_up_step=1)["test_result"]["recall@10"] >= 0
+
+
+def test_quotation_marks_in_text_are_text(tiny, workdir):
+    file = workdir / "dataset/tiny/tiny.inter"
+    lines = file.read_text().splitlines()
+    reviews = ["review:token_seq"] + ['"Great' if number % 7 == 0 else "fine" for number in range(len(lines) - 1)]
+    file.write_text("\n".join(f"{line}\t{review}" for line, review in zip(lines, reviews)) + "\n")
+    config = Config("BPR", "tiny", config_dict={**tiny, "load_col": {"inter": ["user_id", "item_id", "review"]}})
+    dataset = create_dataset(config)
+    assert len(dataset) == len(lines) - 1
+    assert set(dataset.field2id_token["review"]) == {"[PAD]", '"Great', "fine"}
+
+
+def test_a_download_needs_no_process_group(tiny, workdir, monkeypatch):
+    from recbole.data.dataset import dataset as module
+
+    config = Config("BPR", "ml-1m", config_dict={"gpu_id": "", "data_path": "dataset/"})
+    monkeypatch.setattr(module, "decide_download", lambda url: True)
+    monkeypatch.setattr(module, "download_url", lambda url, path: workdir / "ml-1m.zip")
+    monkeypatch.setattr(module, "rename_atomic_files", lambda *names: None)
+
+    def extract(path, folder):
+        path.touch()
+        (Path(folder) / "ml-1m.inter").write_text((workdir / "dataset/tiny/tiny.inter").read_text())
+
+    monkeypatch.setattr(module, "extract_zip", extract)
+    assert len(create_dataset(config)) > 0
+
+
+@pytest.mark.parametrize("metric", ["ItemCoverage", "GiniIndex", "AveragePopularity", "TailPercentage"])
+def test_metrics_on_counts_of_items(run, metric):
+    result = run("BPR", metrics=[metric], valid_metric=f"{metric}@10", epochs=2)
+    assert result["test_result"][f"{metric.lower()}@10"] >= 0

@@ -66,21 +66,6 @@ class ScoreTable(torch.nn.Module):
         return self.scores[interaction["user_id"]].clone().view(-1)
 
 
-class RecBoleCollector(Collector):
-    """RecBole's, with the counts put in after its `get_data_struct`, which takes them for tensors."""
-
-    def data_collect(self, train_data):
-        self.train_data = train_data
-
-    def get_data_struct(self):
-        counts = Collector(self.config)
-        counts.data_collect(self.train_data)
-        struct = super().get_data_struct()
-        for name, value in counts.data_struct._data_dict.items():
-            struct.set(name, value)
-        return struct
-
-
 def evaluate(config, model, loader, collector, train):
     trainer = Trainer(config, model)
     trainer.eval_collector = collector(config)
@@ -190,10 +175,10 @@ def test_ranking_metrics_are_equal_to_the_last_digit(both, monkeypatch, block, s
         "constant": torch.zeros(n_users, n_items),
     }[scores]
     model = ScoreTable(table)
-    expected = evaluate(config, model, theirs, RecBoleCollector, theirs)
+    expected = evaluate(config, model, theirs, Collector, theirs)
     assert len(expected) == 11 * 3 + 1
     assert evaluate(config, model, ours, FastCollector, ours) == expected
-    assert evaluate(config, model, ours, RecBoleCollector, ours) == expected
+    assert evaluate(config, model, ours, Collector, ours) == expected
 
 
 def test_collected_hits_are_those_of_recbole(both):
