@@ -13,6 +13,7 @@ from recbole_rlmrec.profiling.transport import FatalError, RetryableError
 
 TRIES = 8
 RATE_LIMITED_TRIES = 40
+RATE_PATIENCE = 10
 LONGEST_BACKOFF = 60.0
 LONGEST_WAIT = 900.0
 BURST_SECONDS = 1.0
@@ -137,6 +138,7 @@ class Patience:
     ----------
     throttle : Throttle
     circuit : Circuit
+        For refusals of the rate alone, ten times as many in a row are borne.
     stop : threading.Event
         Ends every wait.
     base : float
@@ -147,6 +149,7 @@ class Patience:
         self.throttle = throttle
         self.circuit = circuit
         self.stop = stop
+        self._rate_circuit = Circuit(RATE_PATIENCE * circuit.most)
         self._base = base
         self._random = random.Random()
 
@@ -165,13 +168,14 @@ class Patience:
             try:
                 result = send()
             except RetryableError as error:
-                self.circuit.failure(str(error))
+                (self._rate_circuit if error.rate_limited else self.circuit).failure(str(error))
                 failures, limited = failures + (not error.rate_limited), limited + error.rate_limited
                 if failures >= TRIES or limited >= RATE_LIMITED_TRIES:
                     raise
                 self._wait(error, failures + limited)
             else:
                 self.circuit.success()
+                self._rate_circuit.success()
                 return result
 
     def _wait(self, error: RetryableError, count: int) -> None:

@@ -10,6 +10,7 @@ import uuid
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from logging import getLogger
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ OPENAI_KEY = "OPENAI_API_KEY"
 ANSWER_BYTES = 2 * 1024 * 1024
 CONNECT_SECONDS = 10.0
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
+
+logger = getLogger()
 
 
 class RetryableError(ChatError):
@@ -102,6 +105,10 @@ def retry_after(headers) -> float | None:
     return max(seconds, 0.0) if seconds == seconds else None
 
 
+def _is_local(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 class _Form:
     """A form with one file, read piece by piece while it is sent."""
 
@@ -140,6 +147,8 @@ class Endpoint:
         self.host = urlsplit(self.base_url).netloc
         self.timeout = timeout
         self._auth = BearerKey(key_name)
+        if key_name and self.base_url.startswith("http://") and not _is_local(urlsplit(self.base_url).hostname):
+            logger.warning(f"The key in {key_name} goes to {self.host} unencrypted; use https where the server offers it.")
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
@@ -210,7 +219,7 @@ class Endpoint:
             )
         except requests.RequestException as error:
             raise self._unreachable(error) from None
-        if response.status_code == 200:
+        if 200 <= response.status_code < 300:
             return response
         with response:
             self._fail(response)

@@ -95,6 +95,14 @@ def test_circuit_counts_over_all_requests_and_anew_after_a_success():
         shared.call(failing(6, RetryableError("503"))[0], 0)
 
 
+def test_rate_limits_are_borne_longer():
+    limited = RetryableError("429", 0.0, rate_limited=True)
+    shared = patience(most=2)
+    assert shared.call(failing(18, limited)[0], 0) == "answer"
+    with pytest.raises(FatalError, match="20 failures in a row"):
+        shared.call(failing(20, limited)[0], 0)
+
+
 def test_retry_after_pauses_everybody():
     throttle = Throttle()
     shared = patience(throttle=throttle)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from recbole_rlmrec.profiling.tokens import TokenCounter, cut
@@ -15,6 +17,25 @@ def test_without_tiktoken_it_says_that_it_estimates():
     assert COUNTER.count("a" * 400) == 100
     assert COUNTER.count("\u0436" * 100) == 80
     assert COUNTER.count("") == 0
+
+
+def test_with_tiktoken_it_counts(monkeypatch):
+    class Encoding:
+        def encode(self, text, disallowed_special):
+            return text.split()
+
+    class Tiktoken:
+        @staticmethod
+        def encoding_for_model(model):
+            if model != "known":
+                raise KeyError(model)
+            return Encoding()
+
+    monkeypatch.setitem(sys.modules, "tiktoken", Tiktoken)
+    counter = TokenCounter("known")
+    assert counter.exact and "tiktoken" in counter.how
+    assert counter.count("three short words") == 3 and cut("three short words", 2, counter) == "three short"
+    assert not TokenCounter("other").exact
 
 
 @pytest.mark.parametrize("most", [1, 3, 10, 40])

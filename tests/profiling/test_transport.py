@@ -136,6 +136,15 @@ def test_openai_keys_do_not_go_to_other_servers(monkeypatch):
     assert get_endpoint(None, None).base_url == OPENAI_URL
 
 
+def test_a_key_that_travels_unencrypted_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setenv("MY_KEY", KEY)
+    Endpoint("http://127.0.0.1:9/v1", "MY_KEY")
+    Endpoint("https://example.org/v1", "MY_KEY")
+    assert "unencrypted" not in caplog.text
+    Endpoint("http://example.org/v1", "MY_KEY")
+    assert "unencrypted" in caplog.text and KEY not in caplog.text
+
+
 def test_netrc_is_not_consulted(monkeypatch, tmp_path):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password hidden\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
