@@ -28,6 +28,7 @@ from recbole_rlmrec.evaluation import FastFullSortEvalDataLoader, create_sampler
 from recbole_rlmrec.loader import FastTrainDataLoader, wants_fast_loader
 
 SUFFIX = "_RLMRec"
+SUFFIXES = (SUFFIX, "_KAR")
 _PLACES = Path(__file__).parent / "properties", Path(__file__).parents[1] / "properties"
 PROPERTIES = next((path for path in _PLACES if path.is_dir()), _PLACES[0])
 
@@ -79,8 +80,12 @@ def register_model(cls: type) -> type:
 
 
 def backbone_name(model: str) -> str:
-    """Name of the recommender that ``MODEL_RLMRec`` is built on; other names stay as they are."""
-    return model[: -len(SUFFIX)] if model.endswith(SUFFIX) else model
+    """Name of the recommender that ``MODEL_RLMRec`` or ``MODEL_KAR`` is built on; other names stay as they are."""
+    return model.removesuffix(_suffix(model))
+
+
+def _suffix(model: str) -> str:
+    return next((suffix for suffix in SUFFIXES if model.endswith(suffix)), "")
 
 
 def find_model(model_name: str) -> type:
@@ -183,7 +188,8 @@ def _load_defaults(self, model: str, model_class: type, dataset: str) -> None:
 
 
 def _model_files(model: str) -> list[Path]:
-    names = [backbone_name(model), "RLMRec", model] if model.endswith(SUFFIX) else [model]
+    suffix = _suffix(model)
+    names = [backbone_name(model), suffix[1:], model] if suffix else [model]
     return [PROPERTIES / "model" / f"{name}.yaml" for name in names]
 
 
