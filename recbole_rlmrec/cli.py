@@ -16,6 +16,7 @@ COMMANDS = {
     "encode": "turn profiles into semantic embeddings",
     "split": "draw a split once and keep it as a data set of its own",
     "experiment": "the experiments of the paper on any data set",
+    "benchmark": "a benchmark page from the stored results of experiments",
 }
 
 

@@ -65,6 +65,13 @@ class Data:
         """Names of the columns of users and items."""
         return self.options.get("USER_ID_FIELD") or "user_id", self.options.get("ITEM_ID_FIELD") or "item_id"
 
+    def counts(self) -> dict[str, int]:
+        """Number of users and of items that occur, and of interactions of each part."""
+        pairs = {part: self.pairs(part) for part in PARTS}
+        everyone = pd.concat(pairs.values())
+        sizes = {part: len(found) for part, found in pairs.items()}
+        return {"users": everyone["user"].nunique(), "items": everyone["item"].nunique(), **sizes}
+
     def load(self, options: Mapping | None = None):
         """RecBole's Config and training split, which knows the held-out ones."""
         from recbole.data import create_dataset

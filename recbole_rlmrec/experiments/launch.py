@@ -94,6 +94,8 @@ class RayLauncher:
                 include_dashboard=False if address == "local" else None,
                 log_to_driver=False,
             )
+        except ImportError as reason:
+            raise ConfigError(f"Ray cannot start: {reason}.") from None
         except (ConnectionError, ValueError) as reason:
             raise ConfigError(f"There is no Ray cluster at {address!r} ({reason}); `ray start --head` makes one.") from None
         self._ray, self._task = ray, ray.remote(num_cpus=1)(run_in_temporary_folder)

@@ -162,6 +162,11 @@ class Study:
             self._profiles[key] = self._find_profiles(data, tag, encoder)
         return self._profiles[key]
 
+    @property
+    def used_profiles(self) -> list[Profiles]:
+        """Profiles that were asked for so far."""
+        return list(self._profiles.values())
+
     def _find_profiles(self, data: Data, tag: str | None, encoder: str | None) -> Profiles:
         wanted = {"semantic_tag": tag, "semantic_encoder": encoder, "gpu_id": ""}
         return find_profiles(data, {**self.options, **wanted})

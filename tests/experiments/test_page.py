@@ -1,0 +1,60 @@
+"""A benchmark page says what the stored cells say."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+
+from recbole_rlmrec.commands import benchmark
+from recbole_rlmrec.errors import ConfigError
+
+from .conftest import QUICK, FakeLauncher, run_experiment
+
+
+def page(*folders, output="pages/tiny.md"):
+    parser = argparse.ArgumentParser()
+    benchmark.add_arguments(parser)
+    args, options = parser.parse_known_args([*folders, "-o", output])
+    assert benchmark.run(args, options) == 0
+    with open(output) as file:
+        return file.read()
+
+
+@pytest.fixture
+def compared(tiny):
+    run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", "--seeds", "3", *QUICK)
+
+
+def test_page_of_a_comparison(compared, workdir):
+    text = page("out")
+    assert "| tiny | 24 | 30 |" in text
+    assert "**Profiles:** template-lsa-" in text and "provenance recorded" in text
+    lines = [line for line in text.splitlines() if line.startswith("| LightGCN")]
+    assert lines[0].startswith("| LightGCN | 3 | 0.3")
+    assert lines[1].startswith("| LightGCN_RLMRec (con) | 3 | **0.4") and "***)" in lines[1]
+    assert "| LightGCN | defaults | not tuned | 0 |" in text
+    assert str(workdir) not in text
+    assert page("out") == text
+
+
+def test_page_with_tuned_parameters(compared, workdir):
+    pytest.importorskip("hyperopt")
+    run_experiment(FakeLauncher(), "tune", "--dataset", "tiny", "--output", "tuned", "--trials", "2", *QUICK)
+    more = ("--params", "tuned/tune/best.yaml", "--seeds", "2")
+    run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", *more, *QUICK)
+    text = page("tuned", "out")
+    row = next(line for line in text.splitlines() if line.startswith("| LightGCN_RLMRec (gen) | align_temperature="))
+    assert "mask_ratio choice [0.05, 0.1, 0.15, 0.2, 0.3]" in row and row.endswith("| 2 |")
+
+
+def test_bad_folders(compared, workdir):
+    (workdir / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no results of compare in empty"):
+        page("empty")
+    results = json.loads((workdir / "out" / "compare" / "results.json").read_text())
+    (workdir / "other" / "tune").mkdir(parents=True)
+    (workdir / "other" / "tune" / "results.json").write_text(json.dumps({**results, "dataset": "books"}))
+    with pytest.raises(ConfigError, match="several datasets"):
+        page("out", "other")
