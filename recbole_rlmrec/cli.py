@@ -15,6 +15,7 @@ COMMANDS = {
     "import": "take profiles, or the data that the RLMRec authors publish, into a data set",
     "encode": "turn profiles into semantic embeddings",
     "split": "draw a split once and keep it as a data set of its own",
+    "recommend": "the top items of some or all users, by a trained model",
     "experiment": "the experiments of the paper on any data set",
     "benchmark": "a benchmark page from the stored results of experiments",
 }
