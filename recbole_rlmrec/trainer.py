@@ -6,6 +6,7 @@ import functools
 from time import perf_counter
 
 import numpy as np
+from recbole.trainer import RecVAETrainer
 from recbole.utils import set_color
 
 from recbole_rlmrec import per_user
@@ -115,8 +116,8 @@ class RLMRecTrainer:
 
     def _loss_names(self, count: int) -> tuple[str, ...]:
         names = tuple(getattr(self.model, "loss_names", ()))
-        if len(names) == count:
-            return names
+        if len(names) >= count:
+            return names[:count]
         return ("loss",) if count == 1 else tuple(f"loss{position + 1}" for position in range(count))
 
     def _valid_epoch(self, valid_data, show_progress=False):
@@ -140,6 +141,16 @@ class RLMRecTrainer:
             f"{_duration(whole)} at most, less if early stopping ends them (stopping_step={self.stopping_step}). "
             f"--epochs={few} takes about {_duration(whole * few / self.epochs)}."
         )
+
+
+class RecVAE_RLMRecTrainer(RLMRecTrainer, RecVAETrainer):
+    """RecVAE trains encoder and decoder with an optimiser each; the alignment network goes with the encoder."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        if model.alignment is not None:
+            parameters = [*model.encoder.parameters(), *model.alignment.parameters()]
+            self.optimizer_encoder = self._build_optimizer(params=parameters)
 
 
 def _duration(seconds: float) -> str:

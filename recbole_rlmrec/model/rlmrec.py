@@ -6,11 +6,7 @@ Reference:
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
-import torch
-import torch.nn.functional as F
-from torch import nn
+from contextlib import contextmanager, nullcontext
 
 from recbole_rlmrec.data.semantic import load_semantic
 from recbole_rlmrec.errors import ModelError
@@ -24,9 +20,8 @@ class RLMRecMixin:
     """Backbone loss + alignment loss; stands before the backbone among the base classes.
 
     ``class LightGCN_RLMRec(RLMRecMixin, LightGCN)`` is LightGCN whose ``calculate_loss`` also returns the alignment
-    loss.
-    Representations are taken from the backbone's own forward pass of the step. With ``alignment: none`` nothing is
-    added, drawn or loaded.
+    loss. Representations are taken from the backbone's own forward pass of the step. With ``alignment: none`` nothing
+    is added, drawn or loaded.
     """
 
     backbone: str
@@ -55,7 +50,7 @@ class RLMRecMixin:
     @property
     def loss_names(self) -> tuple[str, ...]:
         """Names of the losses that ``calculate_loss`` returns, in order."""
-        names = tuple(getattr(super(), "loss_names", ("recommendation",)))
+        names = tuple(getattr(super(), "loss_names", self.adapter.loss_names))
         if self.alignment is None or self.adapter.place == "sum":
             return names
         return _insert(names, "alignment", self.adapter.place)
@@ -63,7 +58,7 @@ class RLMRecMixin:
     def forward(self, *args, **kwargs):
         with self._masked():
             output = super().forward(*args, **kwargs)
-        if self._calls is not None and self.adapter.observes is None:
+        if self._calls is not None and not self.adapter.observed(self):
             self._calls.append(Call(args, output))
         return output
 
@@ -79,7 +74,7 @@ class RLMRecMixin:
     def _step(self, interaction, calls: list[Call], mask: Mask | None) -> Step:
         terms, batch_size = self.adapter.terms(self, interaction, calls)
         self._batch_size = batch_size
-        user, item = self.adapter.lookups(self, calls) if mask is not None else (None, None)
+        user, item = self.adapter.checked_lookups(self, calls) if mask is not None else (None, None)
         return Step(terms, user, item, batch_size, mask)
 
     def _join(self, losses, aligned):
@@ -93,50 +88,21 @@ class RLMRecMixin:
     @contextmanager
     def _observed(self):
         """Collect the calls that yield representations while the backbone computes its loss."""
-        self._calls, hook = [], None
-        if self.adapter.observes is not None:
-            module = self.get_submodule(self.adapter.observes)
-            hook = module.register_forward_hook(lambda _, args, output: self._calls.append(Call(args, output)))
+        self._calls = calls = []
+        modules = self.adapter.observed(self)
+        hooks = [module.register_forward_hook(lambda _, *call: calls.append(Call(*call))) for module in modules]
         try:
-            yield self._calls
+            yield calls
         finally:
             self._calls = self._mask = None
-            if hook is not None:
+            for hook in hooks:
                 hook.remove()
 
-    @contextmanager
     def _masked(self):
         """Let the backbone read its initial embeddings through the mask of this step."""
         if self._mask is None:
-            yield
-            return
-        token = self.alignment.mask_token
-        names = {self.adapter.user_embedding: self._mask.user, self.adapter.item_embedding: self._mask.item}
-        raw = {name: self._modules[name] for name in names}
-        for name, ids in names.items():
-            self._modules[name] = _MaskedEmbedding(raw[name], ids, token)
-        try:
-            yield
-        finally:
-            self._modules.update(raw)
-
-
-class _MaskedEmbedding(nn.Module):
-    """An embedding whose masked rows are the mask token."""
-
-    def __init__(self, embedding: nn.Embedding, ids: torch.Tensor, token: torch.Tensor):
-        super().__init__()
-        masked = torch.zeros(embedding.num_embeddings, 1, dtype=torch.bool, device=ids.device)
-        masked[ids] = True
-        self._parts = embedding, masked, token
-
-    @property
-    def weight(self) -> torch.Tensor:
-        embedding, masked, token = self._parts
-        return torch.where(masked, token, embedding.weight)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return F.embedding(ids, self.weight)
+            return nullcontext()
+        return self.adapter.masked(self, self._mask, self.alignment.mask_token)
 
 
 def _insert(values: tuple, value, place: str) -> tuple:
