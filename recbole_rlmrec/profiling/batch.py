@@ -6,12 +6,9 @@ Two rounds, items and then users. ``batch.json`` in the tag's folder says what i
 
 from __future__ import annotations
 
-import json
 import re
 import threading
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from dataclasses import asdict
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -21,51 +18,19 @@ from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ChatError, ConfigError, StoreError
 from recbole_rlmrec.profiling.answers import BadAnswer, read_answer, tidy
-from recbole_rlmrec.profiling.chat import OpenAIChat, Reply, read_completion
+from recbole_rlmrec.profiling.batch_files import Asked, Batch, BatchWriter, Lines, NotAsked, numbered_lines, read_reply
+from recbole_rlmrec.profiling.chat import OpenAIChat
 from recbole_rlmrec.profiling.cost import BATCH, BudgetReached, Meter, Usage
-from recbole_rlmrec.profiling.prompts import Prompt
-from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Question, Questions
+from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Questions
 from recbole_rlmrec.profiling.stored import Failure, Stored
 from recbole_rlmrec.profiling.throttle import Circuit, Patience, Throttle
 from recbole_rlmrec.profiling.transport import RefusedError, RetryableError, clean
 
 MOST_REQUESTS = 50_000
-MOST_BYTES = 190_000_000
 ENDED = ("completed", "expired", "cancelled", "failed")
 MARK = "recbole_rlmrec"
 
 logger = getLogger()
-
-
-@dataclass
-class Batch:
-    """One batch: what is known of it before and after the server knows it.
-
-    Attributes
-    ----------
-    name : str
-        Of its files, and its mark on the server.
-    file_id, batch_id : str
-        The server's; empty until it has them.
-    status : str
-        As the server last said it.
-    done, failed : int
-        Requests, likewise.
-    """
-
-    name: str
-    side: str
-    requests: int
-    file_id: str = ""
-    batch_id: str = ""
-    status: str = "prepared"
-    done: int = 0
-    failed: int = 0
-    errors: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        errors = f" ({'; '.join(self.errors)})" if self.errors else ""
-        return f"{self.name}: {self.status}, {self.done} done and {self.failed} failed of {self.requests}{errors}"
 
 
 class Batches:
@@ -166,7 +131,7 @@ class Batches:
             stored = questions.stored(side)
             items = questions.stored("item") if side == "user" else None
             pending = questions.pending(side, stored, items.text if items else None)
-            writer = _Writer(self._folder, side, self._most_requests)
+            writer = BatchWriter(self._folder, side, self._most_requests)
             note = ""
             try:
                 for question in pending:
@@ -234,27 +199,27 @@ class Batches:
     def _store_answers(self, batch: Batch, questions: Questions) -> None:
         stored = questions.stored(batch.side)
         place = {token: position for position, token in enumerate(questions.tokens(batch.side))}
-        asked = _Lines(self._file(batch, "asked"))
-        inputs = _Lines(self._file(batch, "input"))
+        asked = Lines(self._file(batch, "asked"))
+        inputs = Lines(self._file(batch, "input"))
         with self._store.appender(batch.side) as appender:
             for kind in ("output", "error"):
-                for number, answer in _numbered(self._file(batch, kind)):
+                for number, answer in numbered_lines(self._file(batch, kind)):
                     if number < len(asked):
-                        record = _Asked(batch.side, asked[number], inputs[number])
+                        record = Asked(batch.side, asked[number], inputs[number])
                         if not _is_stored(stored, place.get(record.prompt.token), record.key):
                             self._store_answer(record, answer, appender, questions)
         questions.failures.flush()
 
-    def _store_answer(self, asked: _Asked, line: dict, appender, questions: Questions) -> None:
+    def _store_answer(self, asked: Asked, line: dict, appender, questions: Questions) -> None:
         usage, model = Usage(), self._chat.name + BATCH
         before, token = asked.attempts, asked.prompt.token
         try:
-            reply = _reply(line)
+            reply = read_reply(line)
             usage = Usage(1, reply.prompt_tokens or asked.prompt.tokens, reply.completion_tokens or len(reply.text) // 4)
             if reply.finish == "length":
                 raise BadAnswer("The answer was cut off.")
             summary, reasoning = read_answer(reply.text, asked.prompt)
-        except _NotAsked:
+        except NotAsked:
             return
         except BadAnswer as reason:
             what = ("answer", str(reason), before + 1, asked.key, model, usage.as_dict(), tidy(reply.text)[:QUOTED_ANSWER])
@@ -273,122 +238,6 @@ class Batches:
 
     def _call(self, send):
         return self._patience.call(send, 0)
-
-
-class _NotAsked(Exception):
-    """The batch ended before this question's turn: it is open as before."""
-
-
-class _Asked:
-    """What a line of a batch asked, from its two files."""
-
-    def __init__(self, side: str, asked: dict, sent: dict) -> None:
-        system, user = (message["content"] for message in sent["body"]["messages"][:2])
-        pairs = tuple((user_token, item_token) for user_token, item_token in asked["pairs"])
-        self.prompt = Prompt(side, asked["token"], system, user, pairs, asked["max_words"], asked["tokens"])
-        self.key: str = asked["key"]
-        self.attempts: int = asked["attempts"]
-
-
-class _Writer:
-    """Questions into the files of as many batches as they need."""
-
-    def __init__(self, folder: Path, side: str, most_requests: int) -> None:
-        self._folder = folder
-        self._side = side
-        self._most_requests = most_requests
-        self._files: list = []
-        self._stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-        self.batches: list[Batch] = []
-
-    def add(self, question: Question, body: dict) -> None:
-        number = self.batches[-1].requests if self.batches else 0
-        line = {"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": body}
-        full = not self._files or number >= self._most_requests or self._files[0].tell() > MOST_BYTES
-        if full:
-            self._begin()
-            number = 0
-            line["custom_id"] = "0"
-        prompt = question.prompt
-        asked = {
-            "token": prompt.token,
-            "key": question.key,
-            "pairs": prompt.pairs,
-            "max_words": prompt.max_words,
-            "tokens": question.tokens,
-            "attempts": question.before.attempts if question.before else 0,
-        }
-        for file, record in zip(self._files, (line, asked), strict=True):
-            file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-        self.batches[-1].requests += 1
-
-    def close(self) -> None:
-        for file in self._files:
-            file.close()
-        self._files = []
-
-    def _begin(self) -> None:
-        self.close()
-        self._folder.mkdir(exist_ok=True)
-        batch = Batch(f"{self._side}-{self._stamp}-{len(self.batches)}", self._side, 0)
-        self._files = [open(self._folder / f"{batch.name}.{kind}.jsonl", "wb") for kind in ("input", "asked")]
-        self.batches.append(batch)
-
-
-class _Lines:
-    """JSON lines of a file by number, without holding them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._places = [0]
-        with open(path, "rb") as file:
-            for line in file:
-                self._places.append(self._places[-1] + len(line))
-
-    def __len__(self) -> int:
-        return len(self._places) - 1
-
-    def __getitem__(self, number: int) -> dict:
-        with open(self._path, "rb") as file:
-            file.seek(self._places[number])
-            return json.loads(file.readline())
-
-
-def _numbered(path: Path) -> Iterator[tuple[int, dict]]:
-    """Lines of an output file with the numbers of their questions; what cannot be read is passed over."""
-    if not path.exists():
-        return
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                answer = json.loads(line)
-                number = int(answer["custom_id"])
-            except (ValueError, KeyError, TypeError):
-                logger.warning(f"{path.name} has a line that is no answer; its question stays open.")
-                continue
-            if number >= 0:
-                yield number, answer
-
-
-def _reply(line: dict) -> Reply:
-    """The reply in a line of an output or error file.
-
-    Raises
-    ------
-    _NotAsked
-        The batch expired or was cancelled before.
-    ChatError
-        The server refused the request.
-    """
-    error, response = line.get("error") or {}, line.get("response") or {}
-    if error.get("code") in ("batch_expired", "batch_cancelled"):
-        raise _NotAsked
-    body = response.get("body") or {}
-    if error or response.get("status_code") != 200:
-        said = error.get("message") or (body.get("error") or {}).get("message") or "no answer"
-        kind = RefusedError if response.get("status_code") in (400, 413, 422) else ChatError
-        raise kind(f"The batch holds an error in place of the answer: {clean(str(said))}")
-    return read_completion(body)
 
 
 def _is_stored(stored: Stored, position: int | None, key: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from logging import getLogger
 
@@ -52,10 +53,11 @@ def _all_questions(questions: Questions, side: str, domain: Domain) -> Iterator[
 
 
 def stand_in(questions: Questions, domain: Domain, text: str | None = None):
-    """Profiles of items as far as they are stored, and for the others a text of the usual length."""
+    """Profiles of items as far as they are stored, and a text of the usual length for those that will get one."""
     stored = questions.stored("item")
     filler = text or " ".join(["word"] * round(0.7 * domain.item.max_words))
-    return lambda position: stored.text(position) or filler
+    asked = cache(lambda position: questions.question("item", position) is not None)
+    return lambda position: stored.text(position) or (filler if asked(position) else None)
 
 
 @dataclass(frozen=True)
