@@ -123,6 +123,12 @@ class Batches:
     def _file(self, batch: Batch, kind: str) -> Path:
         return self._folder / f"{batch.name}.{kind}.jsonl"
 
+    def _lines(self, batch: Batch, kind: str) -> Lines:
+        file = self._file(batch, kind)
+        if not file.exists():
+            raise StoreError(f"{file} is missing, so nobody knows what the batch asked; delete {self._state} to ask again.")
+        return Lines(file)
+
     def _prepare(self, questions: Questions, meter: Meter, max_tokens: int) -> str:
         """Write the files of the present round; returns why it is not whole, or nothing."""
         for stray in self._folder.glob("*"):
@@ -199,8 +205,7 @@ class Batches:
     def _store_answers(self, batch: Batch, questions: Questions) -> None:
         stored = questions.stored(batch.side)
         place = {token: position for position, token in enumerate(questions.tokens(batch.side))}
-        asked = Lines(self._file(batch, "asked"))
-        inputs = Lines(self._file(batch, "input"))
+        asked, inputs = (self._lines(batch, kind) for kind in ("asked", "input"))
         with self._store.appender(batch.side) as appender:
             for kind in ("output", "error"):
                 for number, answer in numbered_lines(self._file(batch, kind)):

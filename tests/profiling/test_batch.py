@@ -226,6 +226,15 @@ def test_a_server_without_batches(setup, server, rounds):
         rounds.step("submit")
 
 
+def test_files_that_are_gone(setup, server, rounds):
+    rounds.step("submit")
+    run_batches(server)
+    for file in (setup.store.folder / "batch").iterdir():
+        file.unlink()
+    with pytest.raises(StoreError, match="delete .*batch.json"):
+        rounds.step("collect")
+
+
 def test_a_state_that_cannot_be_read(setup, server, rounds):
     rounds.step("submit")
     (setup.store.folder / "batch.json").write_text('{"batches": [{"x": 1}]}')
