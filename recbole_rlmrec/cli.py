@@ -13,10 +13,14 @@ from recbole_rlmrec.errors import RLMRecError
 COMMANDS = {
     "doctor": "say what is installed, which data sets and profiles are there, and what is missing",
     "import": "take profiles, or the data that the RLMRec authors publish, into a data set",
+    "profile": "let a chat model write profiles of items and users",
     "encode": "turn profiles into semantic embeddings",
+    "show": "print a profile with its reasoning and the history it quotes",
+    "export": "give embeddings to other models of RecBole, or a tag to other people",
     "split": "draw a split once and keep it as a data set of its own",
     "recommend": "the top items of some or all users, by a trained model",
     "experiment": "the experiments of the paper on any data set",
+    "report": "experiments as one HTML file to look at",
     "benchmark": "a benchmark page from the stored results of experiments",
 }
 
