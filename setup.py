@@ -39,7 +39,7 @@ setup(
     python_requires=">=3.10,<3.15",
     packages=find_packages(include=["recbole_rlmrec", "recbole_rlmrec.*"]) + property_packages(),
     package_dir={"recbole_rlmrec.properties": "properties"},
-    package_data={"": ["*.yaml"], "recbole_rlmrec.profiling": ["prompts/*.yaml"]},
+    package_data={"": ["*.yaml"], "recbole_rlmrec.profiling": ["prompts/*.yaml"], "recbole_rlmrec.report": ["static/*"]},
     entry_points={"console_scripts": ["recbole-rlmrec = recbole_rlmrec.cli:main"]},
     install_requires=[
         *RECBOLE,

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("run", help="train and evaluate a model, as run_recbole_rlmrec.py does")
     name = arguments[0] if arguments else None
     for command, summary in COMMANDS.items():
-        sub = commands.add_parser(command, help=summary, description=summary.capitalize() + ".", allow_abbrev=False)
+        sub = commands.add_parser(command, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False)
         if command == name:
             module = importlib.import_module(f"recbole_rlmrec.commands.{_module_name(command)}")
             module.add_arguments(sub)
