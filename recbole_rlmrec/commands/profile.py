@@ -132,7 +132,7 @@ def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
     chat = get_chat_model(
         args.chat_model,
         args.base_url,
-        args.api_key_env,
+        "" if args.dry_run or args.show_prompts is not None else args.api_key_env,
         args.temperature,
         args.max_answer_tokens,
         args.timeout,

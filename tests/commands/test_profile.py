@@ -95,6 +95,7 @@ def test_dry_run(tiny, server, capsys):
     assert profile(server.url, "--dry-run", "--chat-model=gpt-4o-mini") == 0
     said = capsys.readouterr().out
     assert "total: 54 requests" in said and "$" in said and "per 1,000 profiles" in said
+    assert command("profile", "--dataset=tiny", "--tag=gpt", "--chat-model=gpt-4o", "--dry-run") == 0, "it needs no key"
     assert profile(server.url, "--dry-run") == 0
     assert "--price-in" in capsys.readouterr().out
     assert server.requests == 0 and not FOLDER.exists()
