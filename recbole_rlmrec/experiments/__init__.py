@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-EXPERIMENTS = ("compare", "ablation", "noise", "pretrain", "efficiency", "groups", "case", "tune")
+EXPERIMENTS = ("compare", "ablation", "noise", "pretrain", "efficiency", "groups", "case", "rerank", "tune")
 
 
 def load(name: str) -> ModuleType:
