@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,8 @@ class SentenceTransformerEncoder(TextEncoder):
     name : str
         Name on the hub (``all-MiniLM-L6-v2``, ``sentence-transformers/all-MiniLM-L6-v2``) or a local folder.
     device : str, optional
-        ``cpu``, ``cuda``, ``cuda:0``, ...; the library's choice where left out.
+        ``cpu``, ``cuda``, ``cuda:0``, ...; several, separated by commas, share the work through the library's own pool of
+        processes; the library's choice where left out.
     batch_size : int
         Texts per forward pass; the library sorts them by length.
     precision : str
@@ -56,7 +58,14 @@ class SentenceTransformerEncoder(TextEncoder):
         self.name = name
         self.truncated = 0
         self._batch_size, self._precision, self._normalize, self._prompt = batch_size, precision, normalize, prompt
-        self._model = _load(name, device, precision)
+        devices = [part.strip() for part in (device or "").split(",") if part.strip()]
+        self._model = _load(name, devices[0] if devices else None, precision)
+        self._pool = self._start_pool(devices) if len(devices) > 1 else None
+
+    def _start_pool(self, devices: list[str]) -> dict:
+        pool = self._model.start_multi_process_pool(devices)
+        weakref.finalize(self, type(self._model).stop_multi_process_pool, pool)
+        return pool
 
     @property
     def max_tokens(self) -> int | None:
@@ -81,6 +90,7 @@ class SentenceTransformerEncoder(TextEncoder):
                 normalize_embeddings=self._normalize,
                 convert_to_numpy=True,
                 show_progress_bar=False,
+                **({"pool": self._pool} if self._pool else {}),
             )
         except RuntimeError as reason:
             raise EncoderError(

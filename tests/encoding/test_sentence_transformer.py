@@ -76,3 +76,8 @@ def test_options_are_checked_before_the_model_is_loaded():
     for options in ({"batch_size": 0}, {"precision": "int8"}, {"dim": 3}):
         with pytest.raises(ConfigError):
             get_encoder("nobody/no-such-model", **options)
+
+
+def test_several_devices_share_the_work(encoder):
+    several = get_encoder(MODEL, device="cpu,cpu", batch_size=1)
+    assert np.allclose(several.encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)
