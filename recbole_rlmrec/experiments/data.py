@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,9 +57,15 @@ class Data:
 
     def pairs(self, part: str) -> pd.DataFrame:
         """Interactions of a part: a DataFrame of ``user`` and ``item`` tokens."""
-        table = self.read(part).table
-        user, item = self.id_fields
-        return pd.DataFrame({"user": table[user].to_numpy(), "item": table[item].to_numpy()})
+        if part not in self._pairs:
+            table = self.read(part).table
+            user, item = self.id_fields
+            self._pairs[part] = pd.DataFrame({"user": table[user].to_numpy(), "item": table[item].to_numpy()})
+        return self._pairs[part]
+
+    @functools.cached_property
+    def _pairs(self) -> dict[str, pd.DataFrame]:
+        return {}
 
     @property
     def id_fields(self) -> tuple[str, str]:
@@ -147,7 +154,7 @@ def frozen_data(folder: Path) -> Data:
     return Data(name, root, root, json.loads(text), digest_files(folder, name))
 
 
-def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame]) -> Data:
+def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame], own_profiles: bool = False) -> Data:
     """A copy of a split with other interactions, under the same name in another folder, so that its profiles fit.
 
     Parameters
@@ -157,6 +164,8 @@ def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame]) -> Data:
         Folder above the copy; a copy that is there is used as it is.
     parts : mapping of str to DataFrame
         Raw rows of the parts that differ.
+    own_profiles : bool
+        Whether profiles are kept beside the copy, not beside the original.
     """
     target = root.resolve() / data.name
     if not target.exists():
@@ -168,4 +177,5 @@ def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame]) -> Data:
                 if path.suffix in (".item", ".user"):
                     (folder / path.name).write_bytes(path.read_bytes())
     options = {**data.options, "benchmark_filename": list(PARTS)}
-    return Data(data.name, root.resolve(), data.semantic_path, options, digest_files(target, data.name))
+    semantic_path = root.resolve() if own_profiles else data.semantic_path
+    return Data(data.name, root.resolve(), semantic_path, options, digest_files(target, data.name))

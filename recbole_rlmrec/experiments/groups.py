@@ -258,4 +258,4 @@ def held_out(study: Study, data: Data, side: str, keep: int, share: float, seed:
     order = shuffled.groupby(column).cumcount().reindex(train.index)
     kept = train[~train[column].isin(tokens) | (order < keep)]
     root = study.output / "data" / f"{data.name}-held-out-{side}-{share:g}-{keep}-{seed}"
-    return changed(data, root, {"train": kept}), tokens
+    return changed(data, root, {"train": kept}, own_profiles=not study.options.get("semantic_tag")), tokens

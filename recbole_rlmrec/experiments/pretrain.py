@@ -77,7 +77,8 @@ def parts_by_time(study: Study, share: float) -> tuple[Data, Data]:
     early = random_split(rows.iloc[order[:cut]], user, EARLY, study.seeds[0])
     late = random_split(rows.iloc[order[cut:]], user, LATE, study.seeds[0])
     names = [f"{data.name}-{part}-{share:g}-{study.seeds[0]}" for part in ("early", "late")]
-    return changed(data, folder / names[0], early), changed(data, folder / names[1], late)
+    own = not study.options.get("semantic_tag")
+    return changed(data, folder / names[0], early, own), changed(data, folder / names[1], late)
 
 
 def random_split(rows: pd.DataFrame, user: str, shares: tuple[float, float], seed: int) -> dict[str, pd.DataFrame]:

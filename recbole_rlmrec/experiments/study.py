@@ -224,15 +224,23 @@ class Study:
         return self.runner.run(cells)
 
 
-def find_profiles(data: Data, options: dict) -> Profiles:
+def find_profiles(data: Data, options: dict, path: Path | None = None) -> Profiles:
     """Check the profiles and embeddings that runs with these options use.
+
+    Parameters
+    ----------
+    data : Data
+    options : dict
+        RecBole's options.
+    path : Path, optional
+        Folder above the dataset's own, where the profiles are; that of the data by default.
 
     Raises
     ------
     SemanticError, LeakageError, StoreError, DataError
         As a run would.
     """
-    semantic_path = Path(options.get("semantic_path") or data.semantic_path)
+    semantic_path = path or data.semantic_path
     config, train = data.load({**options, "semantic_path": str(semantic_path)})
     found = load_semantic(config, train)
     folder = semantic_path / data.name / "semantic" / found.tag

@@ -50,8 +50,8 @@ def run(study: Study, args: argparse.Namespace) -> Report:
         for model in study.models
         for variant in variants
     ]
-    for variant in set(variants) - {"base"}:
-        study.cell(study.models[0], variant, study.seeds[0])
+    for seed in study.seeds:
+        study.cell(study.models[0], variants[-1], seed)
     _run_all(searches, study)
     best: dict[str, dict] = {}
     for search in searches:

@@ -106,6 +106,24 @@ def test_a_results_folder_of_another_dataset_is_refused(tiny, workdir, fake):
         compare(fake, seeds="1")
 
 
+def test_data_that_comes_split_stays_where_it_is(tiny, workdir, fake):
+    from recbole_rlmrec.data.split import freeze_split
+
+    freeze_split("tiny", "books", workdir / "elsewhere", {"gpu_id": ""})
+    places = ("--data_path=elsewhere", "--semantic_path=profiles")
+    arguments = ("compare", "--dataset", "books", "--output", "out", "--seeds", "1", *places, *QUICK)
+    assert run_experiment(fake, *arguments) == 0
+    assert not (workdir / "out" / "data").exists()
+    cells = json.loads((workdir / "out" / "compare" / "results.json").read_text())["cells"]
+    options = json.loads((workdir / "out" / cells[1]["folder"] / "cell.json").read_text())["options"]
+    assert options["data_path"] == str(workdir / "elsewhere")
+    assert options["semantic_path"] == str(workdir / "profiles")
+    assert (workdir / "profiles" / "books" / "semantic" / options["semantic_tag"]).is_dir()
+    assert options["benchmark_filename"] == ["train", "valid", "test"]
+    with pytest.raises(ConfigError, match="--resplit"):
+        run_experiment(fake, *arguments, "--resplit")
+
+
 def test_a_split_for_each_seed(tiny, workdir, fake):
     compare(fake, "--resplit")
     cells = json.loads((workdir / "out" / "compare" / "results.json").read_text())["cells"]

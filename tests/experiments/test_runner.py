@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
 from recbole_rlmrec.errors import ConfigError, StoreError
+from recbole_rlmrec.experiments import worker
 from recbole_rlmrec.experiments.cell import Cell
 from recbole_rlmrec.experiments.launch import LocalLauncher, environment
 from recbole_rlmrec.experiments.runner import Runner, last_line
@@ -139,9 +139,8 @@ def test_a_process_says_why_it_failed_and_its_launcher_can_end_it(tmp_path):
 
 
 def test_a_process_ends_with_its_parent(tmp_path):
-    code = "import sys; from recbole_rlmrec.experiments.worker import _end_with_parent; import threading, time; "
-    code += "threading.Thread(target=_end_with_parent, daemon=True).start(); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment(1), cwd=tmp_path)
-    time.sleep(0.1)
+    code = f"import runpy, threading, time; worker = runpy.run_path({worker.__file__!r}); "
+    code += "threading.Thread(target=worker['_end_with_parent'], daemon=True).start(); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=tmp_path)
     process.stdin.close()
     assert process.wait(timeout=50) == 3

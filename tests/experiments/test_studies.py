@@ -34,9 +34,9 @@ def rows_of(workdir, root):
 
 
 def test_ablation_end_to_end(tiny, workdir, here, capsys):
-    results = study(here, "ablation", "--variants", "con", options=ONE)
+    kinds = ("shuffled", "users only")
+    results = study(here, "ablation", "--variants", "con", "--kinds", ",".join([*kinds, "alone"]), options=ONE)
     names = [(cell["model"], cell["variant"], cell["setting"].get("profiles")) for cell in results["cells"]]
-    kinds = ("shuffled", "random", "constant", "users only", "items only")
     assert names == [
         ("LightGCN", "base", None),
         ("LightGCN", "con", None),
@@ -159,6 +159,13 @@ def test_held_out(tiny, workdir, here, side):
     fewer = counts.index[counts < full.reindex(counts.index)]
     assert len(fewer) > 3 and (counts[fewer] == 1).all()
     assert f"Results for held-out {side} alone" == results["tables"][2]["title"]
+
+
+def test_template_profiles_are_made_anew_for_what_is_left(tiny, workdir, fake):
+    results = study(fake, "groups", "--variants", "con", "--holdout", "users", "--keep", "1")
+    cells = [json.loads((workdir / "out" / c["folder"] / "cell.json").read_text())["options"] for c in results["cells"]]
+    assert cells[0]["semantic_tag"] != cells[1]["semantic_tag"]
+    assert cells[1]["semantic_path"] == cells[1]["data_path"] != cells[0]["data_path"]
 
 
 @pytest.mark.parametrize(
