@@ -14,7 +14,7 @@ from recbole_rlmrec.profiling.prompts import Domain
 from recbole_rlmrec.profiling.questions import SIDES, Question, Questions
 from recbole_rlmrec.profiling.tag import SideSummary
 
-MANY_DUPLICATES = 0.02
+MANY_DUPLICATES = 0.05
 
 logger = getLogger()
 
