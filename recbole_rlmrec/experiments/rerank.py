@@ -10,6 +10,7 @@ import pandas as pd
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.case import places, read_profiles
+from recbole_rlmrec.experiments.cell import Cell
 from recbole_rlmrec.experiments.compare import comparison_table, read_variants
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.reranking import Answers, Question, Ranking, ask, ask_about, draw_users, judge
@@ -58,15 +59,11 @@ def run(study: Study, args: argparse.Namespace) -> Report:
         texts = read_profiles(profiles, "user", {str(token) for token in trained.tokens("user")[users.numpy()]})
         questions = ask_about(trained, users, texts, args.candidates, args.history, seed)
         ask(questions, chat, answers, pace)
-        rankings = {question.user: judge(question, answers.of(question, chat)) for question in questions}
-        before, after = (
-            measured(questions, orders, study.options["topk"])
-            for orders in ({}, {user: ranking.order for user, ranking in rankings.items()})
-        )
-        name = f"{outcome.cell.variant}, reranked"
-        found = compare_tables({seed: after}, {seed: before}, list(before), outcome.cell.model, name, outcome.cell.variant)
+        replies = [answers.of(question, chat) for question in questions]
+        rankings = {question.user: judge(question, reply) for question, reply in zip(questions, replies, strict=True)}
+        found = compare_orders(outcome.cell, questions, rankings, study.options["topk"])
+        counts = count(list(rankings.values()), replies)
         comparisons += found
-        counts = count(rankings.values(), [answers.of(question, chat) for question in questions])
         rows.append([outcome.cell.model, outcome.cell.variant, *counts.values()])
         findings.append(_finding(outcome.cell, counts, rankings, found))
     correct(comparisons)
@@ -88,7 +85,7 @@ def _chat(args: argparse.Namespace) -> ChatModel:
     return get_chat_model(args.chat_model, *connection, *limits)
 
 
-def _finding(cell, counts: Mapping, rankings: Mapping[str, Ranking], comparisons: Sequence[Comparison]) -> dict:
+def _finding(cell: Cell, counts: Mapping, rankings: Mapping[str, Ranking], comparisons: Sequence[Comparison]) -> dict:
     examples = [[user, entry] for user, ranking in rankings.items() for entry in ranking.invented][:_EXAMPLES]
     metrics = {one.metric: {"before": one.base_mean, "after": one.mean} for one in comparisons}
     about = {"model": cell.model, "variant": cell.variant, "seed": cell.seed}
@@ -96,6 +93,16 @@ def _finding(cell, counts: Mapping, rankings: Mapping[str, Ranking], comparisons
 
 
 # --- results -------------------------------------------------------------------------------------------------------
+
+
+def compare_orders(
+    cell: Cell, questions: Sequence[Question], rankings: Mapping[str, Ranking], topk: Sequence[int] | int
+) -> list[Comparison]:
+    """Compare the new order with the old one, metric by metric, without correction."""
+    before = measured(questions, {}, topk)
+    after = measured(questions, {user: ranking.order for user, ranking in rankings.items()}, topk)
+    name = f"{cell.variant}, reranked"
+    return compare_tables({cell.seed: after}, {cell.seed: before}, list(before), cell.model, name, cell.variant)
 
 
 def measured(questions: Sequence[Question], orders: Mapping[str, Sequence[int]], topk: Sequence[int] | int) -> pd.DataFrame:
@@ -123,7 +130,7 @@ def measured(questions: Sequence[Question], orders: Mapping[str, Sequence[int]],
 
 def count(rankings: Sequence[Ranking], answers: Sequence[Mapping | None]) -> dict[str, int]:
     """Users, usable answers, invented, repeated and left-out items, and tokens."""
-    rankings, known = list(rankings), [answer for answer in answers if answer is not None]
+    known = [answer for answer in answers if answer is not None]
     usable = [ranking for ranking in rankings if ranking.usable]
     return {
         "users": len(rankings),
