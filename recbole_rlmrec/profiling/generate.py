@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from recbole_rlmrec.profiling.throttle import Circuit, Patience, Stopped, Thrott
 from recbole_rlmrec.profiling.transport import FatalError, RefusedError, RetryableError
 
 GROUP_SECONDS = 0.25
+SECONDS_BETWEEN_LINES = 30
 FEWEST_IN_A_ROW = 20
 
 logger = getLogger()
@@ -234,7 +236,8 @@ class _Run:
     def _write_all(self, side: str, done: queue.SimpleQueue, working: int) -> None:
         """Write each outcome as it arrives, sync in groups, and count what is synced."""
         failures, total = self._questions.failures, len(self._questions.tokens(side))
-        bar = tqdm(total=total, desc=f"{side} profiles", ncols=110, disable=None)
+        seconds = 0.5 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
+        bar = tqdm(total=total, desc=f"{side} profiles", ncols=110, mininterval=seconds)
         written: list[Outcome] = []
         due = 0.0
         with self._store.appender(side) as appender, bar:
