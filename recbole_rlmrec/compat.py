@@ -211,13 +211,13 @@ class _NoTune(ModuleType):
 
 
 def _ray_report() -> str | None:
-    """``ray.tune.report`` takes one dict since ray 2.7; RecBole's ``objective_function`` gives keyword arguments."""
+    """ray after 2.7 takes a report as one dict, at first in ``ray.train`` alone; RecBole gives keyword arguments."""
     quick_start = importlib.import_module("recbole.quick_start.quick_start")
-    report = quick_start.tune.report
+    report = getattr(quick_start.tune, "report", None) or importlib.import_module("ray.train").report
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(report).parameters.values()):
         return None
     quick_start.tune = SimpleNamespace(report=lambda **metrics: report(metrics))
-    return "tune.report takes one dict since ray 2.7"
+    return "ray after 2.7 takes a report as one dict"
 
 
 def _hyperopt() -> str | None:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections import OrderedDict
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,6 +84,21 @@ def test_without_ray_only_ray_says_what_is_missing():
     assert tune.report(recall=0.1) is None
     with pytest.raises(ImportError, match=r"ray.tune.run needs Ray.*no module named ray"):
         tune.run()
+
+
+def test_reports_reach_newer_ray_as_one_dict(monkeypatch):
+    reported = []
+    quick_start = importlib.import_module("recbole.quick_start.quick_start")
+    for tune, train in (
+        (SimpleNamespace(report=lambda metrics, *, checkpoint=None: reported.append(metrics)), None),
+        (SimpleNamespace(), SimpleNamespace(report=lambda metrics, *, checkpoint=None: reported.append(metrics))),
+    ):
+        monkeypatch.setattr(quick_start, "tune", tune)
+        monkeypatch.setitem(sys.modules, "ray.train", train)
+        monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(train=train))
+        assert compat._ray_report()
+        quick_start.tune.report(recall=0.5)
+    assert reported == [{"recall": 0.5}] * 2
 
 
 def test_hyper_tuning(tiny, workdir):
