@@ -9,6 +9,7 @@ import argparse
 import gzip
 import hashlib
 import json
+import os
 import random
 import socket
 import struct
@@ -20,6 +21,8 @@ from datetime import datetime, timedelta, timezone
 from email.parser import BytesParser
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 OPEN, CLOSE = "<data>", "</data>"
 WORDS = "quiet loud early late warm cold plain odd brave sly old new".split()
