@@ -52,10 +52,11 @@ def map_section(spaces: Spaces, titles: dict[str, str], how: str) -> Section | N
     label = {"base": "before alignment", "con": "after con", "gen": "after gen"}
     spoken = ", ".join(f"{name} ({label.get(name, name)})" for name in spaces.variants)
     caption = (
-        f"{spaces.model}, seed {spaces.seed}: {' and '.join(counts)}, at most {MAP_LIMIT} of each side, in two dimensions by "
-        f"{method} of unit vectors, each space by itself, so axes of different maps do not compare. Spaces: semantic "
-        f"({spaces.encoder}), then collaborative {spoken}. A colour and shape is one of up to {CLUSTERS} k-means clusters of the semantic space "
-        "and the same in every map: where alignment works, they stay together. Select a point to read its profile."
+        f"{spaces.model}, seed {spaces.seed}: {' and '.join(counts)}, at most {MAP_LIMIT} of each side, in two dimensions "
+        f"by {method} of unit vectors, each space by itself, so axes of different maps do not compare. Spaces: semantic "
+        f"({spaces.encoder}), then collaborative {spoken}. A colour and shape is one of up to {CLUSTERS} k-means clusters "
+        "of the semantic space and the same in every map: where alignment works, they stay together. Select a point to "
+        "read its profile."
     )
     figures = Figures(caption, choices, "Show")
     return Section("map", "Semantic and collaborative spaces", figures=[figures], tables=[_agreement_table(spaces)])
@@ -104,7 +105,15 @@ def _maps(spaces: Spaces, side: str, positions: list[int], titles: dict[str, str
             Figure(
                 title,
                 traces,
-                {"xaxis": hidden, "yaxis": hidden, "hovermode": "closest", "showlegend": False, "dragmode": "pan"},
+                {
+                    "xaxis": hidden,
+                    "yaxis": hidden,
+                    "hovermode": "closest",
+                    "showlegend": False,
+                    "dragmode": "pan",
+                    "height": 380,
+                    "margin": {"l": 12, "r": 12, "t": 40, "b": 12},
+                },
             )
         )
     return figures

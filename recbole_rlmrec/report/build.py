@@ -59,7 +59,8 @@ def write_report(
             missing.append(Missing("Map of the spaces", "no trained model was kept", command))
         browser = Browser(spaces, titles, limit).as_dict()
         sections.append(_browser_section(browser))
-    page = render(f"RLMRec on {sources.dataset}", _about(sources), sections, missing, browser)
+    commands = dict.fromkeys(one.results["command"] for one in sources.findings if one.results.get("command"))
+    page = render(f"RLMRec on {sources.dataset}", _about(sources), list(commands), sections, missing, browser)
     with replacing(output) as temporary:
         temporary.write_bytes(page.encode("utf-8", "replace"))
     return missing
@@ -68,8 +69,9 @@ def write_report(
 def _browser_section(browser: dict) -> Section:
     counts = [f"{len(browser['entries'][side])} of {browser['totals'][side]} {side}s" for side in ("user", "item")]
     text = (
-        f"Profiles of {' and '.join(counts)} (those with a profile, at most {browser['limit']} of each side, drawn at random where "
-        f"there are more), tag {browser['tag']}, by {browser['by']}; {browser['model']}, seed {browser['seed']}."
+        f"Profiles of {' and '.join(counts)} (those with a profile, at most {browser['limit']} of each side, drawn at "
+        f"random where there are more), tag {browser['tag']}, by {browser['by']}; {browser['model']}, seed "
+        f"{browser['seed']}."
     )
     return Section("profiles", "Profiles, recommendations, neighbours", [text], slot="browser")
 
@@ -86,5 +88,4 @@ def _about(sources: Sources) -> list[tuple[str, str]]:
         ("Versions", ", ".join(versions)),
         ("Made", now()),
     ]
-    commands = [one["command"] for one in results if one.get("command")]
-    return [*about, *([("Commands", "\n".join(dict.fromkeys(commands)))] if commands else [])]
+    return about

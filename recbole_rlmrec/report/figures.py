@@ -73,7 +73,7 @@ def colour(name: str, names: Sequence[str]) -> str:
 
 def axis(title: str, **more) -> dict:
     """An axis with a title."""
-    return {"title": {"text": text(title)}, **more}
+    return {"title": {"text": text(title), "standoff": 8}, **more}
 
 
 def summary(values: Sequence[float]) -> tuple[float | None, float | None]:

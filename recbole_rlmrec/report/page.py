@@ -59,6 +59,7 @@ def script(code: str) -> tuple[str, str]:
 def render(
     title: str,
     about: Sequence[tuple[str, str]],
+    commands: Sequence[str],
     sections: Sequence[Section],
     missing: Sequence[Missing],
     browser: dict | None,
@@ -70,6 +71,8 @@ def render(
     title : str
     about : sequence of (str, str)
         What the report is made from: names and values.
+    commands : sequence of str
+        Commands that ran the experiments.
     sections : sequence of Section
     missing : sequence of Missing
     browser : dict or None
@@ -93,6 +96,7 @@ def render(
         ),
         "style": _static("report.css"),
         "about": "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in about),
+        "commands": _commands(commands),
         "links": "".join(f'<li><a href="#{escape(key)}">{escape(name)}</a></li>' for key, name in links),
         "body": body + _missing(missing),
         "data": embed({"figures": figures, "browser": browser}),
@@ -100,6 +104,13 @@ def render(
         "script": code,
     }
     return _PLACE.sub(lambda found: parts[found[1]], _static("page.html"))
+
+
+def _commands(commands: Sequence[str]) -> str:
+    if not commands:
+        return ""
+    text = escape("\n".join(commands))
+    return f"<details><summary>Commands that made it</summary><pre><code>{text}</code></pre></details>"
 
 
 def _static(name: str) -> str:

@@ -24,7 +24,8 @@
       title: { text: figure.title, font: { size: 15 }, x: 0, xref: "paper", xanchor: "left" },
       margin: { l: 56, r: 12, t: 44, b: 48 },
       height: 340,
-      legend: { orientation: "h", y: -0.28, yanchor: "top" },
+      legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom" },
+      uniformtext: { mode: "hide", minsize: 10 },
       dragmode: false,
       paper_bgcolor: "#fff",
       plot_bgcolor: "#fff",
@@ -43,9 +44,11 @@
     const chosen = figures[choice === undefined ? Object.keys(figures)[0] : choice];
     for (const old of place.children) Plotly.purge(old);
     place.replaceChildren();
-    for (const figure of chosen) {
-      const plot = make("div", { class: "plot", role: "img", "aria-label": figure.title });
-      place.append(plot);
+    const plots = chosen.map((figure) => make("div", { class: "plot", role: "img", "aria-label": figure.title }));
+    place.classList.toggle("even", chosen.length === 4);
+    place.append(...plots);
+    for (const [position, figure] of chosen.entries()) {
+      const plot = plots[position];
       Plotly.newPlot(plot, figure.data, layoutOf(figure), CONFIG);
       plot.on("plotly_click", (event) => {
         const target = event.points[0].customdata;
@@ -57,6 +60,10 @@
   function encode(target) {
     const [side, ...token] = target.split("/");
     return side + "/" + encodeURIComponent(token.join("/"));
+  }
+
+  function fit() {
+    for (const plot of document.querySelectorAll(".plot")) Plotly.Plots.resize(plot);
   }
 
   for (const place of document.querySelectorAll("[data-figures]")) draw(place);
@@ -97,12 +104,14 @@
   }
 
   window.addEventListener("beforeprint", () => {
+    fit();
     for (const folded of document.querySelectorAll("details:not([open])")) {
       folded.open = true;
       folded.dataset.printed = "";
     }
   });
   window.addEventListener("afterprint", () => {
+    fit();
     for (const opened of document.querySelectorAll("details[data-printed]")) {
       opened.open = false;
       delete opened.dataset.printed;
