@@ -240,7 +240,7 @@
   function reference(side, index) {
     const token = browser.names[side][index];
     if (!byToken[side].has(token)) return make("span", {}, label(side, index));
-    return make("button", { type: "button", class: "ref", onclick: () => go(side, token) }, label(side, index));
+    return make("a", { href: "#" + encode(`${side}/${token}`) }, label(side, index));
   }
 
   function list(title, items, empty) {
