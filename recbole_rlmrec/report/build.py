@@ -9,7 +9,7 @@ from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.report.browser import Browser, map_section, titles_of
 from recbole_rlmrec.report.page import render
-from recbole_rlmrec.report.sections import Missing, Section, experiment_command, result_sections
+from recbole_rlmrec.report.sections import Missing, Section, result_sections
 from recbole_rlmrec.report.sources import Sources, read_sources
 from recbole_rlmrec.report.spaces import read_spaces
 
@@ -54,9 +54,6 @@ def write_report(
         shown = map_section(spaces, titles, projection)
         if shown is not None:
             sections.append(shown)
-        else:
-            command = experiment_command(sources, "compare", " --checkpoints first")
-            missing.append(Missing("Map of the spaces", "no trained model was kept", command))
         browser = Browser(spaces, titles, limit).as_dict()
         sections.append(_browser_section(browser))
     commands = dict.fromkeys(one.results["command"] for one in sources.findings if one.results.get("command"))

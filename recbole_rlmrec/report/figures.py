@@ -82,6 +82,12 @@ def summary(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean_and_deviation(known) if known else (None, None)
 
 
+def error_bars(deviations: Sequence[float | None]) -> dict:
+    """Error bars of these lengths; none where no deviation is known."""
+    known = any(deviation is not None for deviation in deviations)
+    return {"type": "data", "array": list(deviations), "thickness": 1.5, "width": 4, "visible": known}
+
+
 def bars(
     title: str, groups: Sequence[str], values: dict[str, list], labels: dict[str, list] | None = None, unit: str = ""
 ) -> Figure:
@@ -108,7 +114,7 @@ def bars(
             "name": text(name),
             "x": [text(group) for group in groups],
             "y": list(means),
-            "error_y": {"type": "data", "array": list(deviations), "thickness": 1.5, "width": 4},
+            "error_y": error_bars(deviations),
             "marker": {"color": colour(name, list(values))},
             "hovertemplate": "%{x}, " + text(name).replace("{", "&#123;") + ": %{y:.4g}<extra></extra>",
         }
@@ -144,7 +150,7 @@ def dots(title: str, names: Sequence[str], values: dict[str, dict[str, list]], u
                 "name": text(series),
                 "x": list(means),
                 "y": [text(name) for name in known],
-                "error_x": {"type": "data", "array": list(deviations), "thickness": 1.5, "width": 4},
+                "error_x": error_bars(deviations),
                 "marker": {
                     "size": 10,
                     "symbol": SYMBOLS[position % 8],
@@ -159,37 +165,37 @@ def dots(title: str, names: Sequence[str], values: dict[str, dict[str, list]], u
     return Figure(title, traces, layout)
 
 
-def lines(title: str, series: Sequence[dict], x: str, y: str, **layout) -> Figure:
+def lines(title: str, series: Sequence[dict], x: str, y: str) -> Figure:
     """Lines.
 
     Parameters
     ----------
     title : str
     series : sequence of dict
-        ``name`` (variant), ``x``, ``y``, and perhaps ``error``, ``label`` and ``faint``.
+        ``name`` (variant), ``x``, ``y``, and perhaps ``error`` and ``faint``.
     x, y : str
         Titles of the axes.
     """
     names = list(dict.fromkeys(one["name"] for one in series))
     traces, seen = [], set()
     for one in series:
-        name, label = one["name"], one.get("label", one["name"])
+        name = one["name"]
         trace = {
             "type": "scatter",
             "mode": "lines+markers" if len(one["x"]) < 12 else "lines",
-            "name": text(label),
-            "legendgroup": text(label),
-            "showlegend": label not in seen,
+            "name": text(name),
+            "legendgroup": text(name),
+            "showlegend": name not in seen,
             "opacity": 0.4 if one.get("faint") else 1,
             "x": thinned(one["x"]),
             "y": thinned(one["y"]),
-            "line": {"color": colour(name, names), "dash": one.get("dash") or DASHES.get(name, "solid"), "width": 2},
+            "line": {"color": colour(name, names), "dash": DASHES.get(name, "solid"), "width": 2},
         }
         if one.get("error"):
-            trace["error_y"] = {"type": "data", "array": one["error"], "thickness": 1.5, "width": 4}
+            trace["error_y"] = error_bars(one["error"])
         traces.append(trace)
-        seen.add(label)
-    return Figure(title, traces, {"xaxis": axis(x), "yaxis": axis(y), **layout})
+        seen.add(name)
+    return Figure(title, traces, {"xaxis": axis(x), "yaxis": axis(y)})
 
 
 def thinned(values: Sequence) -> list:

@@ -62,6 +62,7 @@ def result_sections(sources: Sources) -> tuple[list[Section], list[Missing]]:
         found = sources.of(*names) if names else sources.compared
         section = build(found) if found else None
         if section is not None:
+            section.paragraphs += [text for one in found if names for text in _failures(one)]
             sections.append(section)
         else:
             wanted = names[0] if names else "compare"
@@ -102,7 +103,6 @@ def _results(found: Sequence[Findings]) -> Section:
             )
         section.figures.append(_comparison_figures(one))
         section.tables += _tables(one)
-        section.paragraphs += _failures(one)
     return section
 
 
@@ -150,43 +150,28 @@ def _curves(found: Sequence[Findings]) -> Section | None:
     for model in dict.fromkeys(outcome.cell.model for outcome in outcomes):
         members = [outcome for outcome in outcomes if outcome.cell.model == model and outcome.result.get("run")]
         first = min((outcome.cell.seed for outcome in members), default=None)
-        base, aligned, valid = [], [], []
+        losses: dict[str, list] = {}
+        valid = []
         for outcome in members:
             about = {"name": outcome.cell.variant, "faint": outcome.cell.seed != first}
             series = outcome.result["run"]["series"]
-            kept = {name: values for name, values in series["losses"].items() if name != "alignment"}
-            for position, (name, values) in enumerate(kept.items()):
-                label = f"{outcome.cell.variant}: {name}"
-                dash = ("solid", "dot", "dashdot", "longdash")[position % 4]
-                base.append({**about, "label": label, "dash": dash, "x": _epochs(values), "y": values})
-            if "alignment" in series["losses"]:
-                values = series["losses"]["alignment"]
-                aligned.append({**about, "x": _epochs(values), "y": values})
+            for name, values in series["losses"].items():
+                losses.setdefault(name, []).append({**about, "x": list(range(1, len(values) + 1)), "y": values})
             epochs, scores = [epoch + 1 for epoch, _ in series["valid"]], [score for _, score in series["valid"]]
             valid.append({**about, "x": epochs, "y": scores})
         if valid:
             metric = str(members[0].result["settings"].get("valid_metric", "score")).lower()
+            names = sorted(losses, key=lambda name: name == _ALIGNMENT)
+            titles = {name: "Alignment loss" if name == _ALIGNMENT else f"Backbone's loss: {name}" for name in names}
             figures = [lines(f"{metric} at validation", valid, "epoch", metric)]
-            if any(base):
-                figures.append(
-                    lines(
-                        "Loss of the backbone", base, "epoch", "loss", yaxis={"type": "log", "title": {"text": "loss"}}
-                    )
-                )
-            if aligned:
-                figures.append(lines("Alignment loss", aligned, "epoch", "loss, with its weight"))
-            choices[model] = figures
+            choices[model] = figures + [lines(titles[name], losses[name], "epoch", "loss") for name in names]
     if not choices:
         return None
     caption = (
-        "Each named loss is summed over the batches of an epoch. One line per run; the first seed is drawn strongly. "
-        "Runs end where early stopping ends them."
+        "Each named loss with its weight, summed over the batches of an epoch. One line per run; the first seed is drawn "
+        "strongly. Runs end where early stopping ends them."
     )
     return Section("curves", "Learning curves", figures=[Figures(caption, choices, "Model")])
-
-
-def _epochs(values: Sequence[float]) -> list[int]:
-    return list(range(1, len(values) + 1))
 
 
 def _noise(found: Sequence[Findings]) -> Section:
@@ -308,9 +293,11 @@ def _tables(one: Findings) -> list[dict]:
 
 def _failures(one: Findings) -> list[str]:
     failed = one.results.get("failed") or []
-    return [f"{len(failed)} cell(s) failed and are not in these figures."] if failed else []
+    reasons = dict.fromkeys(f"{cell['model']} {cell['variant']}: {cell['reason']}" for cell in failed)
+    return [f"Failed and not in these figures: {reason}" for reason in reasons]
 
 
+_ALIGNMENT = "alignment"
 _ABLATION = "The same model with profiles that lack something: meaning, one side, their order."
 _PRETRAIN = "A plain backbone on the later part of the data, by where its embeddings start."
 _BUILDERS = (

@@ -94,15 +94,18 @@ def read_spaces(sources: Sources, model: str | None = None) -> tuple[Spaces | No
         return None, [
             Missing("Map and profile browser", f"the data or profiles of the runs cannot be read: {error}", "")
         ]
+    if not any(outcome.checkpoint for outcome in chosen.values()):
+        return spaces, [Missing("Map of the spaces", "no trained model was kept", keep)]
     missing = []
     for variant, outcome in chosen.items():
+        what = f"{spaces.model} {variant} on the map"
         if outcome.checkpoint is None:
-            missing.append(Missing(f"{spaces.model} {variant} on the map", "its trained model was not kept", keep))
+            missing.append(Missing(what, "its trained model was not kept", keep))
             continue
         try:
             spaces.vectors[variant] = representations(outcome)
         except (RLMRecError, OSError) as error:
-            missing.append(Missing(f"{spaces.model} {variant} on the map", str(error)))
+            missing.append(Missing(what, str(error).rstrip(".")))
     return spaces, missing
 
 
