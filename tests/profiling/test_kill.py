@@ -7,7 +7,9 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ def test_killed_twenty_times(tmp_path, monkeypatch):
     lives = [numbers.uniform(0.0, 0.3) for _ in range(KILLS - 4)] + [numbers.uniform(1.0, 1.5) for _ in range(4)]
     numbers.shuffle(lives)
     kills = []
-    with Loopback(delay=0.03) as server:
+    with stalls() as stalled, Loopback(delay=0.03) as server:
         server.keep_payloads = False
         folder = tmp_path / "killed"
         for life in lives:
@@ -55,7 +57,7 @@ def test_killed_twenty_times(tmp_path, monkeypatch):
     for moments in again:
         for moment in moments[:-1]:
             nearest = min((kill - moment for kill in kills if kill > moment - 0.5), default=None)
-            assert nearest is not None and nearest < 1.0, "it was on disk and was asked for again"
+            assert nearest is not None and nearest < 1.0 + 2 * stalled[0], "it was on disk and was asked for again"
     assert len(answered) < 2 * N + KILLS * 10
     killed, whole = (Setup(path, make_corpus(N, N)) for path in (folder, tmp_path / "whole"))
     for side in ("item", "user"):
@@ -63,6 +65,26 @@ def test_killed_twenty_times(tmp_path, monkeypatch):
         assert files[0] == files[1]
         assert len(files[0]) == N
     assert killed.store.manifest["usage"] == whole.store.manifest["usage"]
+
+
+@contextmanager
+def stalls():
+    """A list whose one entry is the longest time for which this busy machine let a sleeping thread wait, in seconds."""
+    longest, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            start = time.monotonic()
+            time.sleep(0.01)
+            longest[0] = max(longest[0], time.monotonic() - start - 0.01)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield longest
+    finally:
+        ended.set()
+        thread.join()
 
 
 def run(context, folder, url: str) -> None:
