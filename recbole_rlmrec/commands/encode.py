@@ -7,8 +7,8 @@ import argparse
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.paths import dataset_root
 
-ENCODERS = """lsa (offline, fitted to the profiles); a model of sentence-transformers, by name or folder; openai:MODEL for a server with
-OpenAI's /embeddings. An option that an encoder does not have is refused."""
+ENCODERS = """lsa (offline, fitted to the profiles); a model of sentence-transformers, by name or folder; openai:MODEL for a
+server with OpenAI's /embeddings. An option that an encoder does not have is refused."""
 OPTIONS = {
     "device": (str, "where it runs: cpu, cuda, cuda:0, or several as cuda:0,cuda:1"),
     "batch_size": (int, "texts per batch or request"),

@@ -78,6 +78,30 @@ def test_options_are_checked_before_the_model_is_loaded():
             get_encoder("nobody/no-such-model", **options)
 
 
-def test_several_devices_share_the_work(encoder):
-    several = get_encoder(MODEL, device="cpu,cpu", batch_size=1)
-    assert np.allclose(several.encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)
+class Pooled:
+    """Stands in for a model: knows the calls that make use of several devices."""
+
+    max_seq_length = 9
+    stopped: list = []
+
+    def start_multi_process_pool(self, devices):
+        return {"devices": devices}
+
+    @classmethod
+    def stop_multi_process_pool(cls, pool):
+        cls.stopped.append(pool)
+
+    def encode(self, texts, pool=None, **options):
+        return np.full((len(texts), 2), len(pool["devices"]), dtype=np.float32)
+
+
+def test_several_devices_share_one_pool(monkeypatch):
+    from recbole_rlmrec.encoding import sentence_transformer
+
+    loaded = []
+    monkeypatch.setattr(sentence_transformer, "_load", lambda *arguments: loaded.append(arguments) or Pooled())
+    several = get_encoder("any/model", device="cuda:0, cuda:1")
+    assert several.encode(["a", "b"]).tolist() == [[2.0, 2.0]] * 2
+    assert loaded == [("any/model", "cuda:0", "float32")]
+    del several
+    assert Pooled.stopped == [{"devices": ["cuda:0", "cuda:1"]}]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 
+from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.alignment import Contrastive, Generative, Mask, Step, Term, read_settings, register_alignment
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp

@@ -49,11 +49,11 @@ def resize(driver, width: int) -> None:
 
 
 def text(driver, selector: str) -> str:
-    return driver.find_element(By.CSS_SELECTOR, selector).text
+    return driver.execute_script("return document.querySelector(arguments[0]).innerText.trim()", selector)
 
 
 def matches(driver) -> list[str]:
-    return [button.text for button in driver.find_elements(By.CSS_SELECTOR, "#matches button")]
+    return driver.execute_script("return [...document.querySelectorAll('#matches button')].map(b => b.innerText.trim())")
 
 
 def choose(driver, side: str) -> None:
@@ -108,7 +108,7 @@ def test_search_by_keyboard_alone(page):
     second = page.switch_to.active_element.text.split("\n")[0]
     page.switch_to.active_element.send_keys(Keys.ENTER)
     WebDriverWait(page, 10).until(lambda d: text(d, "#entry h3") == second)
-    assert page.switch_to.active_element.get_attribute("id") == "entry"
+    WebDriverWait(page, 10).until(lambda d: d.execute_script("return document.activeElement.id") == "entry")
     for heading in ("Quoted history", "Top 10 with and without alignment", "Nearest neighbours, by cosine"):
         assert heading in text(page, "#entry")
 
