@@ -83,7 +83,7 @@ class Data:
         """RecBole's Config and training split, which knows the held-out ones."""
         from recbole.data import create_dataset
 
-        config = make_config("LightGCN_RLMRec", self.name, {**self.run_options(), **(options or {})})
+        config = make_config("LightGCN_RLMRec", self.name, {**(options or {}), **self.run_options()})
         init_seed(config["seed"], config["reproducibility"])
         return config, create_dataset(config).build()[0]
 
