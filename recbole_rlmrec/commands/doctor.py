@@ -74,7 +74,8 @@ def _datasets(root: Path) -> Iterator[str]:
         yield "none; ml-100k comes with RecBole and needs no file: recbole-rlmrec run --dataset=ml-100k"
     for folder in folders:
         files = sorted(path.name for path in folder.glob(f"{folder.name}.*") if path.is_file())
-        yield f"{folder.name}: {', '.join(files) or 'no atomic files here'}"
+        absent = "comes with RecBole" if folder.name == "ml-100k" else "no atomic files here"
+        yield f"{folder.name}: {', '.join(files) or absent}"
         for tag in sorted(path for path in (folder / "semantic").glob("*") if path.is_dir()):
             yield from (f"  {line}" for line in _tag(tag, folder.name))
 
