@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from recbole_rlmrec.errors import StoreError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -57,3 +59,32 @@ def read_json(path: Path, error: type[Exception], remedy: str) -> dict:
     if not isinstance(value, dict):
         raise error(f"{path} does not hold a JSON object; {remedy}.")
     return value
+
+
+@contextmanager
+def held(folder: Path, busy: str) -> Iterator[None]:
+    """Hold a folder for this process; it is made where it is missing.
+
+    Parameters
+    ----------
+    folder : Path
+    busy : str
+        The sentence for the case that another process holds it.
+
+    Raises
+    ------
+    StoreError
+        Another process holds the folder.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(folder / ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(busy) from None
+    try:
+        yield
+    finally:
+        lock.release()

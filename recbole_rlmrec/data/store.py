@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_rlmrec.data.appender import Appender
-from recbole_rlmrec.data.files import read_json, replacing, write_json
+from recbole_rlmrec.data.files import held, read_json, replacing, write_json
 from recbole_rlmrec.data.profile import (
     SIDES,
     BadRecord,
@@ -209,18 +209,8 @@ class ProfileStore:
         StoreError
             Another process holds it.
         """
-        from filelock import FileLock, Timeout
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(self.folder / ".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StoreError(f"Another process is writing to {self.folder}; wait until it has ended.") from None
-        try:
+        with held(self.folder, f"Another process is writing to {self.folder}; wait until it has ended."):
             yield
-        finally:
-            lock.release()
 
 
 def pairs_frame(scans: Iterable[Scan]) -> pd.DataFrame:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from numpy.lib.format import open_memmap
 from recbole.utils import set_color
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import replacing, write_json
+from recbole_rlmrec.data.files import held, replacing, write_json
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.journal import Journal
@@ -84,27 +82,11 @@ def encode_tag(
         raise StoreError(f"{store.folder} holds no profiles to encode; make or import some first.")
     encoder = encoder or get_encoder(encoder_name, **options)
     target = store.folder / "embeddings" / encoder_slug(encoder_name)
-    target.mkdir(parents=True, exist_ok=True)
-    with _locked(target):
+    with held(target, f"Another process is encoding into {target}; wait until it has ended."):
         job = _Job(target, texts, encoder, dtype)
         job.encode(show_progress)
         job.finish({"dataset": manifest.get("dataset"), "tag": manifest.get("tag")})
     return target
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(str(folder / ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StoreError(f"Another process is encoding into {folder}; wait until it has ended.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Job:

@@ -16,7 +16,7 @@ from uuid import uuid4
 from tqdm import tqdm
 
 import recbole_rlmrec
-from recbole_rlmrec.data.files import read_json, write_json
+from recbole_rlmrec.data.files import held, read_json, write_json
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments.cell import FORMAT, Cell, Outcome
@@ -63,19 +63,9 @@ class Runner:
         StoreError
             Another experiment runs in it.
         """
-        from filelock import FileLock, Timeout
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(self.folder / ".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StoreError(f"Another experiment runs in {self.folder}; wait for it or choose another --output.") from None
-        try:
+        with held(self.folder, f"Another experiment runs in {self.folder}; wait for it or choose another --output."):
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             yield
-        finally:
-            lock.release()
 
     def run(self, cells: Sequence[Cell]) -> list[Outcome]:
         """Run the cells that are not there yet.

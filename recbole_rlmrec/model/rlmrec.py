@@ -13,8 +13,6 @@ from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import Call, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Mask, Step, read_settings
 
-SUFFIX = "_RLMRec"
-
 
 class RLMRecMixin:
     """Backbone loss + alignment loss; stands before the backbone among the base classes.
