@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -240,13 +240,13 @@ def find_profiles(data: Data, options: dict, path: Path | None = None) -> Profil
     SemanticError, LeakageError, StoreError, DataError
         As a run would.
     """
-    semantic_path = path or data.semantic_path
-    config, train = data.load({**options, "semantic_path": str(semantic_path)})
+    data = replace(data, semantic_path=path or data.semantic_path)
+    config, train = data.load(options)
     found = load_semantic(config, train)
-    folder = semantic_path / data.name / "semantic" / found.tag
+    folder = data.semantic_path / data.name / "semantic" / found.tag
     wanted = options.get("semantic_encoder")
     slug = encoder_slug(str(wanted)) if wanted else list_encoders(folder)[0]
     manifest = read_json(folder / "embeddings" / slug / "manifest.json", StoreError, "encode the profiles again")
     manifest.pop("made", None)
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-    return Profiles(found.tag, slug, semantic_path, folder, digest, found.provenance)
+    return Profiles(found.tag, slug, data.semantic_path, folder, digest, found.provenance)
