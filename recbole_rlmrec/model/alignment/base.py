@@ -164,13 +164,14 @@ class Alignment(nn.Module):
         """Weighted alignment loss of a step, a scalar, on the scale of a mean over the batch."""
         raise NotImplementedError
 
-    def project(self, network: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """Apply a projection network in ``align_dtype`` and return the result in the type of its weights."""
+    def project(self, network: nn.Module, x: torch.Tensor, narrow: bool = False) -> torch.Tensor:
+        """Apply a projection network in ``align_dtype``; the result is of that type if ``narrow``, else of its weights'."""
         x = x.to(network[0].weight.dtype)
         if self.settings.dtype is None:
             return network(x)
         with torch.autocast(device_type=x.device.type, dtype=self.settings.dtype):
-            return network(x).to(x.dtype)
+            projected = network(x)
+        return projected if narrow else projected.to(x.dtype)
 
 
 def projection(n_in: int, n_out: int) -> nn.Sequential:

@@ -9,6 +9,8 @@ import torch
 from recbole_rlmrec.model.alignment.base import Alignment, Step, projection
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp, logsumexp_total, normalize_rows
 
+# For narrow numbers a CPU keeps a kernel for every shape that it meets, some hundred MiB where each step has another.
+ROWS = 256
 ABSENT = -1e30  # the logarithm of a count of zero, finite
 
 
@@ -53,7 +55,7 @@ class Contrastive(Alignment):
         candidates = self._candidates(side, table)
         ids = [group.ids for group in groups]
         ids, places = _union(ids if candidates is None else [*ids, candidates])
-        projected = normalize_rows(self.project(self.down, table.rows(ids)))
+        projected = normalize_rows(self.project(self.down, table.rows(self._padded(ids))))
         total = 0.0
         for term, group, place in zip(terms, groups, places):
             anchors = term.lookup(group.ids) if term.lookup else term.rows[group.positions]
@@ -71,6 +73,12 @@ class Contrastive(Alignment):
                 drawn = torch.isin(group.ids, candidates)
                 total = total + group.counts @ torch.where(drawn, lse, torch.logaddexp(lse, positive))
         return total
+
+    def _padded(self, ids):
+        """Ids in multiples of ROWS, the first repeated, where a CPU multiplies narrow numbers."""
+        if self.settings.dtype is None or ids.is_cuda or not len(ids):
+            return ids
+        return torch.cat([ids, ids[:1].expand(-len(ids) % ROWS)])
 
     def _total(self, anchors, columns, counts, bias):
         if not len(anchors):

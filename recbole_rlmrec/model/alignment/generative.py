@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from recbole_rlmrec.model.alignment.base import Alignment, Mask, Step, projection
-from recbole_rlmrec.model.alignment.infonce import block_logsumexp
-
-LOG_EPSILON = math.log(1e-8)
+from recbole_rlmrec.model.alignment.infonce import reconstruction_total
 
 
 class Generative(Alignment):
@@ -45,15 +40,9 @@ class Generative(Alignment):
         return Mask(user[drawn[of_users].to(user.device)], item[(drawn[~of_users] - len(user)).to(item.device)])
 
     def forward(self, step: Step) -> torch.Tensor:
-        mask, tau = step.mask, self.settings.temperature
+        mask, settings = step.mask, self.settings
         nodes = torch.cat([step.user(mask.user), step.item(mask.item)])
         profiles = torch.cat([self.semantic.user.rows(mask.user), self.semantic.item.rows(mask.item)])
-        query = F.normalize(self.project(self.up, nodes), dim=1)
-        profiles = F.normalize(profiles.to(query.dtype), dim=1)
-        lse = block_logsumexp(query, profiles, tau, block=self.settings.block, dtype=self.settings.dtype)
-        log_ratio = (query * profiles).sum(dim=1) / tau - _logaddexp(lse, LOG_EPSILON)
-        return -self.settings.weight * _logaddexp(log_ratio, LOG_EPSILON).mean()
-
-
-def _logaddexp(x: torch.Tensor, constant: float) -> torch.Tensor:
-    return torch.logaddexp(x, x.new_tensor(constant))
+        query = self.project(self.up, nodes, narrow=True)
+        total = reconstruction_total(query, profiles, settings.temperature, block=settings.block)
+        return settings.weight / len(nodes) * total

@@ -1,4 +1,4 @@
-"""Log-sum-exp of cosine logits in blocks, the common core of both alignment losses."""
+"""InfoNCE in blocks: losses over all pairs of rows and candidates of which only some logits exist at a time."""
 
 from __future__ import annotations
 
@@ -7,93 +7,67 @@ from torch.autograd import Function
 
 
 class _BlockLogSumExp(Function):
-    """log sum_k exp(a_r . c_k / temperature + bias_k) for every row r, with a backward pass that recomputes.
+    """log sum_k exp(a_r . c_k / temperature) for every row r, with a backward pass that recomputes.
 
     The matrix of logits is kept for the backward pass only where it has at most ``block`` entries; otherwise at most
     that many of them exist at a time, in the forward and in the backward pass.
     """
 
     @staticmethod
-    def forward(ctx, anchors, columns, bias, temperature, block, dtype):
-        ctx.shape = temperature, block, dtype
+    def forward(ctx, anchors, columns, temperature, block):
+        ctx.shape = temperature, block
         step = max(1, block // max(len(columns), 1))
         lse = anchors.new_empty(len(anchors))
         kept = None
         for start in range(0, len(anchors), step):
-            logits = _logits(anchors[start : start + step], columns, bias, temperature, dtype)
+            logits = (anchors[start : start + step] @ columns.T).div_(temperature)
             peak = logits.amax(dim=1, keepdim=True)
-            peak.masked_fill_(peak == -torch.inf, 0.0)
             exp = logits.sub_(peak).exp_()
             total = exp.sum(dim=1)
             lse[start : start + step] = total.log() + peak.squeeze(1)
             if step >= len(anchors):
-                kept = exp.div_(total.clamp_min(1.0).unsqueeze(1))
-        ctx.save_for_backward(anchors, columns, bias, lse.masked_fill(lse == -torch.inf, 0.0), kept)
+                kept = exp.div_(total.unsqueeze(1))
+        ctx.save_for_backward(anchors, columns, lse, kept)
         return lse
 
     @staticmethod
     def backward(ctx, grad):
-        anchors, columns, bias, lse, kept = ctx.saved_tensors
-        temperature, block, dtype = ctx.shape
+        anchors, columns, lse, kept = ctx.saved_tensors
+        temperature, block = ctx.shape
         step = max(1, block // max(len(columns), 1))
-        grad_anchors = torch.empty_like(anchors) if ctx.needs_input_grad[0] else None
-        grad_columns = torch.zeros_like(columns) if ctx.needs_input_grad[1] else None
+        grad_anchors, grad_columns = torch.empty_like(anchors), torch.zeros_like(columns)
         scale = (grad / temperature).unsqueeze(1)
         for start in range(0, len(anchors), step):
             rows = slice(start, start + step)
-            if kept is None:
-                weights = _logits(anchors[rows], columns, bias, temperature, dtype)
-                weights = weights.sub_(lse[rows].unsqueeze(1)).exp_()
-            else:
-                weights = kept
-            if grad_anchors is not None:
-                grad_anchors[rows] = _product(weights, columns, dtype) * scale[rows]
-            if grad_columns is not None:
-                grad_columns += _product(weights.T, anchors[rows] * scale[rows], dtype)
-        return grad_anchors, grad_columns, None, None, None, None
-
-
-def _product(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    if dtype is None or dtype == a.dtype:
-        return a @ b
-    return (a.to(dtype) @ b.to(dtype)).to(a.dtype)
-
-
-def _logits(anchors, columns, bias, temperature, dtype):
-    logits = _product(anchors, columns.T, dtype).div_(temperature)
-    return logits if bias is None else logits.add_(bias)
+            weights = kept
+            if weights is None:
+                weights = (anchors[rows] @ columns.T).div_(temperature).sub_(lse[rows].unsqueeze(1)).exp_()
+            grad_anchors[rows] = weights @ columns * scale[rows]
+            grad_columns += weights.T @ (anchors[rows] * scale[rows])
+        return grad_anchors, grad_columns, None, None
 
 
 def block_logsumexp(
-    anchors: torch.Tensor,
-    columns: torch.Tensor,
-    temperature: float,
-    bias: torch.Tensor | None = None,
-    block: int | None = None,
-    dtype: torch.dtype | None = None,
+    anchors: torch.Tensor, columns: torch.Tensor, temperature: float, block: int | None = None
 ) -> torch.Tensor:
-    """Row-wise log-sum-exp of ``anchors @ columns.T / temperature + bias``.
+    """Row-wise log-sum-exp of ``anchors @ columns.T / temperature``.
 
     Parameters
     ----------
     anchors : torch.Tensor
         Normalised rows [r, d].
     columns : torch.Tensor
-        Normalised candidates [k, d].
+        Normalised candidates [k, d], at least one.
     temperature : float
-    bias : torch.Tensor, optional
-        Added to every row of logits [k]: the logarithm of how often a candidate counts, -inf for not at all.
     block : int, optional
         Number of logits that may exist at a time; empty means 2^24.
-    dtype : torch.dtype, optional
-        Type of the matrix products, for example ``torch.bfloat16``; sums stay in the type of ``anchors``.
 
     Returns
     -------
     torch.Tensor
-        [r]; -inf for a row without candidates.
+        [r]
     """
-    return _BlockLogSumExp.apply(anchors, columns, bias, temperature, block or 1 << 24, dtype)
+    return _BlockLogSumExp.apply(anchors, columns, temperature, block or 1 << 24)
 
 
 class _LogSumExpTotal(Function):
@@ -165,6 +139,82 @@ def logsumexp_total(
     if block is None:
         block = 1 << 25 if anchors.is_cuda else 1 << 20
     return _LogSumExpTotal.apply(anchors, columns, weights, bias, temperature, block)
+
+
+class _ReconstructionTotal(Function):
+    """sum_i -log(exp(l_ii) / (sum_j exp(l_ij) + epsilon) + epsilon), l_ij = cos(query_i, profile_j) / temperature.
+
+    As in :class:`_LogSumExpTotal` the gradient of a block of rows is computed while its logits are there.
+    """
+
+    @staticmethod
+    def forward(ctx, query, profiles, temperature, epsilon, block):
+        column_scale = 1 / torch.linalg.vector_norm(profiles, dim=1).clamp_min_(1e-12)
+        profiles, wide = profiles.to(query.dtype), column_scale.dtype
+        log_epsilon = column_scale.new_tensor(epsilon).log()
+        step = max(1, min(block // len(profiles), len(query)))
+        gradient, total = torch.empty_like(query), column_scale.new_zeros(())
+        for start in range(0, len(query), step):
+            rows = slice(start, start + step)
+            unit = query[rows].to(wide, copy=True)
+            norm = unit.norm(dim=1, keepdim=True).clamp_min_(1e-12)
+            unit /= norm
+            norm *= temperature
+            logits = torch.mm(query[rows], profiles.T).to(wide).mul_(column_scale).div_(norm)
+            own, peak = logits.diagonal(start).clone(), logits.amax(dim=1, keepdim=True)
+            exp = logits.sub_(peak).exp_()
+            sums = exp.sum(dim=1)
+            lse = sums.log() + peak.squeeze(1)
+            log_ratio = own - torch.logaddexp(lse, log_epsilon)
+            total -= torch.logaddexp(log_ratio, log_epsilon).sum()
+            pull = torch.sigmoid(log_ratio - log_epsilon)
+            weights = exp.mul_((pull * torch.sigmoid(lse - log_epsilon) / sums).unsqueeze(1))
+            weights.diagonal(start).sub_(pull)
+            towards = torch.mm(weights.mul_(column_scale).to(query.dtype), profiles).to(wide)
+            radial = torch.linalg.vecdot(towards, unit).unsqueeze(1)
+            gradient[rows] = towards.addcmul_(unit, radial, value=-1).div_(norm)
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        return ctx.saved_tensors[0] * grad.to(ctx.saved_tensors[0].dtype), None, None, None, None
+
+
+def reconstruction_total(
+    query: torch.Tensor,
+    profiles: torch.Tensor,
+    temperature: float,
+    epsilon: float = 1e-8,
+    block: int | None = None,
+) -> torch.Tensor:
+    r"""Generative loss of rows that each have one profile, the profiles of the others being the negatives.
+
+    .. math::
+        \sum_i -\log \Big( \frac{\exp(\cos(q_i, s_i)/\tau)}{\sum_j \exp(\cos(q_i, s_j)/\tau) + \epsilon} + \epsilon \Big)
+
+    Parameters
+    ----------
+    query : torch.Tensor
+        q [m, d], at least one row; of its type are the matrix products; sums are at least float32.
+    profiles : torch.Tensor
+        s [m, d]; constants.
+    temperature : float
+        tau.
+    epsilon : float
+        1e-8 in the released implementation.
+    block : int, optional
+        Number of logits that may exist at a time; empty means a number that takes some MiB, or on a GPU what keeps it busy.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    profiles = profiles.to(torch.promote_types(query.dtype, torch.float32))
+    if block is None:
+        block = 1 << 25 if query.is_cuda else 1 << 22
+    return _ReconstructionTotal.apply(query, profiles, temperature, epsilon, block)
 
 
 def normalize_rows(x: torch.Tensor) -> torch.Tensor:
