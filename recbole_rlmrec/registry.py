@@ -28,7 +28,8 @@ from recbole_rlmrec.evaluation import FastFullSortEvalDataLoader, create_sampler
 from recbole_rlmrec.loader import FastTrainDataLoader, wants_fast_loader
 
 SUFFIX = "_RLMRec"
-SUFFIXES = (SUFFIX, "_KAR")
+KAR_SUFFIX = "_KAR"
+SUFFIXES = (SUFFIX, KAR_SUFFIX)
 _PLACES = Path(__file__).parent / "properties", Path(__file__).parents[1] / "properties"
 PROPERTIES = next((path for path in _PLACES if path.is_dir()), _PLACES[0])
 
@@ -204,7 +205,7 @@ def _warn_of_unknown_options(config) -> None:
     known = set(config.internal_config_dict) | {key for keys in config.parameters.values() for key in keys}
     unknown = set(config.external_config_dict) - known - {"model", "dataset", "config_files"}
     if unknown:
-        unknown -= _options_in_source() | _warned
+        unknown -= _options_in_source() | _options_of_models() | _warned
     _warned.update(unknown)
     for key in sorted(unknown):
         near = difflib.get_close_matches(key, known, n=2, cutoff=0.7)
@@ -219,6 +220,15 @@ def _options_in_source() -> frozenset[str]:
     pattern = re.compile(r"""(?:config|config_dict|final_config_dict)(?:\.get)?[\[(]\s*["'](\w+)["']""")
     text = "\n".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
     return frozenset(pattern.findall(text)) | {"nproc", "world_size", "ip", "port", "group_offset", "offset"}
+
+
+@functools.cache
+def _options_of_models() -> frozenset[str]:
+    """Every option that a model of this package has a default for."""
+    import yaml
+
+    texts = [path.read_text(encoding="utf-8") for path in (PROPERTIES / "model").glob("*.yaml")]
+    return frozenset(key for text in texts for key in yaml.safe_load(text) or {})
 
 
 # --- data ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ ALONE = "SemanticRecommender"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="con,gen", help="aligned variants: con, gen or both (default: both)")
+    parser.add_argument("--variants", default="con,gen", help="of con, gen, kar (default: the first two)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)} (default: all)")
     parser.add_argument(
         "--profiles", default="", help="further profiles to compare, TAG or TAG:ENCODER, separated by commas (default: none)"

@@ -15,7 +15,7 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.compare import read_variants
 from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import Profiles, Study
+from recbole_rlmrec.experiments.study import ALIGNMENTS, Profiles, Study
 from recbole_rlmrec.experiments.tables import Table
 from recbole_rlmrec.trained import load_trained
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Train each variant with the first seed and see how close it puts each pair."""
-    variants = read_variants(args.variants)
+    variants = read_variants(args.variants, tuple(ALIGNMENTS))
     if args.pairs < 1:
         raise ConfigError(f"--pairs is the number of pairs, 1 or more, not {args.pairs}.")
     study.check_models(variants)

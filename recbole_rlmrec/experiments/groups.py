@@ -23,7 +23,7 @@ SIDES = ("users", "items")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen (default: all three)")
+    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
     parser.add_argument("--groups", type=int, default=4, help="groups of users and of items (default: 4)")
     parser.add_argument("--holdout", default="", help="also hold out users, items or both (users,items)")
     parser.add_argument("--keep", default="1,3,5", help="training interactions left to those held out (default: 1,3,5)")

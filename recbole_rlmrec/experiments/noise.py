@@ -22,7 +22,7 @@ SUMMARY = "fake interactions added to the training split"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen (default: all three)")
+    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
     parser.add_argument(
         "--levels", default="5,10,15,20,25", help="fake interactions in percent of the real ones (default: 5,10,15,20,25)"
     )

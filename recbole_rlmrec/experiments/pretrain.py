@@ -16,7 +16,7 @@ from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table, read_variants
 from recbole_rlmrec.experiments.data import Data, changed
 from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import Profiles, Study
+from recbole_rlmrec.experiments.study import ALIGNMENTS, Profiles, Study
 from recbole_rlmrec.initial import export_initial
 
 SUMMARY = "the early part of the data gives the initial embeddings of a plain backbone on the later part"
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Train on the early part, then a base model on the later part from nothing and from what each variant learnt."""
-    variants = read_variants(args.variants)
+    variants = read_variants(args.variants, tuple(ALIGNMENTS))
     if not 0 < args.early < 1:
         raise ConfigError(f"--early is a share between 0 and 1, not {args.early}.")
     study.check_models(variants)

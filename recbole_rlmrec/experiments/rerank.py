@@ -15,7 +15,7 @@ from recbole_rlmrec.experiments.compare import comparison_table, read_variants
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.reranking import Answers, Question, Ranking, ask, ask_about, draw_users, judge
 from recbole_rlmrec.experiments.stats import Comparison, compare_tables, correct
-from recbole_rlmrec.experiments.study import Study
+from recbole_rlmrec.experiments.study import ALIGNMENTS, Study
 from recbole_rlmrec.experiments.tables import Table, percent, stars
 from recbole_rlmrec.profiling.chat import TEMPLATE, ChatModel, get_chat_model
 from recbole_rlmrec.profiling.generate import Pace
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Train each variant with the first seed, have its top items reranked, and measure both orders."""
-    variants = read_variants(args.variants)
+    variants = read_variants(args.variants, tuple(ALIGNMENTS))
     chat, pace = _chat(args), Pace(args.concurrency, args.rpm)
     study.check_models(variants)
     seed = study.seeds[0]

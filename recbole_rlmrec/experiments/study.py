@@ -19,9 +19,10 @@ from recbole_rlmrec.experiments.data import Data, prepare
 from recbole_rlmrec.experiments.runner import Runner
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.paths import encoder_slug
-from recbole_rlmrec.registry import SUFFIX, find_model
+from recbole_rlmrec.registry import KAR_SUFFIX, SUFFIX, find_model
 
-VARIANTS = {"base": "none", "con": "con", "gen": "gen"}
+ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
+VARIANTS = (*ALIGNMENTS, "kar")
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ class Study:
             if model.endswith(SUFFIX):
                 raise ModelError(f"--models takes backbones: write {model.removesuffix(SUFFIX)}, not {model}.")
             find_model(model + SUFFIX)
+            if "kar" in variants:
+                find_model(model + KAR_SUFFIX)
             masking = get_adapter(model).masking
             if "gen" in variants and masking:
                 raise ModelError(
@@ -188,12 +191,12 @@ class Study:
         Parameters
         ----------
         model : str
-            Backbone; ``MODEL_RLMRec`` is run.
+            Backbone; ``MODEL_RLMRec`` is run, or ``MODEL_KAR``.
         variant : str
-            ``base``, ``con`` or ``gen``.
+            ``base``, ``con``, ``gen`` or ``kar``.
         seed : int
         profiles : Profiles, optional
-            For aligned variants; those of the study's options by default.
+            For variants that use them; those of the study's options by default.
         data : Data, optional
             The study's by default.
         setting : dict, optional
@@ -204,16 +207,18 @@ class Study:
             RecBole's options of this cell alone.
         """
         data = data or self.data_of(seed)
-        alignment = VARIANTS[variant]
-        merged = {**self.options, **data.run_options(), "alignment": alignment}
+        trained = model + (KAR_SUFFIX if variant == "kar" else SUFFIX)
+        merged = {**self.options, **data.run_options()}
+        if variant in ALIGNMENTS:
+            merged["alignment"] = ALIGNMENTS[variant]
         identity = {"data": data.digest}
-        if alignment != "none":
+        if variant != "base":
             profiles = profiles or self.profiles(data)
             merged |= profiles.run_options()
             identity["profiles"] = profiles.digest
         merged |= {**self.params.get(model, {}).get(variant, {}), **options}
         keep = self.keeps(seed) if keep is None else keep
-        return Cell(model, variant, seed, model + SUFFIX, data.name, merged, identity, dict(setting or {}), keep)
+        return Cell(model, variant, seed, trained, data.name, merged, identity, dict(setting or {}), keep)
 
     def keeps(self, seed: int) -> bool:
         """Whether the trained model of a seed is kept."""

@@ -19,7 +19,7 @@ from recbole_rlmrec.experiments.cell import Outcome
 from recbole_rlmrec.experiments.compare import read_variants
 from recbole_rlmrec.experiments.options import read_yaml
 from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import Study
+from recbole_rlmrec.experiments.study import ALIGNMENTS, Study
 from recbole_rlmrec.experiments.tables import Table
 from recbole_rlmrec.registry import PROPERTIES
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Search for every model and variant; writes ``tune/best.yaml`` for ``--params``."""
-    variants = read_variants(args.variants)
+    variants = read_variants(args.variants, tuple(ALIGNMENTS))
     if args.trials < 1:
         raise ConfigError(f"--trials is 1 or more, not {args.trials}.")
     _require_hyperopt()

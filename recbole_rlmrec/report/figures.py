@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from recbole_rlmrec.experiments.stats import mean_and_deviation
 
-COLOURS = {"base": "#5b6470", "con": "#0b62a4", "gen": "#c2410c"}
-MORE = ("#15803d", "#7c3aed", "#a16207", "#be185d", "#0e7490", "#4d7c0f", "#9f1239", "#334155")
-DASHES = {"base": "dot", "con": "solid", "gen": "dash"}
+COLOURS = {"base": "#5b6470", "con": "#0b62a4", "gen": "#c2410c", "kar": "#15803d"}
+MORE = ("#7c3aed", "#a16207", "#be185d", "#0e7490", "#4d7c0f", "#9f1239", "#334155")
+DASHES = {"base": "dot", "con": "solid", "gen": "dash", "kar": "dashdot"}
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "hexagon")
 LINE_POINTS = 300
 

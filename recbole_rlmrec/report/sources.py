@@ -12,9 +12,9 @@ from recbole_rlmrec.errors import DataError, StoreError
 from recbole_rlmrec.experiments import EXPERIMENTS
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table
+from recbole_rlmrec.experiments.study import VARIANTS
 
 _FIELDS = ("model", "variant", "seed", "runs", "dataset", "options", "identity", "setting")
-_VARIANTS = ("base", "con", "gen")
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +161,13 @@ def _unfinished(folder: Path, dataset: str) -> Findings:
     places = sorted(folder.glob("cells/*/cell.json"))
     for outcome in sorted((read_outcome(path.parent) for path in places), key=lambda one: str(one.record.get("made"))):
         cell = outcome.cell
-        if not cell.setting and cell.variant in _VARIANTS:
+        if not cell.setting and cell.variant in VARIANTS:
             latest[cell.model, cell.variant, cell.seed] = outcome
     if not latest:
         raise DataError(
             f"{folder} has no finished cell yet; call the experiment again with the same --output to finish it."
         )
-    order = sorted(latest, key=lambda key: (key[0], _VARIANTS.index(key[1]), key[2]))
+    order = sorted(latest, key=lambda key: (key[0], VARIANTS.index(key[1]), key[2]))
     outcomes = [latest[key] for key in order]
     comparisons = compare_all(outcomes)
     tables = [main_table(outcomes, comparisons), comparison_table(comparisons)][: 1 + bool(comparisons)]

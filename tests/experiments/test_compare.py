@@ -36,6 +36,23 @@ def test_end_to_end(tiny, workdir, here, capsys):
     assert (workdir / "out" / "compare" / "table.md").read_text() == table
 
 
+def test_kar_is_compared_with_the_same_profiles(tiny, workdir, here):
+    assert compare(here, "--variants", "base,kar", "--kar_hidden_size=8", seeds="1") == 0
+    cells = json.loads((workdir / "out" / "compare" / "results.json").read_text())["cells"]
+    base, kar = (json.loads((workdir / "out" / cell["folder"] / "cell.json").read_text()) for cell in cells)
+    assert (base["runs"], kar["runs"]) == ("LightGCN_RLMRec", "LightGCN_KAR")
+    assert "alignment" not in kar["options"] and "profiles" in kar["identity"]
+    run = json.loads((workdir / "out" / cells[1]["folder"] / "result.json").read_text())
+    assert run["settings"]["kar_hidden_size"] == 8 and run["run"]["profiles"]["tag"].startswith("template-lsa-")
+
+
+def test_kar_of_a_model_without_it(tiny, workdir, fake):
+    with pytest.raises(ModelError, match="GCCF_KAR"):
+        compare(fake, "--variants", "base,kar", "--models", "GCCF", seeds="1")
+    with pytest.raises(ConfigError, match="base, con, gen here"):
+        run_experiment(fake, "pretrain", "--dataset", "tiny", "--output", "out", "--variants", "kar", *QUICK)
+
+
 def test_a_longer_one_reuses_cells_and_gives_what_one_go_gives(tiny, workdir):
     short, long, whole = FakeLauncher(), FakeLauncher(), FakeLauncher(jobs=3)
     assert compare(short) == 0
