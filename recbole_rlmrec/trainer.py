@@ -74,6 +74,7 @@ class RLMRecTrainer:
 
     def __init__(self, config, model):
         super().__init__(config, model)
+        self.eval_step = min(self.eval_step, self.epochs)  # RecBole's trainer of Pop and kin sets epochs to 1 too late
         self.record = _Last.record = RunRecord(config, model)
         self.record.checkpoint = self.saved_model_file
         if config["fast_loader"]:

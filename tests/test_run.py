@@ -39,6 +39,11 @@ def test_models_of_recbole_run_as_they_are(tiny, workdir, model):
     assert kept["alignment"] is None and kept["run"]["profiles"] is None and result["test_result"]
 
 
+@pytest.mark.parametrize("model", ["Pop", "SemanticRecommender"])
+def test_models_of_one_epoch_are_validated_whatever_eval_step_says(tiny, workdir, model):
+    assert main(options(tiny, model=model, eval_step=3, epochs=9))["run"]["best_epoch"] == 0
+
+
 def test_configuration_files_name_model_and_dataset(tiny, workdir):
     rest = {key: value for key, value in tiny.items() if key != "dataset"}
     Path("run.yaml").write_text("model: LightGCN_RLMRec\ndataset: tiny\nalignment: none\nepochs: 1\n")

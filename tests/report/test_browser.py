@@ -103,7 +103,7 @@ def test_search_finds_by_id_title_and_profile(page):
 def test_search_by_keyboard_alone(page):
     query = page.find_element(By.ID, "query")
     query.send_keys("user u1", Keys.ARROW_DOWN)
-    assert page.switch_to.active_element.text.startswith("user u1")
+    WebDriverWait(page, 10).until(lambda d: d.switch_to.active_element.text.startswith("user u1"))
     page.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
     second = page.switch_to.active_element.text.split("\n")[0]
     page.switch_to.active_element.send_keys(Keys.ENTER)
