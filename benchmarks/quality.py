@@ -20,9 +20,7 @@ RUN = Path(__file__).resolve().parents[1] / "run_recbole_rlmrec.py"
 EXACT = {"alignment": "con", "align_negatives": "all", "align_dtype": "float32", "fast_loader": "False"}
 CHANGES = {
     "con exact": {},
-    "con fast loader": {"fast_loader": "True"},
     "con batch": {"fast_loader": "True", "align_negatives": "batch"},
-    "con 512 drawn": {"fast_loader": "True", "align_negatives": "512"},
     "con bfloat16": {"fast_loader": "True", "align_dtype": "bfloat16"},
     "con 128-d": {"fast_loader": "True", "semantic_dim": "128"},
     "con batch bfloat16 128-d": {
