@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from logging import getLogger
 from pathlib import Path
 
@@ -51,8 +52,8 @@ class SemanticTable:
         Width d and number of internal ids, padding included.
     covered : BoolTensor [n]
         Who has a profile.
-    ids : LongTensor [k]
-        Internal ids of those who have, ascending.
+    count : int
+        How many have one.
     """
 
     def __init__(self, matrix: np.ndarray, row_of_id: np.ndarray, device: torch.device | str):
@@ -61,9 +62,14 @@ class SemanticTable:
         row_of_id[0] = -1
         self.n, self.dim = len(row_of_id), matrix.shape[1]
         self._matrix = torch.from_numpy(matrix if matrix.flags.writeable else matrix.copy()).to(device)
-        self._row_of_id = torch.from_numpy(row_of_id).to(device)
+        self._row_of_id = torch.from_numpy(row_of_id).int().to(device)
         self.covered = self._row_of_id >= 0
-        self.ids = self.covered.nonzero().squeeze(1)
+        self.count = int(np.count_nonzero(row_of_id >= 0))
+
+    @cached_property
+    def ids(self) -> torch.Tensor:
+        """Internal ids of those who have a profile [count], ascending."""
+        return self.covered.nonzero().squeeze(1)
 
     def rows(self, ids: torch.Tensor) -> torch.Tensor:
         """Embeddings of internal ids that have a profile.
@@ -160,7 +166,7 @@ def load_semantic(config, train) -> Semantic:
         "leaked_interactions": leaked,
         "made_for_this_split": manifest.get("split_hash") and manifest["split_hash"] == split_hash(train),
         "dim": found.dim,
-        "coverage": {f"{side}s": [len(tables[side].ids), tables[side].n - 1] for side in SIDES},
+        "coverage": {f"{side}s": [tables[side].count, tables[side].n - 1] for side in SIDES},
     }
     _report(provenance, config["dataset"])
     return Semantic(tables["user"], tables["item"], tag, provenance["encoder"], provenance)

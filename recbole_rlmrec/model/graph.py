@@ -13,6 +13,8 @@ import scipy.sparse as sp
 import torch
 from torch.autograd import Function
 
+from recbole_rlmrec.model.device import exactly, wide
+
 
 class Graph:
     """A square sparse matrix over the nodes whose pattern is symmetric: entry (r, c) is stored where (c, r) is.
@@ -141,12 +143,16 @@ class Graph:
 
     def matmul(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Product of the pattern filled with ``values`` [nnz] and x [n, d], without gradient."""
-        return self._csr(values.to(x.dtype)) @ x
+        with exactly(x.device):
+            x = wide(x)
+            return self._csr(values.to(x.dtype)) @ x
 
     def sample(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """The stored entries of left @ right.T, [nnz], without gradient."""
-        pattern = self._csr(self.values.to(left.dtype))
-        return torch.sparse.sampled_addmm(pattern, left.contiguous(), right.contiguous().T, beta=0.0).values()
+        with exactly(left.device):
+            left, right = wide(left).contiguous(), wide(right).contiguous()
+            pattern = self._csr(self.values.to(left.dtype))
+            return torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0).values()
 
     def _csr(self, values: torch.Tensor) -> torch.Tensor:
         return torch.sparse_csr_tensor(*self._narrow, values, size=(self.n, self.n), check_invariants=False)

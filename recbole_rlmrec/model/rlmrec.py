@@ -12,6 +12,7 @@ from recbole_rlmrec.data.semantic import load_semantic
 from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import Call, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Mask, Step, read_settings
+from recbole_rlmrec.model.device import exactly
 
 
 class RLMRecMixin:
@@ -66,7 +67,8 @@ class RLMRecMixin:
         self._mask = mask = self.alignment.begin()
         with self._observed() as calls:
             losses = super().calculate_loss(interaction, *args, **kwargs)
-        aligned = self.alignment(self._step(interaction, calls, mask))
+        with exactly(self.device):
+            aligned = self.alignment(self._step(interaction, calls, mask))
         return self._join(losses, aligned)
 
     def _step(self, interaction, calls: list[Call], mask: Mask | None) -> Step:

@@ -123,7 +123,8 @@ class Adapter:
         """
         ids = batch_ids(model, interaction)
         user, item = self.checked_lookups(model, calls)
-        return [Term("user", ids["user"], user), *item_terms(ids, item)], max(len(ids["user"]), 1)
+        users = [Term("user", ids["user"], user)] if user else []
+        return [*users, *item_terms(ids, item)], max(len(ids["user"]), 1)
 
     def checked_lookups(self, model: nn.Module, calls: list[Call]) -> tuple[Lookup | None, Lookup | None]:
         """What :meth:`lookups` returns, with the shape of each result checked."""
@@ -219,7 +220,7 @@ class EmbeddingAdapter(Adapter):
     masking = "its representations are its embeddings, so a masked node keeps nothing to reconstruct its profile from"
 
     def lookups(self, model, calls):
-        return getattr(model, self.user_embedding), getattr(model, self.item_embedding)
+        return self._embedding(model, self.user_embedding), self._embedding(model, self.item_embedding)
 
 
 class BatchAdapter(Adapter):

@@ -8,6 +8,7 @@ import torch
 
 from recbole_rlmrec.model.alignment.base import Alignment, Step, projection
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp, logsumexp_total, normalize_rows
+from recbole_rlmrec.model.device import must_not_wait, to_device
 
 # For narrow numbers a CPU keeps a kernel for every shape that it meets, some hundred MiB where each step has another.
 ROWS = 256
@@ -45,7 +46,7 @@ class Contrastive(Alignment):
         total = self.down[2].bias.new_zeros(())
         for side in ("user", "item"):
             terms = [term for term in step.terms if term.side == side]
-            if terms and len(getattr(self.semantic, side).ids):
+            if terms and getattr(self.semantic, side).count:
                 total = total + self._side(side, terms)
         return self.settings.weight / step.batch_size * total
 
@@ -54,7 +55,10 @@ class Contrastive(Alignment):
         groups = [_group(term, table) for term in terms]
         candidates = self._candidates(side, table)
         ids = [group.ids for group in groups]
-        ids, places = _union(ids if candidates is None else [*ids, candidates])
+        if candidates is not None and len(candidates) == table.count:
+            ids, places = table.ids, [torch.searchsorted(table.ids, one) for one in ids]
+        else:
+            ids, places = _union(ids if candidates is None else [*ids, candidates])
         projected = normalize_rows(self.project(self.down, table.rows(self._padded(ids))))
         total = 0.0
         for term, group, place in zip(terms, groups, places):
@@ -63,20 +67,23 @@ class Contrastive(Alignment):
             positive = (anchors * own).sum(dim=1) / self.settings.temperature
             if candidates is None:
                 columns, bias = own, group.counts.log().clamp_min(ABSENT)
+            elif len(candidates) == table.count:
+                columns, bias = projected[: len(ids)], None
             else:
                 columns, bias = projected[places[-1]], None
             total = total - group.counts @ positive
-            if candidates is None or self.settings.negatives == "all":
+            if candidates is None or len(candidates) == table.count:  # the own profile is among them
                 total = total + self._total(anchors, columns, group.counts, bias)
             else:
                 lse = block_logsumexp(anchors, columns, self.settings.temperature, block=self.settings.block)
-                drawn = torch.isin(group.ids, candidates)
-                total = total + group.counts @ torch.where(drawn, lse, torch.logaddexp(lse, positive))
+                drawn = torch.zeros_like(table.covered)
+                drawn[candidates] = True
+                total = total + group.counts @ torch.where(drawn[group.ids], lse, torch.logaddexp(lse, positive))
         return total
 
     def _padded(self, ids):
         """Ids in multiples of ROWS, the first repeated, where a CPU multiplies narrow numbers."""
-        if self.settings.dtype is None or ids.is_cuda or not len(ids):
+        if self.settings.dtype is None or must_not_wait(ids) or not len(ids):
             return ids
         return torch.cat([ids, ids[:1].expand(-len(ids) % ROWS)])
 
@@ -90,9 +97,20 @@ class Contrastive(Alignment):
         if negatives == "all":
             return table.ids if side == "user" else None
         if isinstance(negatives, int):
-            drawn = torch.randperm(len(table.ids))[:negatives]
-            return table.ids[drawn.to(table.ids.device)]
+            return table.ids[to_device(draw(table.count, negatives), table.ids.device)]
         return None
+
+
+def draw(count: int, number: int) -> torch.Tensor:
+    """``number`` of the positions below ``count``, all different, every choice equally likely; all where there are fewer."""
+    if number >= count:
+        return torch.arange(count)
+    if 4 * number >= count:
+        return torch.randperm(count)[:number]
+    distinct = torch.empty(0, dtype=torch.long)
+    while len(distinct) < number:
+        distinct = torch.cat([distinct, torch.randint(count, (2 * number,))]).unique()
+    return distinct[torch.randperm(len(distinct))[:number]]
 
 
 def _group(term, table) -> _Group:
@@ -103,7 +121,7 @@ def _group(term, table) -> _Group:
     """
     ids = term.ids
     covered = table.covered[ids]
-    if ids.is_cuda:
+    if must_not_wait(ids):
         positions = torch.arange(len(ids), device=ids.device)
         return _Group(torch.where(covered, ids, table.ids[0]), covered.to(torch.get_default_dtype()), positions)
     if term.lookup is None:
@@ -116,7 +134,7 @@ def _group(term, table) -> _Group:
 def _union(groups: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """All ids of several groups, each once (on a GPU with repeats), and where each group's ids stand among them."""
     ids, sizes = torch.cat(groups), [len(group) for group in groups]
-    if ids.is_cuda:
+    if must_not_wait(ids):
         return ids, list(torch.arange(len(ids), device=ids.device).split(sizes))
     ids, places = ids.unique(return_inverse=True)
     return ids, list(places.split(sizes))

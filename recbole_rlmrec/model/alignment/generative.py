@@ -7,6 +7,7 @@ from torch import nn
 
 from recbole_rlmrec.model.alignment.base import Alignment, Mask, Step, projection
 from recbole_rlmrec.model.alignment.infonce import reconstruction_total
+from recbole_rlmrec.model.device import to_device
 
 
 class Generative(Alignment):
@@ -37,7 +38,8 @@ class Generative(Alignment):
         count = len(user) + len(item)
         drawn = torch.randperm(count)[: max(int(count * self.settings.mask_ratio), 1)]
         of_users = drawn < len(user)
-        return Mask(user[drawn[of_users].to(user.device)], item[(drawn[~of_users] - len(user)).to(item.device)])
+        users, items = drawn[of_users], drawn[~of_users] - len(user)
+        return Mask(user[to_device(users, user.device)], item[to_device(items, item.device)])
 
     def forward(self, step: Step) -> torch.Tensor:
         mask, settings = step.mask, self.settings

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.autograd import Function
+
+from recbole_rlmrec.model.device import exactly, wide
 
 
 class _BlockLogSumExp(Function):
@@ -67,7 +71,8 @@ def block_logsumexp(
     torch.Tensor
         [r]
     """
-    return _BlockLogSumExp.apply(anchors, columns, temperature, block or 1 << 24)
+    with exactly(anchors.device):
+        return _BlockLogSumExp.apply(wide(anchors), wide(columns), temperature, block or 1 << 24)
 
 
 class _LogSumExpTotal(Function):
@@ -138,7 +143,8 @@ def logsumexp_total(
     """
     if block is None:
         block = 1 << 25 if anchors.is_cuda else 1 << 20
-    return _LogSumExpTotal.apply(anchors, columns, weights, bias, temperature, block)
+    with exactly(anchors.device):
+        return _LogSumExpTotal.apply(wide(anchors), wide(columns), weights, bias, temperature, block)
 
 
 class _ReconstructionTotal(Function):
@@ -151,7 +157,7 @@ class _ReconstructionTotal(Function):
     def forward(ctx, query, profiles, temperature, epsilon, block):
         column_scale = 1 / torch.linalg.vector_norm(profiles, dim=1).clamp_min_(1e-12)
         profiles, wide = profiles.to(query.dtype), column_scale.dtype
-        log_epsilon = column_scale.new_tensor(epsilon).log()
+        log_epsilon = column_scale.new_full((), math.log(epsilon))
         step = max(1, min(block // len(profiles), len(query)))
         gradient, total = torch.empty_like(query), column_scale.new_zeros(())
         for start in range(0, len(query), step):
@@ -214,7 +220,8 @@ def reconstruction_total(
     profiles = profiles.to(torch.promote_types(query.dtype, torch.float32))
     if block is None:
         block = 1 << 25 if query.is_cuda else 1 << 22
-    return _ReconstructionTotal.apply(query, profiles, temperature, epsilon, block)
+    with exactly(query.device):
+        return _ReconstructionTotal.apply(query, profiles, temperature, epsilon, block)
 
 
 def normalize_rows(x: torch.Tensor) -> torch.Tensor:

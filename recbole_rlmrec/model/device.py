@@ -1,0 +1,25 @@
+"""What models owe to the device: exact products under mixed precision, and no waiting for a GPU."""
+
+from __future__ import annotations
+
+import torch
+
+
+def exactly(device: torch.device) -> torch.autocast:
+    """Products in the type that their factors have, also where RecBole's ``enable_amp`` is on."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """At least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def must_not_wait(ids: torch.Tensor) -> bool:
+    """On a GPU a result whose size depends on the data would force a synchronisation."""
+    return ids.is_cuda
+
+
+def to_device(ids: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Ids drawn on the CPU, where they are used; a GPU takes them without being waited for."""
+    return ids.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else ids.to(device)
