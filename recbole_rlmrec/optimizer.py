@@ -19,15 +19,17 @@ class RowWiseAdam:
     embeddings : list of torch.nn.Embedding
         Read by id alone in training; switched to sparse gradients.
     learning_rate : float
+    weight_decay : float
+        Of everything but the embeddings: rows that no batch holds do not decay.
     """
 
-    def __init__(self, model: nn.Module, embeddings: list[nn.Embedding], learning_rate: float):
+    def __init__(self, model: nn.Module, embeddings: list[nn.Embedding], learning_rate: float, weight_decay: float = 0.0):
         for embedding in embeddings:
             embedding.sparse = True
         rows = [embedding.weight for embedding in embeddings]
         rest = [parameter for parameter in model.parameters() if all(parameter is not row for row in rows)]
         self._optimizers = [SparseAdam(rows, lr=learning_rate)]
-        self._optimizers += [Adam(rest, lr=learning_rate)] if rest else []
+        self._optimizers += [Adam(rest, lr=learning_rate, weight_decay=weight_decay)] if rest else []
 
     def zero_grad(self) -> None:
         """Drop the gradients of the last step."""

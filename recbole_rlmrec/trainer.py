@@ -95,8 +95,13 @@ class RLMRecTrainer:
                 f"learner: sparse_adam does not work for {self.config['model']}: each step reads all of its embeddings. "
                 "Use learner: adam."
             )
-        embeddings = [getattr(self.model, name) for name in (adapter.user_embedding, adapter.item_embedding)]
-        return RowWiseAdam(self.model, embeddings, self.learning_rate)
+        if self.clip_grad_norm or not self.config["single_spec"]:
+            what = "clip_grad_norm" if self.clip_grad_norm else "several GPUs"
+            raise ConfigError(f"learner: sparse_adam does not work with {what}: its gradients have gaps. Use learner: adam.")
+        embeddings = [self.model.get_submodule(name) for name in (adapter.user_embedding, adapter.item_embedding)]
+        if self.weight_decay:
+            self.logger.warning("learner: sparse_adam gives weight_decay to everything but the embeddings.")
+        return RowWiseAdam(self.model, embeddings, self.learning_rate, self.weight_decay)
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         begin = getattr(self.model, "begin_epoch", None)

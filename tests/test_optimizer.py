@@ -55,3 +55,16 @@ def test_models_that_read_whole_tables_are_refused(build):
     config, model, _ = build("LightGCN_RLMRec", alignment="none", learner="sparse_adam")
     with pytest.raises(ConfigError, match="sparse_adam"):
         get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+
+
+def test_options_that_need_whole_gradients_are_refused(build):
+    config, model, _ = build("BPR_RLMRec", learner="sparse_adam", clip_grad_norm={"max_norm": 1.0})
+    with pytest.raises(ConfigError, match="sparse_adam does not work with clip_grad_norm"):
+        get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+
+
+def test_weight_decay_reaches_all_but_the_embeddings(build, caplog):
+    config, model, _ = build("BPR_RLMRec", learner="sparse_adam", weight_decay=0.1)
+    optimizer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model).optimizer
+    assert "weight_decay to everything but the embeddings" in caplog.text
+    assert [part["param_groups"][0].get("weight_decay") for part in optimizer.state_dict()["parts"]] == [None, 0.1]

@@ -1,6 +1,7 @@
 """The runner: options, the result file, checks before anything starts."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,31 @@ def test_models_of_recbole_run_as_they_are(tiny, workdir, model):
 @pytest.mark.parametrize("model", ["Pop", "SemanticRecommender"])
 def test_models_of_one_epoch_are_validated_whatever_eval_step_says(tiny, workdir, model):
     assert main(options(tiny, model=model, eval_step=3, epochs=9))["run"]["best_epoch"] == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [
+        ("BPR_RLMRec", {"align_negatives": "batch"}),
+        ("BPR_RLMRec", {"align_negatives": "all"}),
+        ("BPR_RLMRec", {"align_negatives": 5}),
+        ("MultiVAE_RLMRec", {}),
+        ("LightGCN_RLMRec", {}),
+        ("LightGCN_RLMRec", {"alignment": "gen"}),
+        ("LightGCN_RLMRec", {"alignment": "gen", "align_dtype": "bfloat16"}),
+        ("SGL_RLMRec", {}),
+        ("GCCF", {}),
+        ("SimGCL_RLMRec", {}),
+        ("DCCF_RLMRec", {}),
+        ("AutoCF_RLMRec", {"alignment": "gen"}),
+        ("LightGCN_KAR", {"kar_hidden_size": 8}),
+    ],
+)
+def test_mixed_precision(tiny, workdir, model, more):
+    if model == "MultiVAE_RLMRec" or model == "AutoCF_RLMRec":
+        more = {**more, "train_neg_sample_args": None}
+    losses = main(options(tiny, model=model, enable_amp=True, epochs=1, **more))["run"]["series"]["losses"]
+    assert losses and all(math.isfinite(value) for values in losses.values() for value in values)
 
 
 def test_configuration_files_name_model_and_dataset(tiny, workdir):

@@ -123,8 +123,12 @@ def _read_matrix(path: Path) -> sp.csr_matrix:
     matrix = read_pickle(path)
     if not sp.issparse(matrix):
         raise DataError(f"{path} holds a {type(matrix).__name__}, not a sparse matrix of users x items.")
-    matrix = sp.csr_matrix(matrix != 0)
-    matrix.sort_indices()
+    try:
+        matrix = sp.csr_matrix(matrix != 0)
+        matrix.sort_indices()
+    except (MemoryError, ValueError):
+        size = " x ".join(map(str, matrix.shape))
+        raise DataError(f"{path} holds a matrix of {size}, which does not fit into memory; fetch it again.") from None
     if not matrix.nnz:
         raise DataError(f"{path} holds no interaction.")
     return matrix

@@ -38,7 +38,7 @@ def read_pickle(path: Path | str) -> Any:
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            return _finish(_Unpickler(file).load())
+            return _Finisher().finish(_Unpickler(file).load())
     except FileNotFoundError:
         raise DataError(f"{path} is missing; restore it or check the folder.") from None
     except _Forbidden as reason:
@@ -132,7 +132,8 @@ class _Sparse(_Recorded):
     __slots__ = ()
 
     def build(self):
-        state = {key: _finish(value) for key, value in self.state.items()}
+        finish = _Finisher().finish
+        state = {key: finish(value) for key, value in self.state.items()}
         shape, data = tuple(state["_shape"]), state["data"]
         return self.assemble(state, data, shape)
 
@@ -203,21 +204,32 @@ class _Unpickler(pickle.Unpickler):
 def _array(raw, dtype, shape, order) -> np.ndarray:
     if isinstance(raw, str):
         raw = raw.encode("latin1")
-    dtype = _finish(dtype)
+    dtype, shape = _Finisher().finish(dtype), _Finisher().finish(shape)
     if not isinstance(dtype, np.dtype) or not isinstance(raw, (bytes, bytearray)):
         raise ValueError("an array of objects")
     flat = np.frombuffer(raw, dtype) if raw else np.empty(0, dtype)
-    return flat.reshape(_finish(shape), order=order)
+    return flat.reshape(shape, order=order)
 
 
-def _finish(value):
-    """The value with every stand-in replaced by what it stands for."""
-    if isinstance(value, _Recorded):
-        return value.build()
-    if isinstance(value, dict):
-        return {_finish(key): _finish(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value)(_finish(entry) for entry in value)
-    if value is None or isinstance(value, (str, bytes, bytearray, bool, int, float, complex)):
-        return value
-    raise ValueError("a function or class where a value should be")
+class _Finisher:
+    """Replaces every stand-in by what it stands for; what is mentioned several times is made once."""
+
+    def __init__(self):
+        self._done: dict[int, Any] = {}
+
+    def finish(self, value):
+        """The value without stand-ins."""
+        if value is None or isinstance(value, (str, bytes, bytearray, bool, int, float, complex)):
+            return value
+        if id(value) not in self._done:
+            self._done[id(value)] = self._make(value)
+        return self._done[id(value)]
+
+    def _make(self, value):
+        if isinstance(value, _Recorded):
+            return value.build()
+        if isinstance(value, dict):
+            return {self.finish(key): self.finish(entry) for key, entry in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return type(value)(self.finish(entry) for entry in value)
+        raise ValueError("a function or class where a value should be")

@@ -14,8 +14,9 @@ from recbole_rlmrec.data.semantic import load_semantic
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.compare import read_variants
+from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import ALIGNMENTS, Profiles, Study
+from recbole_rlmrec.experiments.study import Profiles, Study
 from recbole_rlmrec.experiments.tables import Table
 from recbole_rlmrec.trained import load_trained
 

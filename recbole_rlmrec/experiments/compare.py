@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cell import Cell, Outcome
+from recbole_rlmrec.experiments.options import VARIANTS
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.stats import METHOD, Comparison, compare, correct, mean_and_deviation
-from recbole_rlmrec.experiments.study import VARIANTS, Study
+from recbole_rlmrec.experiments.study import Study
 from recbole_rlmrec.experiments.tables import Table, percent, stars, with_deviation
 
 SUMMARY = "base, con and gen of each backbone, with significance over seeds and users"

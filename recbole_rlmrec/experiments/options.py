@@ -11,7 +11,11 @@ import yaml
 from recbole.config import Config
 
 from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.registry import SUFFIX, find_model
 from recbole_rlmrec.run import split_options
+
+ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
+VARIANTS = (*ALIGNMENTS, "kar")
 
 # The paper's sizes; validation every 3 epochs and a patience of 20 of them for every variant alike, because graph
 # recommenders can stay on a popularity plateau for their first 50 epochs; scores are compared with six decimals.
@@ -158,4 +162,9 @@ def read_params(path: Path | None) -> dict:
     values = list(found.values()) if isinstance(found, dict) else [None]
     if not all(isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()) for value in values):
         raise ConfigError(f"{path} does not hold options by model and variant, as LightGCN: {{con: {{mask_ratio: 0.1}}}}.")
+    for model, variants in found.items():
+        find_model(model + SUFFIX)
+        if unknown := set(variants) - set(VARIANTS):
+            known = ", ".join(VARIANTS)
+            raise ConfigError(f"{path} has options of {model} for {', '.join(sorted(unknown))}; variants are {known}.")
     return found

@@ -15,8 +15,9 @@ from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table, read_variants
 from recbole_rlmrec.experiments.data import Data, changed
+from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import ALIGNMENTS, Profiles, Study
+from recbole_rlmrec.experiments.study import Profiles, Study
 from recbole_rlmrec.initial import export_initial
 
 SUMMARY = "the early part of the data gives the initial embeddings of a plain backbone on the later part"

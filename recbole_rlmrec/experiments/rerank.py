@@ -12,10 +12,11 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.case import places, read_profiles
 from recbole_rlmrec.experiments.cell import Cell
 from recbole_rlmrec.experiments.compare import comparison_table, read_variants
+from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.reranking import Answers, Question, Ranking, ask, ask_about, draw_users, judge
 from recbole_rlmrec.experiments.stats import Comparison, compare_tables, correct
-from recbole_rlmrec.experiments.study import ALIGNMENTS, Study
+from recbole_rlmrec.experiments.study import Study
 from recbole_rlmrec.experiments.tables import Table, percent, stars
 from recbole_rlmrec.profiling.chat import TEMPLATE, ChatModel, get_chat_model
 from recbole_rlmrec.profiling.generate import Pace

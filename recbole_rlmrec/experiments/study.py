@@ -16,13 +16,11 @@ from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.data import Data, prepare
+from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.runner import Runner
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.paths import encoder_slug
 from recbole_rlmrec.registry import KAR_SUFFIX, SUFFIX, find_model
-
-ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
-VARIANTS = (*ALIGNMENTS, "kar")
 
 
 @dataclass(frozen=True)

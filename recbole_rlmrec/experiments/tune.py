@@ -17,9 +17,9 @@ from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cell import Outcome
 from recbole_rlmrec.experiments.compare import read_variants
-from recbole_rlmrec.experiments.options import read_yaml
+from recbole_rlmrec.experiments.options import ALIGNMENTS, read_yaml
 from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import ALIGNMENTS, Study
+from recbole_rlmrec.experiments.study import Study
 from recbole_rlmrec.experiments.tables import Table
 from recbole_rlmrec.registry import PROPERTIES
 

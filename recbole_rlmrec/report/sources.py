@@ -12,7 +12,7 @@ from recbole_rlmrec.errors import DataError, StoreError
 from recbole_rlmrec.experiments import EXPERIMENTS
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.study import VARIANTS
+from recbole_rlmrec.experiments.options import VARIANTS
 
 _FIELDS = ("model", "variant", "seed", "runs", "dataset", "options", "identity", "setting")
 

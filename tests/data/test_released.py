@@ -358,3 +358,21 @@ def test_endless_nesting_is_refused(tmp_path):
     (tmp_path / "y.pkl").write_bytes(dump(b"]q\x00h\x00a"))
     with pytest.raises(DataError):
         read_pickle(tmp_path / "y.pkl")
+
+
+def test_lists_that_are_mentioned_again_and_again_are_read_once(tmp_path):
+    nested, depth = [], 0
+    for _ in range(59):
+        nested = [nested, nested]
+    put(tmp_path, "x.pkl", nested)
+    found = read_pickle(tmp_path / "x.pkl")
+    while found:
+        assert found[0] is found[1]
+        found, depth = found[0], depth + 1
+    assert depth == 59
+
+
+def test_a_matrix_larger_than_memory_is_refused(released, workdir):
+    put(released, "trn_mat.pkl", sp.coo_matrix((np.ones(1), ([0], [0])), shape=(10**13, 10)))
+    with pytest.raises(DataError, match="10000000000000 x 10, which does not fit"):
+        import_released(released, workdir / "dataset", "amazon")

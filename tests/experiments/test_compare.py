@@ -102,6 +102,19 @@ def test_bad_input_is_told_before_a_cell_runs(tiny, fake, arguments, error, sent
     assert not fake.started
 
 
+@pytest.mark.parametrize(
+    ("text", "error", "sentence"),
+    [
+        ("LigthGCN: {con: {align_weight: 0.1}}", ModelError, "Did you mean LightGCN"),
+        ("LightGCN: {kra: {kar_size: 8}}", ConfigError, "options of LightGCN for kra; variants are base, con, gen, kar"),
+    ],
+)
+def test_misspelt_names_in_params_are_told(tiny, workdir, fake, text, error, sentence):
+    (workdir / "best.yaml").write_text(text)
+    with pytest.raises(error, match=sentence):
+        compare(fake, "--params", "best.yaml")
+
+
 @pytest.mark.parametrize("seeds", ["0", "-1", "a", "1,b", ""])
 def test_bad_seeds(tiny, fake, seeds):
     with pytest.raises(ConfigError, match="--seeds"):

@@ -428,6 +428,32 @@ def test_embeddings_deeper_in_the_model_are_masked(make, forget):
     assert type(model.tables[0]) is nn.Embedding
 
 
+def test_embeddings_deeper_in_the_model_are_looked_up(make, forget):
+    class Deeper(MyModel):
+        def __init__(self, config, dataset):
+            super().__init__(config, dataset)
+            self.net = nn.ModuleDict({"user": self.users, "item": self.items})
+            del self.users, self.items
+
+        def forward(self):
+            return self.net["user"].weight, self.net["item"].weight
+
+    class DeeperAdapter(EmbeddingAdapter):
+        user_embedding, item_embedding = "net.user", "net.item"
+
+    class ItemsAlone(DeeperAdapter):
+        def lookups(self, model, calls):
+            return None, super().lookups(model, calls)[1]
+
+    recbole_rlmrec.register_model(Deeper)
+    for adapter, sides in ((DeeperAdapter(), ["user", "item", "item"]), (ItemsAlone(), ["item", "item"])):
+        recbole_rlmrec.register_adapter("Deeper", adapter)
+        model, loaders = make("Deeper", alignment="con")
+        sum(losses_of(model, first_batch(loaders))).backward()
+        assert model.net["item"].weight.grad.abs().sum() > 0
+        assert [term.side for term in adapter.terms(model, first_batch(loaders), [])[0]] == sides
+
+
 # --- documentation -------------------------------------------------------------------------------------------------
 
 

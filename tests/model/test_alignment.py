@@ -7,6 +7,7 @@ import torch
 from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.alignment import Contrastive, Generative, Mask, Step, Term, read_settings, register_alignment
+from recbole_rlmrec.model.alignment.contrastive import draw
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp
 
 OPTIONS = {
@@ -88,6 +89,14 @@ CASES = {
 }
 
 
+@pytest.fixture(params=["cpu", "as on a GPU"])
+def device(request, monkeypatch):
+    """Whether ids are made unique, or stay as they are so that nobody waits for their number."""
+    waits = request.param == "cpu"
+    monkeypatch.setattr("recbole_rlmrec.model.alignment.contrastive.must_not_wait", lambda ids: not waits)
+
+
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("block", [1, 7, None])
 @pytest.mark.parametrize("negatives", ["batch", "all"])
 @pytest.mark.parametrize("case", CASES)
@@ -109,6 +118,7 @@ def test_contrastive_equals_the_formula(case, negatives, missing, block):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("number", [1, 3, 100])
 @pytest.mark.parametrize("case", CASES)
 def test_drawn_negatives_count_the_own_profile_once(case, number, monkeypatch):
@@ -128,6 +138,17 @@ def test_drawn_negatives_count_the_own_profile_once(case, number, monkeypatch):
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-12)
     for ours, theirs in zip(gradients(loss, alignment, tables), gradients(expected, alignment, tables)):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize(("count", "number"), [(40, 3), (40, 10), (40, 39), (40, 40), (40, 50), (1, 1)])
+def test_drawn_positions_are_distinct_and_all_equally_likely(count, number):
+    seen = torch.zeros(count)
+    for _ in range(3000):
+        drawn = draw(count, number)
+        assert len(drawn) == min(count, number) == len(drawn.unique())
+        seen[drawn] += 1
+    share = min(number / count, 1.0)
+    assert (seen / 3000 - share).abs().max() < 5 * (share * (1 - share) / 3000) ** 0.5 + 1e-9
 
 
 def test_rows_in_batch_order_equal_a_lookup():
@@ -237,6 +258,7 @@ def test_rows_of_narrow_products_come_in_multiples():
         ("align_temperature", float("inf")),
         ("align_negatives", 0),
         ("align_negatives", "some"),
+        ("align_negatives", 2.7),
         ("mask_ratio", 0),
         ("mask_ratio", 1),
         ("mask_ratio", True),
