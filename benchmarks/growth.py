@@ -15,13 +15,31 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
 from train_speed import Row, measure, random_embeddings, synthetic
+
+from recbole_rlmrec.run import command_line
 
 COMMON = ["--gpu_id=", "--show_progress=False", "--learner=sparse_adam", "--embedding_size=32", "--train_batch_size=2048"]
 COMMON += ["--eval_step=100000", "--metrics=['Recall']", "--topk=[10]", "--valid_metric=Recall@10"]
+
+
+def loading(options: list[str]) -> dict[str, float]:
+    """Processor time of one interaction, in microseconds: to read and split the data, and in a pass of the training loader."""
+    with command_line([*COMMON, *options[1:]]):
+        config = Config("BPR_RLMRec", options[0].partition("=")[2])
+    start = time.process_time()
+    train, _, _ = data_preparation(config, create_dataset(config))
+    loaded = time.process_time()
+    for _ in train:
+        pass
+    sampled, count = time.process_time(), len(train.dataset)
+    return {"load_us": 1e6 * (loaded - start) / count, "sample_us": 1e6 * (sampled - loaded) / count}
 
 
 def main() -> None:
@@ -30,6 +48,7 @@ def main() -> None:
     parser.add_argument("--users", default="10000,100000,1000000")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3, help="per run; the first is left out")
+    parser.add_argument("--loading", action="store_true", help="measure loading and sampling alone, in processor time")
     parser.add_argument("--output", type=Path, default=None, help="path without suffix of the .md and .json files")
     args = parser.parse_args()
     records = []
@@ -37,10 +56,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             data = synthetic(folder, users, users, users * 10)
-            data += random_embeddings(folder, data, args.width, "float16")
+            if not args.loading:
+                data += random_embeddings(folder, data, args.width, "float16")
             common = [*COMMON, f"--epochs={args.epochs}", *data]
-            found = {"users": users}
-            for alignment in ("none", "con"):
+            found = {"users": users, **loading(data)}
+            for alignment in () if args.loading else ("none", "con"):
                 run = measure(Row(alignment, None, ("--model=BPR_RLMRec", f"--alignment={alignment}")), common, folder)
                 found |= {f"{alignment}_us": 1e6 * statistics.median(run["seconds"]) / (users * 10)}
                 found |= {f"{alignment}_mib": run["memory"]}
@@ -50,10 +70,15 @@ def main() -> None:
     lines = [f"`python benchmarks/growth.py {' '.join(sys.argv[1:])}`", ""]
     machine = f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
     lines += [f"{machine}, Python {platform.python_version()}."]
-    lines += [f"BPR_RLMRec, d 32, batch 2048, learner sparse_adam, {args.width}-d profiles; medians without the first epoch."]
-    lines += ["", "| users | none, us per interaction | con, us per interaction | con, x first | memory of alignment, MiB |"]
-    lines += ["| --- " * 5 + "|"]
-    for found in records:
+    lines += ["Processor time per interaction: to read and split the data, and in one pass of the training loader."]
+    lines += ["", "| users | loading, us | sampling, us |", *["| --- " * 3 + "|"]]
+    lines += [f"| {found['users']:,} | {found['load_us']:.2f} | {found['sample_us']:.2f} |" for found in records]
+    if not args.loading:
+        lines += ["", f"BPR_RLMRec, d 32, batch 2048, learner sparse_adam, {args.width}-d profiles."]
+        lines[-1] += " Time per training interaction, median without the first epoch."
+        lines += ["", "| users | none, us | con, us | con, x first | memory of alignment, MiB |"]
+        lines += ["| --- " * 5 + "|"]
+    for found in [] if args.loading else records:
         more, ratio = found["con_mib"] - found["none_mib"], found["con_us"] / first["con_us"]
         lines.append(f"| {found['users']:,} | {found['none_us']:.2f} | {found['con_us']:.2f} | {ratio:.2f} | {more:.0f} |")
     text = "\n".join(lines) + "\n"
