@@ -41,7 +41,9 @@ def measure(name: str, seed: int, more: list[str], folder: Path) -> dict:
     result = folder / "result.json"
     options = [f"--{key}={value}" for key, value in (EXACT | CHANGES[name]).items()]
     command = [sys.executable, str(RUN), *COMMON, *options, *more, f"--seed={seed}", f"--result_file={result}"]
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name}, seed {seed} failed:\n{done.stderr[-2000:]}")
     found = json.loads(result.read_text())
     seconds = found["run"]["median_epoch_seconds"]
     return {"setting": name, "seed": seed, "seconds": seconds, "epochs": found["run"]["epochs"], **found["test_result"]}
@@ -55,13 +57,10 @@ def summary(values: list[float]) -> tuple[float, float]:
 def table(records: list[dict]) -> list[str]:
     """Markdown lines: mean and standard deviation over seeds, and the difference from exact in deviations of exact."""
     lines = ["| setting | seeds | Recall@20 | NDCG@20 | from exact | s/epoch |", "| --- " * 6 + "|"]
-    exact = None
-    for name in CHANGES:
-        found = [record for record in records if record["setting"] == name]
-        if not found:
-            continue
+    by_name = {name: [record for record in records if record["setting"] == name] for name in CHANGES}
+    exact = summary([record["recall@20"] for record in by_name["con exact"]])
+    for name, found in by_name.items():
         (recall, spread), ndcg = (summary([record[metric] for record in found]) for metric in ("recall@20", "ndcg@20"))
-        exact = exact or (recall, spread)
         away = f"{(recall - exact[0]) / exact[1]:+.2f} sd" if exact[1] else ""
         seconds = statistics.median(record["seconds"] for record in found)
         figures = f"{recall:.4f} +- {spread:.4f} | {ndcg[0]:.4f} +- {ndcg[1]:.4f}"
