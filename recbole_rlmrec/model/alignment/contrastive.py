@@ -53,9 +53,9 @@ class Contrastive(Alignment):
     def _side(self, side, terms):
         table = getattr(self.semantic, side)
         groups = [_group(term, table) for term in terms]
-        candidates = self._candidates(side, table)
-        ids = [group.ids for group in groups]
-        if candidates is not None and len(candidates) == table.count:
+        ids, candidates = [group.ids for group in groups], self._candidates(side, table)
+        everyone = candidates is not None and len(candidates) == table.count
+        if everyone:
             ids, places = table.ids, [torch.searchsorted(table.ids, one) for one in ids]
         else:
             ids, places = _union(ids if candidates is None else [*ids, candidates])
@@ -65,17 +65,13 @@ class Contrastive(Alignment):
             anchors = term.lookup(group.ids) if term.lookup else term.rows[group.positions]
             anchors, own = normalize_rows(anchors.to(projected.dtype)), projected[place]
             positive = (anchors * own).sum(dim=1) / self.settings.temperature
-            if candidates is None:
-                columns, bias = own, group.counts.log().clamp_min(ABSENT)
-            elif len(candidates) == table.count:
-                columns, bias = projected[: len(ids)], None
-            else:
-                columns, bias = projected[places[-1]], None
             total = total - group.counts @ positive
-            if candidates is None or len(candidates) == table.count:  # the own profile is among them
-                total = total + self._total(anchors, columns, group.counts, bias)
-            else:
-                lse = block_logsumexp(anchors, columns, self.settings.temperature, block=self.settings.block)
+            if candidates is None:
+                total = total + self._total(anchors, own, group.counts, group.counts.log().clamp_min(ABSENT))
+            elif everyone:
+                total = total + self._total(anchors, projected[: len(ids)], group.counts)
+            else:  # the own profile counts once, drawn or not
+                lse = block_logsumexp(anchors, projected[places[-1]], self.settings.temperature, block=self.settings.block)
                 drawn = torch.zeros_like(table.covered)
                 drawn[candidates] = True
                 total = total + group.counts @ torch.where(drawn[group.ids], lse, torch.logaddexp(lse, positive))
@@ -87,7 +83,7 @@ class Contrastive(Alignment):
             return ids
         return torch.cat([ids, ids[:1].expand(-len(ids) % ROWS)])
 
-    def _total(self, anchors, columns, counts, bias):
+    def _total(self, anchors, columns, counts, bias=None):
         if not len(anchors):
             return 0.0
         return logsumexp_total(anchors, columns, counts, self.settings.temperature, bias, self.settings.block)

@@ -156,17 +156,17 @@ class _ReconstructionTotal(Function):
     @staticmethod
     def forward(ctx, query, profiles, temperature, epsilon, block):
         column_scale = 1 / torch.linalg.vector_norm(profiles, dim=1).clamp_min_(1e-12)
-        profiles, wide = profiles.to(query.dtype), column_scale.dtype
+        profiles, exact = profiles.to(query.dtype), column_scale.dtype
         log_epsilon = column_scale.new_full((), math.log(epsilon))
         step = max(1, min(block // len(profiles), len(query)))
         gradient, total = torch.empty_like(query), column_scale.new_zeros(())
         for start in range(0, len(query), step):
             rows = slice(start, start + step)
-            unit = query[rows].to(wide, copy=True)
+            unit = query[rows].to(exact, copy=True)
             norm = unit.norm(dim=1, keepdim=True).clamp_min_(1e-12)
             unit /= norm
             norm *= temperature
-            logits = torch.mm(query[rows], profiles.T).to(wide).mul_(column_scale).div_(norm)
+            logits = torch.mm(query[rows], profiles.T).to(exact).mul_(column_scale).div_(norm)
             own, peak = logits.diagonal(start).clone(), logits.amax(dim=1, keepdim=True)
             exp = logits.sub_(peak).exp_()
             sums = exp.sum(dim=1)
@@ -176,7 +176,7 @@ class _ReconstructionTotal(Function):
             pull = torch.sigmoid(log_ratio - log_epsilon)
             weights = exp.mul_((pull * torch.sigmoid(lse - log_epsilon) / sums).unsqueeze(1))
             weights.diagonal(start).sub_(pull)
-            towards = torch.mm(weights.mul_(column_scale).to(query.dtype), profiles).to(wide)
+            towards = torch.mm(weights.mul_(column_scale).to(query.dtype), profiles).to(exact)
             radial = torch.linalg.vecdot(towards, unit).unsqueeze(1)
             gradient[rows] = towards.addcmul_(unit, radial, value=-1).div_(norm)
         ctx.save_for_backward(gradient)
