@@ -45,8 +45,7 @@ def measure(name: str, seed: int, more: list[str], folder: Path) -> dict:
     if done.returncode:
         raise SystemExit(f"{name}, seed {seed} failed:\n{done.stderr[-2000:]}")
     found = json.loads(result.read_text())
-    seconds = found["run"]["median_epoch_seconds"]
-    return {"setting": name, "seed": seed, "seconds": seconds, "epochs": found["run"]["epochs"], **found["test_result"]}
+    return {"setting": name, "seed": seed, "epochs": found["run"]["epochs"], **found["test_result"]}
 
 
 def summary(values: list[float]) -> tuple[float, float]:
@@ -56,15 +55,14 @@ def summary(values: list[float]) -> tuple[float, float]:
 
 def table(records: list[dict]) -> list[str]:
     """Markdown lines: mean and standard deviation over seeds, and the difference from exact in deviations of exact."""
-    lines = ["| setting | seeds | Recall@20 | NDCG@20 | from exact | s/epoch |", "| --- " * 6 + "|"]
+    lines = ["| setting | seeds | Recall@20 | NDCG@20 | from exact |", "| --- " * 5 + "|"]
     by_name = {name: [record for record in records if record["setting"] == name] for name in CHANGES}
     exact = summary([record["recall@20"] for record in by_name["con exact"]])
     for name, found in by_name.items():
         (recall, spread), ndcg = (summary([record[metric] for record in found]) for metric in ("recall@20", "ndcg@20"))
         away = f"{(recall - exact[0]) / exact[1]:+.2f} sd" if exact[1] else ""
-        seconds = statistics.median(record["seconds"] for record in found)
         figures = f"{recall:.4f} +- {spread:.4f} | {ndcg[0]:.4f} +- {ndcg[1]:.4f}"
-        lines.append(f"| {name} | {len(found)} | {figures} | {away} | {seconds:.3f} |")
+        lines.append(f"| {name} | {len(found)} | {figures} | {away} |")
     return lines
 
 

@@ -54,8 +54,8 @@ def share(config, key: str, upper_included: bool = False) -> float:
     return value
 
 
-def count(config, key: str) -> int:
-    """A whole number of at least 1.
+def count(config, key: str, allowed: str = "a whole number of at least 1") -> int:
+    """A whole number of at least 1; ``allowed`` says in words what else the option takes.
 
     Raises
     ------
@@ -63,8 +63,8 @@ def count(config, key: str) -> int:
         The value is no whole number or below 1.
     """
     value = config[key]
-    if not _is_number(value) or value < 1 or value != int(value):
-        raise ConfigError(f"{key} is {value!r}; set it to a whole number of at least 1.")
+    if not _is_number(value) or not 1 <= value < float("inf") or value != int(value):
+        raise ConfigError(f"{key} is {value!r}; set it to {allowed}.")
     return int(value)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.options import choice, count, number, share
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
@@ -63,10 +62,7 @@ class AlignmentSettings:
         weight, temperature = (0.0, 1.0) if kind == "none" else (kinds[kind].weight, kinds[kind].temperature)
         negatives = config["align_negatives"]
         if negatives not in ("batch", "all"):
-            negatives = number(config, "align_negatives", 1, "`batch`, `all` or a whole number of at least 1")
-            if negatives != int(negatives):
-                raise ConfigError(f"align_negatives is {negatives}; set it to `batch`, `all` or a whole number of at least 1.")
-            negatives = int(negatives)
+            negatives = count(config, "align_negatives", "`batch`, `all` or a whole number of at least 1")
         return cls(
             kind=kind,
             weight=number(config, "align_weight", 0.0, "a number of at least 0", default=weight),

@@ -72,9 +72,9 @@ class Contrastive(Alignment):
                 total = total + self._total(anchors, projected[: len(ids)], group.counts)
             else:  # the own profile counts once, drawn or not
                 lse = block_logsumexp(anchors, projected[places[-1]], self.settings.temperature, block=self.settings.block)
-                drawn = torch.zeros_like(table.covered)
-                drawn[candidates] = True
-                total = total + group.counts @ torch.where(drawn[group.ids], lse, torch.logaddexp(lse, positive))
+                nearest = torch.searchsorted(candidates, group.ids).clamp_max(len(candidates) - 1)
+                drawn = candidates[nearest] == group.ids
+                total = total + group.counts @ torch.where(drawn, lse, torch.logaddexp(lse, positive))
         return total
 
     def _padded(self, ids):
@@ -98,15 +98,15 @@ class Contrastive(Alignment):
 
 
 def draw(count: int, number: int) -> torch.Tensor:
-    """``number`` of the positions below ``count``, all different, every choice equally likely; all where there are fewer."""
+    """``number`` of the positions below ``count``, ascending, every choice equally likely; all where there are fewer."""
     if number >= count:
         return torch.arange(count)
     if 4 * number >= count:
-        return torch.randperm(count)[:number]
+        return torch.randperm(count)[:number].sort().values
     distinct = torch.empty(0, dtype=torch.long)
     while len(distinct) < number:
         distinct = torch.cat([distinct, torch.randint(count, (2 * number,))]).unique()
-    return distinct[torch.randperm(len(distinct))[:number]]
+    return distinct[torch.randperm(len(distinct))[:number].sort().values]
 
 
 def _group(term, table) -> _Group:

@@ -71,8 +71,7 @@ def block_logsumexp(
     torch.Tensor
         [r]
     """
-    with exactly(anchors.device):
-        return _BlockLogSumExp.apply(wide(anchors), wide(columns), temperature, block or 1 << 24)
+    return _BlockLogSumExp.apply(anchors, columns, temperature, block or 1 << 24)
 
 
 class _LogSumExpTotal(Function):
@@ -220,8 +219,7 @@ def reconstruction_total(
     profiles = profiles.to(torch.promote_types(query.dtype, torch.float32))
     if block is None:
         block = 1 << 25 if query.is_cuda else 1 << 22
-    with exactly(query.device):
-        return _ReconstructionTotal.apply(query, profiles, temperature, epsilon, block)
+    return _ReconstructionTotal.apply(query, profiles, temperature, epsilon, block)
 
 
 def normalize_rows(x: torch.Tensor) -> torch.Tensor:
