@@ -116,7 +116,7 @@ class Semantic:
         return self.user.dim
 
 
-def load_semantic(config, train) -> Semantic:
+def load_semantic(config, train, report: bool = True) -> Semantic:
     """Load the semantic embeddings that a run asks for; the offline default is built where it asks for none.
 
     Parameters
@@ -125,6 +125,8 @@ def load_semantic(config, train) -> Semantic:
         Reads ``semantic_path``, ``semantic_tag``, ``semantic_encoder``, ``semantic_dim``, ``leakage`` and ``device``.
     train : recbole.data.dataset.Dataset
         The training split.
+    report : bool
+        Whether the log says what was found.
 
     Raises
     ------
@@ -168,7 +170,13 @@ def load_semantic(config, train) -> Semantic:
         "dim": found.dim,
         "coverage": {f"{side}s": [tables[side].count, tables[side].n - 1] for side in SIDES},
     }
-    _report(provenance, config["dataset"])
+    if not any(table.count for table in tables.values()):
+        raise SemanticError(
+            f"No profile of tag {tag!r} belongs to a user or an item of this run; "
+            f"are they really of dataset {config['dataset']!r}?"
+        )
+    if report:
+        _report(provenance)
     return Semantic(tables["user"], tables["item"], tag, provenance["encoder"], provenance)
 
 
@@ -224,17 +232,12 @@ def _table(found: Embeddings, side: str, train, device) -> SemanticTable:
     return SemanticTable(found.matrices[side], row_of_id, device)
 
 
-def _report(provenance: dict, dataset: str) -> None:
+def _report(provenance: dict) -> None:
     counts = {side: f"{covered} of {total}" for side, (covered, total) in provenance["coverage"].items()}
     logger.info(
         f"profiles: {counts['users']} users, {counts['items']} items "
         f"(tag {provenance['tag']}, by {provenance['by']}; encoder {provenance['encoder']}, {provenance['dim']} dimensions)"
     )
-    if not any(covered for covered, _ in provenance["coverage"].values()):
-        raise SemanticError(
-            f"No profile of tag {provenance['tag']!r} belongs to a user or an item of this run; "
-            f"are they really of dataset {dataset!r}?"
-        )
     if provenance["provenance"] == "unknown":
         logger.warning(
             f"The profiles of tag {provenance['tag']!r} have unknown provenance: which interactions they quote is not "

@@ -136,4 +136,4 @@ def _digest(matrices: dict[str, np.ndarray]) -> str:
 
 def _found(data: Data, options: dict, tag: str, encoder: str, root: Path) -> Profiles:
     wanted = {"semantic_tag": tag, "semantic_encoder": encoder, "gpu_id": ""}
-    return find_profiles(data, {**options, **wanted}, root)
+    return find_profiles(data, {**options, **wanted}, root, report=False)

@@ -41,11 +41,16 @@ class Runner:
         Whether cells of other package versions may be used.
     say : callable
         Takes a line for the person who waits.
+
+    Attributes
+    ----------
+    failed : dict
+        What is known of each cell that failed, by key.
     """
 
     def __init__(self, folder: Path, launch, mix_versions: bool = False, say: Callable[[str], None] = tqdm.write):
         self.folder, self.failed = folder, {}
-        self._launch, self._mix_versions, self._say = launch, mix_versions, say
+        self._launch, self._mix_versions, self.say = launch, mix_versions, say
         self._seconds: dict[tuple[str, str], list[float]] = {}
         self._stopping, self._slots = False, Semaphore(launch.jobs)
 
@@ -94,7 +99,7 @@ class Runner:
                 todo[cell.key] = cell if kept is None or cell.keep else kept
         stored = len({cell.key for cell in cells}) - len(todo)
         if stored:
-            self._say(f"{stored} of {stored + len(todo)} cells are there from before.")
+            self.say(f"{stored} of {stored + len(todo)} cells are there from before.")
         self._run_all(list(todo.values()))
         return [Outcome(cell, self._place(cell)) for cell in cells if self._is_stored(cell)]
 
@@ -144,7 +149,7 @@ class Runner:
                 text = future.result()
                 left.remove(cell)
                 bar.update()
-                self._say(f"[{len(waiting) - len(left)}/{len(waiting)}] {cell.label}: {text}{self._time_left(left)}")
+                self.say(f"[{len(waiting) - len(left)}/{len(waiting)}] {cell.label}: {text}{self._time_left(left)}")
 
     def _time_left(self, left: list[Cell]) -> str:
         if not left or not self._seconds:

@@ -227,7 +227,7 @@ class Study:
         return self.runner.run(cells)
 
 
-def find_profiles(data: Data, options: dict, path: Path | None = None) -> Profiles:
+def find_profiles(data: Data, options: dict, path: Path | None = None, report: bool = True) -> Profiles:
     """Check the profiles and embeddings that runs with these options use.
 
     Parameters
@@ -237,6 +237,8 @@ def find_profiles(data: Data, options: dict, path: Path | None = None) -> Profil
         RecBole's options.
     path : Path, optional
         Folder above the dataset's own, where the profiles are; that of the data by default.
+    report : bool
+        Whether the log says what was found.
 
     Raises
     ------
@@ -245,7 +247,7 @@ def find_profiles(data: Data, options: dict, path: Path | None = None) -> Profil
     """
     data = replace(data, semantic_path=path or data.semantic_path)
     config, train = data.load(options)
-    found = load_semantic(config, train)
+    found = load_semantic(config, train, report)
     folder = data.semantic_path / data.name / "semantic" / found.tag
     wanted = options.get("semantic_encoder")
     slug = encoder_slug(str(wanted)) if wanted else list_encoders(folder)[0]

@@ -195,6 +195,7 @@ class Search(HyperTuning):
         if outcomes:
             self.bigger = bool(outcomes[0].result["valid_score_bigger"])
         self.trials.append(Trial(params, score, outcomes))
+        self._say_progress()
         return {
             "model": f"{self.model_name} {self.variant}",
             "best_valid_score": (0.0 if self.bigger else 1e9) if score is None else score,
@@ -202,6 +203,11 @@ class Search(HyperTuning):
             "best_valid_result": outcomes[0].result["best_valid_result"] if outcomes else {},
             "test_result": outcomes[0].result["test_result"] if outcomes else {},
         }
+
+    def _say_progress(self) -> None:
+        score, best = ("none" if value is None else f"{value:.4f}" for value in (self.trials[-1].score, self.best.score))
+        number = f"{len(self.trials)} of {self.max_evals}"
+        self.study.runner.say(f"{self.model_name} {self.variant}, trial {number}: validation score {score}, best {best}")
 
     @staticmethod
     def _print_result(result_dict: dict) -> None:

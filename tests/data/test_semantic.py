@@ -311,6 +311,10 @@ def test_unknown_provenance_is_said(run, caplog):
     with caplog.at_level("WARNING"):
         assert load_semantic(config, train).provenance["provenance"] == "unknown"
     assert "unknown provenance" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        load_semantic(config, train, report=False)
+    assert not caplog.text
 
 
 def test_fewer_dimensions_are_the_principal_components_of_both_sides(run, caplog):

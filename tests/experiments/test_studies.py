@@ -176,10 +176,11 @@ def test_bounds(counts, groups, expected):
     assert bounds(np.array(counts), groups) == expected
 
 
-def test_tune_gives_everyone_the_same_number_of_trials(tiny, workdir):
+def test_tune_gives_everyone_the_same_number_of_trials(tiny, workdir, capsys):
     pytest.importorskip("hyperopt")
     launcher = FakeLauncher(jobs=2)
     results = study(launcher, "tune", "--trials", "4", "--algorithm", "random")
+    assert "LightGCN gen, trial 4 of 4: validation score 0." in capsys.readouterr().out
     assert [len(search["trials"]) for search in results["searches"]] == [4, 4, 4]
     assert results["seeds"] == [2020]
     best = yaml.safe_load((workdir / "out" / "tune" / "best.yaml").read_text())
