@@ -70,7 +70,8 @@ class UserRecord:
         dataset = self._data._dataset
         users = dataset.field2id_token[dataset.uid_field][np.asarray(self._data.uid_list)]
         items = dataset.field2id_token[dataset.iid_field]
-        _save(path.with_suffix(".values.npy"), np.column_stack(list(self.values.values())).astype(np.float32))
+        values = np.column_stack(list(self.values.values())) if self.values else np.empty((len(users), 0))
+        _save(path.with_suffix(".values.npy"), values.astype(np.float32))
         if self.top is not None:
             _save(path.with_suffix(".top.npy"), self.top.astype(np.int32))
         write_json(path, {"metrics": list(self.values), "users": [*map(str, users)], "items": [*map(str, items)]})

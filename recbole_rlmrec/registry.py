@@ -201,13 +201,18 @@ def plugin_defaults(loader) -> dict:
     return yaml.load((PROPERTIES / "plugin.yaml").read_text(encoding="utf-8"), Loader=loader)
 
 
-def _warn_of_unknown_options(config) -> None:
+def unknown_options(config) -> list[str]:
+    """Names of the options of a run that neither RecBole nor this package knows."""
     known = set(config.internal_config_dict) | {key for keys in config.parameters.values() for key in keys}
     unknown = set(config.external_config_dict) - known - {"model", "dataset", "config_files"}
-    if unknown:
-        unknown -= _options_in_source() | _options_of_models() | _warned
+    return sorted(unknown - _options_in_source() - _options_of_models()) if unknown else []
+
+
+def _warn_of_unknown_options(config) -> None:
+    known = set(config.internal_config_dict) | {key for keys in config.parameters.values() for key in keys}
+    unknown = [key for key in unknown_options(config) if key not in _warned]
     _warned.update(unknown)
-    for key in sorted(unknown):
+    for key in unknown:
         near = difflib.get_close_matches(key, known, n=2, cutoff=0.7)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         getLogger().warning(f"Neither RecBole nor recbole-rlmrec knows the option {key!r}; it has no effect.{hint}")

@@ -20,7 +20,7 @@ from recbole.quick_start import quick_start
 from recbole.utils import init_seed
 
 from recbole_rlmrec import per_user
-from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.files import read_yaml, write_json
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.trainer import last_record
 
@@ -59,10 +59,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
         (*OURS, "nproc", "world_size", "ip", "port", "group_offset"),
     )
     files = options.get("config_files", "").split()
+    named = {}
     for file in files:
-        if not Path(file).is_file():
-            raise DataError(f"The configuration file {file} does not exist; check --config_files.")
-    named = _named_in_files(files)
+        named |= read_yaml(Path(file))
     model = options.get("model", named.get("model", DEFAULT_MODEL))
     dataset = options.get("dataset", named.get("dataset", DEFAULT_DATASET))
     target = _check_target(options.get("result_file"), "result_file")
@@ -256,15 +255,6 @@ def _check_target(target: str | None, option: str) -> Path | None:
         raise ConfigError(f"--{option} needs the path of a file to write, for example --{option}={option[:-5]}.json.")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _named_in_files(files: Sequence[str]) -> dict:
-    import yaml
-
-    named = {}
-    for file in files:
-        named.update(yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
-    return named
 
 
 def _plain(value):

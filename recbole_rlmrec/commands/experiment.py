@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 
 from recbole_rlmrec.errors import ConfigError
@@ -51,13 +52,15 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
     from recbole_rlmrec.experiments.runner import Runner
     from recbole_rlmrec.experiments.study import Study
 
+    run_options = parse_options(options)
+    _refuse_misplaced(args, run_options)
     study = Study(
         name=args.experiment,
         dataset=args.dataset,
         runner=Runner(args.output.resolve(), launcher, args.mix_versions),
         models=read_models(args.models),
         seeds=read_seeds(args.seeds),
-        options=parse_options(options),
+        options=run_options,
         params=read_params(args.params),
         resplit=args.resplit,
         checkpoints=args.checkpoints,
@@ -66,10 +69,37 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
         study.claim()
         report = load(args.experiment).run(study, args)
         folder = write_report(study, report)
+        study.finish()
     for table in report.tables:
         print(table.text())
     print(f"Tables, cells and settings: {folder}")
     return _tell_failures(study.runner.failed)
+
+
+def _refuse_misplaced(args: argparse.Namespace, options: dict) -> None:
+    """Refuse an option of the command, or one like it, that would silently go to RecBole."""
+    from recbole_rlmrec.data.split import make_config
+    from recbole_rlmrec.registry import unknown_options
+    from recbole_rlmrec.run import OURS
+
+    parser = argparse.ArgumentParser(conflict_handler="resolve", add_help=False)
+    _add_common(parser)
+    for name in EXPERIMENTS:
+        load(name).add_arguments(parser)
+    ours = {action.dest for action in parser._actions}
+    mine = set(vars(args))
+    unknown = unknown_options(make_config("LightGCN_RLMRec", args.dataset, options))
+    for key in options:
+        if key in (*OURS, "nproc"):
+            raise ConfigError(f"--{key} is of a single run; an experiment starts its runs itself, see --output and --jobs.")
+        if key in unknown and key in ours:
+            raise ConfigError(f"--{_dashed(key)} is no option of {args.experiment}, but of another experiment.")
+        if key in unknown and (near := difflib.get_close_matches(key, sorted(mine), n=1, cutoff=0.75)):
+            raise ConfigError(f"There is no option --{key}; did you mean --{_dashed(near[0])}?")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _tell_failures(failed: dict[str, dict]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import threading
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recbole_rlmrec.errors import StoreError
+import yaml
+
+from recbole_rlmrec.errors import ConfigError, DataError, StoreError
 
 
 @contextmanager
@@ -28,6 +31,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def hash_file(digest, path: Path) -> None:
+    """Feed the contents of a file to a hash of :mod:`hashlib`, in blocks."""
+    with open(path, "rb") as file:
+        for block in iter(functools.partial(file.read, 1 << 20), b""):
+            digest.update(block)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -61,6 +71,29 @@ def read_json(path: Path, error: type[Exception], remedy: str) -> dict:
     return value
 
 
+def read_yaml(path: Path) -> dict:
+    """Read options from a YAML file, as RecBole does: ``1e-3`` is a number.
+
+    Raises
+    ------
+    DataError
+        The file does not exist.
+    ConfigError
+        It is not YAML, or holds anything but a mapping.
+    """
+    from recbole.config import Config
+
+    if not path.is_file():
+        raise DataError(f"The file {path} does not exist; check the option that names it.")
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=Config._build_yaml_loader(None)) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as reason:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(reason).split())}.") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} does not hold options as key: value.")
+    return found
+
+
 @contextmanager
 def held(folder: Path, busy: str) -> Iterator[None]:
     """Hold a folder for this process; it is made where it is missing.
@@ -74,11 +107,14 @@ def held(folder: Path, busy: str) -> Iterator[None]:
     Raises
     ------
     StoreError
-        Another process holds the folder.
+        Another process holds the folder, or it cannot be made.
     """
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise StoreError(f"{folder} cannot be made: a file of this name is in the way.") from None
     lock = FileLock(str(folder / ".lock"))
     try:
         lock.acquire(timeout=0)

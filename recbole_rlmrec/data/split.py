@@ -20,7 +20,7 @@ from recbole.utils import FeatureSource, FeatureType, init_seed
 
 from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.corpus import split_hash
-from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.files import hash_file, write_json
 from recbole_rlmrec.data.folders import building
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError
@@ -179,9 +179,7 @@ def digest_files(folder: Path, dataset: str) -> str:
     for path in sorted(folder.glob(f"{dataset}.*")):
         if path.suffix in (".inter", ".item", ".user"):
             digest.update(path.name.encode() + b"\0")
-            with open(path, "rb") as file:
-                for block in iter(functools.partial(file.read, 1 << 20), b""):
-                    digest.update(block)
+            hash_file(digest, path)
     return digest.hexdigest()[:16]
 
 

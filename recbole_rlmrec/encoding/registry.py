@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.lsa import LSA
-from recbole_rlmrec.encoding.openai_compatible import OpenAICompatibleEncoder
+from recbole_rlmrec.encoding.openai_compatible import PREFIX, OpenAICompatibleEncoder
 from recbole_rlmrec.encoding.sentence_transformer import SentenceTransformerEncoder
 from recbole_rlmrec.errors import ConfigError
+
+# What a manifest of embeddings says of its encoder, and the option that asks for it.
+_TOLD = {"normalised": "normalize", "prompt": "prompt", "precision": "precision", "max_dim": "dim"}
 
 ENCODERS: dict[str, Callable[..., TextEncoder]] = {"lsa": LSA, "openai": OpenAICompatibleEncoder}
 
@@ -51,3 +54,30 @@ def get_encoder(name: str, **options) -> TextEncoder:
     if unknown := [key for key in options if key not in known]:
         raise ConfigError(f"The encoder {name!r} does not know {', '.join(unknown)}; it knows {', '.join(known)}.")
     return factory(name, **options)
+
+
+def same_encoder(manifest: dict) -> TextEncoder | None:
+    """The encoder that made some embeddings, with the same settings.
+
+    Parameters
+    ----------
+    manifest : dict
+        ``manifest.json`` of the embeddings.
+
+    Returns
+    -------
+    TextEncoder or None
+        None where it cannot be made here again: it is behind a server, to which nothing is sent without being asked, or
+        the embeddings were imported.
+
+    Raises
+    ------
+    EncoderError
+        The encoder cannot be loaded.
+    """
+    name = str(manifest.get("encoder"))
+    if not manifest.get("fingerprint") or manifest.get("server") or name.startswith(PREFIX):
+        return None
+    factory = ENCODERS.get(name.partition(":")[0], SentenceTransformerEncoder)
+    known = inspect.signature(factory).parameters
+    return get_encoder(name, **{option: manifest.get(told) for told, option in _TOLD.items() if option in known})

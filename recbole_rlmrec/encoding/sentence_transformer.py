@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_rlmrec.data.files import hash_file
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.errors import ConfigError, EncoderError
 
@@ -148,9 +149,7 @@ def _folder_hash(folder: Path) -> str | None:
     digest = hashlib.sha256()
     weights = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
     for path in weights:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        hash_file(digest, path)
     return digest.hexdigest()[:40] if weights else None
 
 

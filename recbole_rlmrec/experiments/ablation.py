@@ -31,6 +31,8 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     variants = [variant for variant in read_variants(args.variants) if variant != "base"]
     kinds = _read_kinds(args.kinds)
     study.check_models(variants)
+    if study.resplit and args.profiles:
+        raise ConfigError("--profiles names profiles of one split; leave out --resplit.")
     others = [_named(study, name) for name in args.profiles.split(",") if name.strip()]
     cells = list(_cells(study, variants, kinds, others))
     outcomes = study.run(cells)
@@ -70,8 +72,9 @@ def _cells(study: Study, variants: list[str], kinds: list[str], others: list[tup
                 for name, profiles in changed:
                     yield study.cell(model, variant, seed, profiles=profiles, setting={"profiles": name})
     if "alone" in kinds:
-        for name, profiles in [("as they are", study.profiles()), *others]:
-            yield alone(study, name, profiles)
+        for seed in study.seeds if study.resplit else study.seeds[:1]:
+            for name, profiles in [("as they are", study.profiles(study.data_of(seed))), *others]:
+                yield alone(study, seed, name, profiles)
 
 
 def _changed(study: Study, full: Profiles, kinds: list[str], seed: int) -> Iterator[tuple[str, Profiles]]:
@@ -85,11 +88,11 @@ def _changed(study: Study, full: Profiles, kinds: list[str], seed: int) -> Itera
             yield "with reasoning", profiles
 
 
-def alone(study: Study, name: str, profiles: Profiles) -> Cell:
-    """The cell in which profiles recommend by themselves; nothing is trained, so there is one seed."""
-    data = study.data
+def alone(study: Study, seed: int, name: str, profiles: Profiles) -> Cell:
+    """The cell in which profiles recommend by themselves; nothing is trained, so one seed of each split will do."""
+    data = study.data_of(seed)
     options = {key: value for key, value in study.options.items() if not key.startswith(("align_", "mask_"))}
     options |= {**data.run_options(), **profiles.run_options()}
     identity = {"data": data.digest, "profiles": profiles.digest}
     setting = {"profiles": name}
-    return Cell("profiles alone", "cosine", study.seeds[0], ALONE, data.name, options, identity, setting)
+    return Cell("profiles alone", "cosine", seed, ALONE, data.name, options, identity, setting)

@@ -89,22 +89,28 @@ def main_table(outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], t
     for (model, name), found in grouped(outcomes).items():
         row = [model, name, len(found)]
         for metric in metrics:
-            value = with_deviation(*mean_and_deviation([outcome.metrics[metric] for outcome in found]))
-            against = known.get((model, name, metric))
+            mean, deviation = mean_and_deviation([outcome.metrics[metric] for outcome in found])
+            value, against = with_deviation(mean, deviation), known.get((model, name, metric))
             gain = f" ({percent(against.gain)}{stars(against.holm_users)})" if against and against.gain is not None else ""
             row.append(value + gain)
+            about = {"model": model, "variant": name, "metric": metric, "mean": mean, "deviation": deviation}
+            table.records.append({**about, "seeds": len(found), "gain": against and against.gain})
         table.rows.append(row)
     if comparisons:
         table.notes = [
             "Mean +- standard deviation over seeds; in brackets the relative gain over base, with * p < .05, ** p < .01, "
             "*** p < .001 of the test over users after correction."
         ]
+    counts = {key: len(found) for key, found in grouped(outcomes).items()}
+    if any({counts[one.model, name] for name in (one.variant, one.base)} != {one.seeds} for one in comparisons):
+        table.notes.append("Where numbers of seeds differ, means are over a row's own, gains over those that both rows have.")
     return table
 
 
 def comparison_table(comparisons: Sequence[Comparison], title: str = "Tests against base") -> Table:
     """P values of every comparison."""
     columns = ["model", "variant", "against", "metric", "gain", "seeds", "p seeds", "Holm", "users", "p users", "Holm"]
+    records = [one.as_dict() for one in comparisons]
     rows = [
         [
             *(one.model, one.variant, one.base, one.metric, percent(one.gain)),
@@ -112,4 +118,4 @@ def comparison_table(comparisons: Sequence[Comparison], title: str = "Tests agai
         ]
         for one in comparisons
     ]
-    return Table(title, columns, rows, [METHOD])
+    return Table(title, columns, rows, [METHOD], records)

@@ -13,7 +13,15 @@ import pandas as pd
 from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.data.folders import building
-from recbole_rlmrec.data.split import FILTERS, PARTS, digest_files, freeze_split, make_config, write_atomic
+from recbole_rlmrec.data.split import (
+    FILTERS,
+    PARTS,
+    digest_files,
+    freeze_split,
+    frozen_options,
+    make_config,
+    write_atomic,
+)
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.run import check_data, init_seed
 
@@ -50,10 +58,16 @@ class Data:
         """Separator of columns."""
         return self.options.get("field_separator") or "\t"
 
+    @property
+    def encoding(self) -> str:
+        """Encoding of the files."""
+        return self.options.get("encoding") or "utf-8"
+
     def read(self, part: str) -> AtomicFile:
         """Raw rows of ``train``, ``valid`` or ``test``."""
         names = dict(zip(PARTS, self.options["benchmark_filename"], strict=True))
-        return read_atomic(self.root / self.name / f"{self.name}.{names[part]}.inter", self.separator)
+        path = self.root / self.name / f"{self.name}.{names[part]}.inter"
+        return read_atomic(path, self.separator, self.encoding)
 
     def pairs(self, part: str) -> pd.DataFrame:
         """Interactions of a part: a DataFrame of ``user`` and ``item`` tokens."""
@@ -119,7 +133,7 @@ def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = Non
     check_data(config)
     root = Path(config["data_path"]).resolve().parent
     semantic = Path(config["semantic_path"] or "dataset").resolve()
-    columns = {key: config[key] for key in ("field_separator", "USER_ID_FIELD", "ITEM_ID_FIELD")}
+    columns = {key: config[key] for key in ("field_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD")}
     return Data(dataset, root, semantic, {**read, **columns}, digest_files(root / dataset, dataset))
 
 
@@ -134,17 +148,20 @@ def _frozen(dataset: str, root: Path, options: Mapping, seed: int | None) -> Dat
     options = dict(options) if seed is None else {**options, "seed": seed}
     folder = (root / name).resolve()
     wanted = make_config("LightGCN_RLMRec", dataset, options)
-    source = digest_files(Path(wanted["data_path"]), dataset)
     if not folder.exists():
         freeze_split(dataset, name, folder.parent, options)
     about = read_json(folder / "split.json", StoreError, "delete that folder and call the experiment again")
     drawn = {key: wanted[key] for key in about["drawn"]}
-    if drawn != about["drawn"] or about["source_digest"] != source:
+    if drawn != about["drawn"] or about["source_digest"] != digest_files(Path(wanted["data_path"]), dataset):
         raise ConfigError(
             f"{folder} is a split of {dataset} with other filters, another way of splitting or other files; "
             "choose another --output."
         )
-    return frozen_data(folder)
+    data = frozen_data(folder)
+    read = json.loads(json.dumps(frozen_options(wanted)))
+    if other := [key for key in {**read, **data.options} if read.get(key) != data.options.get(key)]:
+        raise ConfigError(f"{folder} is read with another {', '.join(sorted(other))}; choose another --output.")
+    return data
 
 
 def frozen_data(folder: Path) -> Data:
@@ -172,7 +189,8 @@ def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame], own_profi
         with building(target) as folder:
             for part in PARTS:
                 file = data.read(part)
-                write_atomic(folder / f"{data.name}.{part}.inter", file, parts.get(part, file.table), data.separator)
+                target_file, rows = folder / f"{data.name}.{part}.inter", parts.get(part, file.table)
+                write_atomic(target_file, file, rows, data.separator, data.encoding)
             for path in (data.root / data.name).glob(f"{data.name}.*"):
                 if path.suffix in (".item", ".user"):
                     (folder / path.name).write_bytes(path.read_bytes())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.data.folders import building
 from recbole_rlmrec.data.profile import SIDES, Profile
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.encoding.encode import encode_tag
+from recbole_rlmrec.encoding.encode import encode_tag, same_encoder
 from recbole_rlmrec.experiments.data import Data
 from recbole_rlmrec.experiments.study import Profiles, find_profiles
+
+logger = getLogger()
 
 Change = Callable[[dict[str, np.ndarray], np.random.Generator], dict[str, np.ndarray]]
 
@@ -96,7 +99,10 @@ def change_embeddings(profiles: Profiles, data: Data, kind: str, seed: int, root
 
 
 def with_reasoning(profiles: Profiles, data: Data, root: Path, options: dict) -> Profiles | None:
-    """Profiles whose text is followed by the model's reasoning, encoded anew; None where no reasoning is stored."""
+    """Profiles whose text is followed by the model's reasoning, encoded anew by the same encoder.
+
+    None where no reasoning is stored, or the encoder cannot be asked again (see `same_encoder`), which the log says.
+    """
     store = ProfileStore(profiles.folder)
     sides = {side: store.read(side) for side in SIDES}
     if not any(profile.reasoning.strip() for side in SIDES for profile in sides[side].values()):
@@ -104,13 +110,20 @@ def with_reasoning(profiles: Profiles, data: Data, root: Path, options: dict) ->
     tag = f"{profiles.tag}--reasoning-{profiles.digest[:8]}"
     folder = root / data.name / "semantic" / tag
     if not folder.exists():
-        encoder = read_embeddings(profiles.folder / "embeddings" / profiles.encoder, data.name).manifest["encoder"]
+        manifest = read_embeddings(profiles.folder / "embeddings" / profiles.encoder, data.name).manifest
+        encoder = same_encoder(manifest)
+        if encoder is None:
+            logger.warning(
+                f"The row with reasoning is left out: {manifest.get('encoder')} is behind a server or its embeddings were "
+                "imported, and nothing is encoded elsewhere without being asked."
+            )
+            return None
         with building(folder) as temporary:
             new = ProfileStore(temporary)
             for side in SIDES:
                 new.write(side, map(_joined, sides[side].values()))
             new.write_manifest({**store.manifest, "tag": tag, "how": {"changed": "reasoning added", "of": profiles.tag}})
-            encode_tag(temporary, encoder, show_progress=False)
+            encode_tag(temporary, manifest["encoder"], encoder=encoder, dtype=manifest["dtype"], show_progress=False)
     return _found(data, options, tag, profiles.encoder, root)
 
 

@@ -35,12 +35,14 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     variants, holdouts, keeps = read_variants(args.variants), _read_sides(args.holdout), _read_keeps(args.keep)
     if args.groups < 2 or not 0 < args.share < 1:
         raise ConfigError("--groups is 2 or more and --share lies between 0 and 1.")
+    if "recall" not in {str(metric).lower() for metric in study.options["metrics"]}:
+        raise ConfigError("groups counts hits, so it needs Recall among --metrics.")
     study.check_models(variants)
     cells = [study.cell(model, variant, seed) for seed in study.seeds for model in study.models for variant in variants]
     outcomes = study.run(cells)
     tables, findings = [], {"groups": []}
     for side, measure, label in ((0, by_activity, "user activity"), (1, by_popularity, "item popularity")):
-        found = [measure(study.data_of(outcome.cell.seed), outcome, args.groups) for outcome in outcomes]
+        found = measure(study, outcomes, args.groups)
         table, rows = group_table(outcomes, found, f"Results by {label}", f"training interactions of the {SIDES[side][:-1]}")
         tables.append(table)
         findings["groups"] += [{"by": label, **row} for row in rows]
@@ -79,23 +81,31 @@ def bounds(counts: np.ndarray, groups: int) -> list[tuple[int, int]]:
     return [(int(first), int(end)) for first, end in zip(firsts, ends)]
 
 
-def by_activity(data: Data, outcome: Outcome, groups: int) -> dict[tuple[int, int], pd.DataFrame]:
-    """Metrics of the test users of each range of training interactions."""
-    counts = data.pairs("train")["user"].value_counts().reindex(outcome.users.index, fill_value=0)
-    return {
-        (first, last): outcome.users[counts.between(first, last).to_numpy()]
-        for first, last in bounds(counts.to_numpy(), groups)
-    }
+def by_activity(study: Study, outcomes: Sequence[Outcome], groups: int) -> list[dict[tuple[int, int], pd.DataFrame]]:
+    """For each outcome, metrics of the test users of each range of training interactions; one set of ranges for all."""
+    trained = {seed: study.data_of(seed).pairs("train")["user"].value_counts() for seed in study.seeds}
+    counts = [trained[one.cell.seed].reindex(one.users.index, fill_value=0).to_numpy() for one in outcomes]
+    ranges = bounds(np.concatenate(counts), groups) if outcomes else []
+    return [
+        {(first, last): one.users[(mine >= first) & (mine <= last)] for first, last in ranges}
+        for one, mine in zip(outcomes, counts, strict=True)
+    ]
 
 
-def by_popularity(data: Data, outcome: Outcome, groups: int) -> dict[tuple[int, int], pd.DataFrame]:
-    """Recall of the test items of each range of training interactions, by user; ranges hold as many test interactions."""
-    test, popularity = data.pairs("test"), data.pairs("train")["item"].value_counts()
-    counts = popularity.reindex(test["item"], fill_value=0).to_numpy()
-    return {
-        (first, last): recall_of(outcome, test[(counts >= first) & (counts <= last)])
-        for first, last in bounds(counts, groups)
-    }
+def by_popularity(study: Study, outcomes: Sequence[Outcome], groups: int) -> list[dict[tuple[int, int], pd.DataFrame]]:
+    """For each outcome, recall by user of the test items of each range; ranges hold about as many test interactions."""
+    counts = {}
+    for seed in study.seeds:
+        data = study.data_of(seed)
+        trained = data.pairs("train")["item"].value_counts()
+        counts[seed] = trained.reindex(data.pairs("test")["item"], fill_value=0).to_numpy()
+    ranges = bounds(np.concatenate(list(counts.values())), groups)
+
+    def part(outcome: Outcome, first: int, last: int) -> pd.DataFrame:
+        mine, test = counts[outcome.cell.seed], study.data_of(outcome.cell.seed).pairs("test")
+        return recall_of(outcome, test[(mine >= first) & (mine <= last)])
+
+    return [{limits: part(one, *limits) for limits in ranges} for one in outcomes]
 
 
 def recall_of(outcome: Outcome, wanted: pd.DataFrame) -> pd.DataFrame:
@@ -145,11 +155,14 @@ def group_table(outcomes: Sequence[Outcome], found: Sequence[dict], title: str, 
         for metric in metrics:
             row = [model, variant, metric]
             for position, limits in enumerate(ranges):
-                values = [float(tables[position][metric].mean()) for _, tables in members if len(tables) > position]
+                values = [float(tables[position][metric].mean()) for _, tables in members if len(tables[position])]
                 against = comparisons.get((model, variant, metric, position))
                 gain = f" ({percent(against.gain)}{stars(against.holm_users)})" if against and against.gain is not None else ""
-                row.append(with_deviation(*mean_and_deviation(values)) + gain)
+                mean, deviation = mean_and_deviation(values or [float("nan")])
+                row.append(with_deviation(mean, deviation) + gain)
                 about = {"model": model, "variant": variant, "metric": metric, "from": limits[0], "to": limits[1]}
+                figures = {"mean": mean, "deviation": deviation, "gain": against and against.gain}
+                table.records.append({**about, **figures, "holm_users": against and against.holm_users})
                 rows.append({**about, "values": values, "comparison": against and against.as_dict()})
             table.rows.append(row)
     table.notes = [
@@ -175,7 +188,7 @@ def _compare_groups(cells: dict, metrics: list[str], groups: int) -> dict[tuple,
             continue
         for position in range(groups):
             mine, theirs = (
-                {seed: tables[position] for seed, tables in side if len(tables) > position} for side in (members, base)
+                {seed: tables[position] for seed, tables in side if len(tables[position])} for side in (members, base)
             )
             for one in compare_tables(mine, theirs, metrics, model, variant, "base"):
                 comparisons[model, variant, one.metric, position] = one

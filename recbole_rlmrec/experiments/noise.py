@@ -123,9 +123,11 @@ def level_table(outcomes: list[Outcome], name: str = "noise") -> Table:
         row, first = [model, variant], None
         for level in levels:
             mean, deviation = mean_and_deviation(values.get((model, f"{variant}, {level}")) or [float("nan")])
-            change = "" if first is None else f" ({percent(relative_gain(mean, first))})"
             first = mean if first is None else first
-            row.append(with_deviation(mean, deviation) + change)
+            change = relative_gain(mean, first)
+            row.append(with_deviation(mean, deviation) + (f" ({percent(change)})" if level != levels[0] else ""))
+            about = {"model": model, "variant": variant, name: level, "metric": metric}
+            table.records.append({**about, "mean": mean, "deviation": deviation, "change": change})
         table.rows.append(row)
     table.notes = [f"Mean +- standard deviation over seeds; in brackets the change from {levels[0]}."] if levels else []
     return table

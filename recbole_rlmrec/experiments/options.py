@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import yaml
-from recbole.config import Config
 
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.registry import SUFFIX, find_model
 from recbole_rlmrec.run import split_options
 
@@ -45,7 +44,7 @@ def read_options(arguments: Sequence[str]) -> dict:
     Raises
     ------
     ConfigError
-        An argument is malformed.
+        An argument or a configuration file is malformed.
     DataError
         A configuration file does not exist.
     """
@@ -73,24 +72,6 @@ def parse_options(arguments: Sequence[str]) -> dict:
     return options
 
 
-def yaml_loader() -> type:
-    """RecBole's YAML loader, for which ``1e-3`` is a number."""
-    return Config._build_yaml_loader(None)
-
-
-def read_yaml(path: Path) -> dict:
-    """Contents of a YAML file, as RecBole reads it.
-
-    Raises
-    ------
-    DataError
-        It does not exist.
-    """
-    if not path.is_file():
-        raise DataError(f"The file {path} does not exist; check the option that names it.")
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_loader()) or {}
-
-
 def _parse(argument: str) -> tuple[str, object]:
     key, _, value = argument.removeprefix("--").partition("=")
     return key, value if key in TEXTS else parse_value(value)
@@ -105,10 +86,12 @@ def parse_value(text: str):
 
 
 def _check_validation(options: dict) -> None:
+    """Make lists of topk and metrics and refuse a valid_metric that is not among them."""
     name, _, k = str(options["valid_metric"]).partition("@")
-    topk = options["topk"] if isinstance(options["topk"], list) else [options["topk"]]
-    metrics = [str(metric).lower() for metric in options["metrics"]]
-    if name.lower() not in metrics or (k and int(k) not in topk):
+    for key in ("topk", "metrics"):
+        options[key] = options[key] if isinstance(options[key], list) else [options[key]]
+    topk, metrics = options["topk"], [str(metric).lower() for metric in options["metrics"]]
+    if name.lower() not in metrics or (k and k not in map(str, topk)):
         raise ConfigError(
             f"valid_metric {options['valid_metric']} is not among metrics {options['metrics']} at topk {topk}; "
             "add it or choose one of them."
@@ -143,7 +126,7 @@ def read_seeds(text: str) -> list[int]:
         numbers = [int(number) for number in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or (len(numbers) == 1 and numbers[0] < 1):
+    if not numbers or min(numbers) < 0 or max(numbers) >= 1 << 32 or numbers == [0]:
         raise ConfigError(f"--seeds is a number of seeds, 1 or more, or a list such as 1,2,3, not {text!r}.")
     return list(range(FIRST_SEED, FIRST_SEED + numbers[0])) if len(numbers) == 1 else list(dict.fromkeys(numbers))
 
@@ -159,11 +142,13 @@ def read_params(path: Path | None) -> dict:
     if path is None:
         return {}
     found = read_yaml(path)
-    values = list(found.values()) if isinstance(found, dict) else [None]
+    values = list(found.values())
     if not all(isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()) for value in values):
         raise ConfigError(f"{path} does not hold options by model and variant, as LightGCN: {{con: {{mask_ratio: 0.1}}}}.")
     for model, variants in found.items():
-        find_model(model + SUFFIX)
+        find_model(f"{model}{SUFFIX}")
+        if named := {"semantic_tag", "semantic_encoder"} & {key for one in variants.values() for key in one}:
+            raise ConfigError(f"{path} names {' and '.join(sorted(named))}, which is one for all cells: --semantic_tag=TAG.")
         if unknown := set(variants) - set(VARIANTS):
             known = ", ".join(VARIANTS)
             raise ConfigError(f"{path} has options of {model} for {', '.join(sorted(unknown))}; variants are {known}.")

@@ -71,8 +71,8 @@ def benchmark_page(stored: Stored) -> str:
     commands = [results["command"] for results in (stored.tune, compare) if results]
     parts = [
         f"# {stored.dataset}, general recommendation with RLMRec",
-        f"**Dataset:** {stored.dataset}, one split for all runs, frozen",
-        f"**Evaluation method:** full sorting; seeds {', '.join(map(str, compare['seeds']))}",
+        f"**Dataset:** {stored.dataset}, {_split(compare)}",
+        f"**Evaluation method:** {_mode(compare)}; seeds {', '.join(map(str, compare['seeds']))}",
         f"**Evaluation metrics:** {metrics}",
         _profiles(compare),
         _dataset_table(compare).markdown().strip(),
@@ -83,6 +83,15 @@ def benchmark_page(stored: Stored) -> str:
         f"Written by `recbole-rlmrec benchmark` from cells made with {_versions(compare)}.",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _split(compare: dict) -> str:
+    return "a split of its own for every seed" if compare.get("resplit") else "one split for all runs, frozen"
+
+
+def _mode(compare: dict) -> str:
+    mode = (compare["settings"].get("eval_args") or {}).get("mode", "full")
+    return "full sorting" if mode == "full" else json.dumps(mode)
 
 
 def _profiles(compare: dict) -> str:
@@ -128,7 +137,7 @@ def results_table(compare: dict) -> Table:
 
 
 def _method(model: str, variant: str) -> str:
-    return model if variant == "base" else f"{model}_RLMRec ({variant})"
+    return {"base": model, "kar": f"{model}_KAR"}.get(variant, f"{model}_RLMRec ({variant})")
 
 
 def _parameter_table(stored: Stored) -> Table:
@@ -139,7 +148,7 @@ def _parameter_table(stored: Stored) -> Table:
         search = searches.get((model, variant))
         best = ", ".join(f"{name}={value}" for name, value in sorted(used.items())) or "defaults"
         row = [_method(model, variant), best, "not tuned", 0]
-        if search:
+        if search and used == search["best"]:
             row[2:] = [_ranges(search["space"]), len(search["trials"])]
         table.rows.append(row)
     return table

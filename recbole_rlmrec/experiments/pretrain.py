@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -35,6 +34,8 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     variants = read_variants(args.variants, tuple(ALIGNMENTS))
     if not 0 < args.early < 1:
         raise ConfigError(f"--early is a share between 0 and 1, not {args.early}.")
+    if study.resplit:
+        raise ConfigError("pretrain splits by time, once for all seeds; leave out --resplit.")
     study.check_models(variants)
     early, late = parts_by_time(study, args.early)
     profiles = _profiles(study, early, late) if set(variants) - {"base"} else None
@@ -68,7 +69,7 @@ def parts_by_time(study: Study, share: float) -> tuple[Data, Data]:
     """
     data = study.data
     rows = pd.concat([data.read(part).table for part in ("train", "valid", "test")], ignore_index=True)
-    field = data.options.get("TIME_FIELD") or "timestamp"
+    field = study.options.get("TIME_FIELD") or data.options.get("TIME_FIELD") or "timestamp"
     times = pd.to_numeric(rows[field], errors="coerce") if field in rows else pd.Series(dtype=float)
     if times.isna().all():
         raise DataError(f"{data.name} has no column {field!r} of times, without which it has no early part; set TIME_FIELD.")
@@ -76,10 +77,22 @@ def parts_by_time(study: Study, share: float) -> tuple[Data, Data]:
     cut = round(len(rows) * share)
     folder, user = study.output / "data", data.id_fields[0]
     early = random_split(rows.iloc[order[:cut]], user, EARLY, study.seeds[0])
-    late = random_split(rows.iloc[order[cut:]], user, LATE, study.seeds[0])
+    late = random_split(not_shown(rows.iloc[order[cut:]], rows.iloc[order[:cut]], data.id_fields), user, LATE, study.seeds[0])
+    for name, parts in (("early", early), ("later", late)):
+        if empty := [part for part, found in parts.items() if found.empty]:
+            raise DataError(
+                f"With --early {share:g} the {name} part of {data.name} has no interaction for {' and '.join(empty)}; "
+                "choose another share."
+            )
     names = [f"{data.name}-{part}-{share:g}-{study.seeds[0]}" for part in ("early", "late")]
     own = not study.options.get("semantic_tag")
     return changed(data, folder / names[0], early, own), changed(data, folder / names[1], late)
+
+
+def not_shown(rows: pd.DataFrame, before: pd.DataFrame, fields: tuple[str, str]) -> pd.DataFrame:
+    """Rows of pairs that do not occur before: what the early part has shown is nothing to recommend later."""
+    columns = list(fields)
+    return rows[~pd.MultiIndex.from_frame(rows[columns]).isin(pd.MultiIndex.from_frame(before[columns]))]
 
 
 def random_split(rows: pd.DataFrame, user: str, shares: tuple[float, float], seed: int) -> dict[str, pd.DataFrame]:
@@ -120,5 +133,4 @@ def _continued(study: Study, outcome: Outcome, early: Data, late: Data) -> Cell:
         shutil.rmtree(folder, ignore_errors=True)
         export_initial(outcome.checkpoint, early.load(study.options)[1], folder)
     setting = {"start": f"from {before.variant}"}
-    cell = study.cell(before.model, "base", before.seed, data=late, setting=setting, initial_embeddings=str(folder))
-    return replace(cell, identity={**cell.identity, "initial": before.key})
+    return study.cell(before.model, "base", before.seed, data=late, setting=setting, initial_embeddings=str(folder))

@@ -53,6 +53,7 @@ def write_report(study: Study, report: Report) -> Path:
         "command": command(),
         "models": study.models,
         "seeds": study.seeds,
+        "resplit": study.resplit,
         "settings": study.options,
         "params": study.params,
         "cells": rows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -168,7 +169,7 @@ class Runner:
             (work / "cell.yaml").write_text(json.dumps(cell.settings(), ensure_ascii=False, indent=1), encoding="utf-8")
             status = self._launch(work, [f"--model={cell.runs}", f"--dataset={cell.dataset}", *ARGV])
         if status != 0 or not (work / "usage.json").is_file():
-            return self._note_failure(cell, work, last_line(work / LOG) or f"its process ended with status {status}")
+            return self._note_failure(cell, work, reason(status, work / LOG))
         if read_json(work / "result.json", StoreError, "call the experiment again")["test_result"] is None:
             return self._note_failure(cell, work, "there is no test result, because the test split is empty")
         return self._note_success(cell, work)
@@ -220,6 +221,14 @@ def headline(outcome: Outcome) -> tuple[str, float]:
     metrics = outcome.metrics
     name = str(outcome.result["settings"]["valid_metric"]).lower()
     return (name, metrics[name]) if name in metrics else next(iter(metrics.items()))
+
+
+def reason(status: int, log: Path) -> str:
+    """Why a cell failed: the last line of its log, or the signal that ended its process."""
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
+        return f"its process was ended by signal {name}" + (", perhaps for lack of memory" if name == "SIGKILL" else "")
+    return last_line(log) or f"its process ended with status {status}"
 
 
 def last_line(log: Path) -> str:

@@ -103,10 +103,23 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def compare(outcomes: Sequence[Outcome], base: Sequence[Outcome], metrics: Sequence[str]) -> list[Comparison]:
-    """Compare a variant with its base over the seeds that both have; see `compare_tables`."""
-    mine, theirs = ({outcome.cell.seed: outcome.users for outcome in side} for side in (outcomes, base))
+    """Compare a variant with its base over the seeds that both have; see `compare_tables`.
+
+    Metrics that have no value for a user, as coverage of the items, are tested over seeds alone.
+    """
     cell, against = outcomes[0].cell, base[0].cell
-    return compare_tables(mine, theirs, metrics, cell.model, cell.name, against.name)
+    by_user = [metric for metric in metrics if all(metric in one.users for one in (*outcomes, *base))]
+    mine, theirs = ({outcome.cell.seed: outcome.users for outcome in side} for side in (outcomes, base))
+    found = {one.metric: one for one in compare_tables(mine, theirs, by_user, cell.model, cell.name, against.name)}
+    sides = [{outcome.cell.seed: outcome.metrics for outcome in side} for side in (outcomes, base)]
+    seeds = sorted(set(sides[0]) & set(sides[1]))
+    for metric in set(metrics) - set(by_user) if seeds else ():
+        values, reference = ([side[seed][metric] for seed in seeds] for side in sides)
+        means = [float(np.mean(side)) for side in (values, reference)]
+        sizes = {"seeds": len(seeds), "users": 0, "p_seeds": paired_test(values, reference), "p_users": None}
+        names = (cell.model, cell.name, against.name, metric)
+        found[metric] = Comparison(*names, *means, relative_gain(*means), **sizes)
+    return [found[metric] for metric in metrics if metric in found]
 
 
 def compare_tables(

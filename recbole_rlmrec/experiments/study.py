@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from recbole_rlmrec.data.embeddings import list_encoders
-from recbole_rlmrec.data.files import read_json, write_json
+from recbole_rlmrec.data.files import hash_file, read_json, write_json
 from recbole_rlmrec.data.semantic import load_semantic
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
@@ -21,6 +21,8 @@ from recbole_rlmrec.experiments.runner import Runner
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.paths import encoder_slug
 from recbole_rlmrec.registry import KAR_SUFFIX, SUFFIX, find_model
+
+PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Profiles:
     folder : Path
         The tag's folder.
     digest : str
-        SHA-256 of what the manifest of the embeddings says, 16 digits.
+        SHA-256 of the embeddings and what their manifest says, 16 digits.
     provenance : dict
         As in a result file.
     """
@@ -88,6 +90,7 @@ class Study:
     def __post_init__(self):
         self._data: dict[int | None, Data] = {}
         self._profiles: dict[tuple, Profiles] = {}
+        self._planned: dict[str, dict] = {}
 
     @property
     def output(self) -> Path:
@@ -215,6 +218,9 @@ class Study:
             merged |= profiles.run_options()
             identity["profiles"] = profiles.digest
         merged |= {**self.params.get(model, {}).get(variant, {}), **options}
+        if initial := merged.get("initial_embeddings"):
+            merged["initial_embeddings"] = str(Path(initial).resolve())
+            identity["initial"] = digest_embeddings(Path(initial), "correct initial_embeddings")
         keep = self.keeps(seed) if keep is None else keep
         return Cell(model, variant, seed, trained, data.name, merged, identity, dict(setting or {}), keep)
 
@@ -223,8 +229,24 @@ class Study:
         return self.checkpoints == "all" or (self.checkpoints == "first" and seed == self.seeds[0])
 
     def run(self, cells: Sequence[Cell]) -> list[Outcome]:
-        """Run cells; those that fail are in ``runner.failed``."""
+        """Run cells; those that fail are in ``runner.failed``.
+
+        What is asked for is noted in ``OUTPUT/EXPERIMENT/plan.json``, so that a report can tell what a stopped experiment
+        has finished; `finish` removes it.
+        """
+        named = ("key", "model", "variant", "seed", "setting")
+        self._planned |= {cell.key: {name: getattr(cell, name) for name in named} for cell in cells}
+        write_json(self.plan, {"format": 1, "cells": list(self._planned.values())})
         return self.runner.run(cells)
+
+    @property
+    def plan(self) -> Path:
+        """The list of the cells of an experiment that has not ended."""
+        return self.output / self.name / PLAN
+
+    def finish(self) -> None:
+        """Called when the experiment's results are written."""
+        self.plan.unlink(missing_ok=True)
 
 
 def find_profiles(data: Data, options: dict, path: Path | None = None, report: bool = True) -> Profiles:
@@ -251,7 +273,16 @@ def find_profiles(data: Data, options: dict, path: Path | None = None, report: b
     folder = data.semantic_path / data.name / "semantic" / found.tag
     wanted = options.get("semantic_encoder")
     slug = encoder_slug(str(wanted)) if wanted else list_encoders(folder)[0]
-    manifest = read_json(folder / "embeddings" / slug / "manifest.json", StoreError, "encode the profiles again")
-    manifest.pop("made", None)
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+    digest = digest_embeddings(folder / "embeddings" / slug)
     return Profiles(found.tag, slug, data.semantic_path, folder, digest, found.provenance)
+
+
+def digest_embeddings(folder: Path, remedy: str = "encode the profiles again") -> str:
+    """SHA-256 over the matrices of a folder and what is known of them but the date, 16 digits."""
+    manifest = read_json(folder / "manifest.json", StoreError, remedy)
+    manifest.pop("made", None)
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
+    for path in sorted(folder.glob("*.npy")):
+        digest.update(path.name.encode() + b"\0")
+        hash_file(digest, path)
+    return digest.hexdigest()[:16]

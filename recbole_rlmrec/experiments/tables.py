@@ -20,12 +20,15 @@ class Table:
         Strings, numbers or None, one per column.
     notes : list of str
         Sentences below it.
+    records : list of dict
+        Its figures in full precision, one to a column, for files; empty where ``rows`` holds them so.
     """
 
     title: str
     columns: list[str]
     rows: list[list] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    records: list[dict] = field(default_factory=list)
 
     def markdown(self) -> str:
         """GitHub's form."""
@@ -45,6 +48,8 @@ class Table:
 
     def csv(self) -> str:
         """Comma-separated values with full precision."""
+        if self.records:
+            return write_csv(list(self.records[0]), [list(record.values()) for record in self.records])
         return write_csv(self.columns, self.rows)
 
     def as_dict(self) -> dict:

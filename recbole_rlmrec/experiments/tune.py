@@ -13,11 +13,11 @@ import numpy as np
 import yaml
 from recbole.trainer.hyper_tuning import HyperTuning, exhaustive_search
 
-from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.files import read_yaml, replacing
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cell import Outcome
 from recbole_rlmrec.experiments.compare import read_variants
-from recbole_rlmrec.experiments.options import ALIGNMENTS, read_yaml
+from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.study import Study
 from recbole_rlmrec.experiments.tables import Table
@@ -25,7 +25,7 @@ from recbole_rlmrec.registry import PROPERTIES
 
 SUMMARY = "hyper-parameter search, the same number of trials for base and aligned models"
 ALGORITHMS = ("grid", "random", "bayes")
-KINDS = ("choice", "uniform", "quniform", "loguniform")
+KINDS = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,9 +121,19 @@ def search_space(model: str, variant: str, given: dict | None = None) -> dict:
 def _checked(space, where: str) -> dict:
     if not isinstance(space, dict) or not space or not all(isinstance(ranges, dict) for ranges in space.values()):
         raise ConfigError(f"{where} is missing or not of the form choice: {{align_weight: [0.01, 0.1]}}.")
-    if unknown := sorted(set(space) - set(KINDS)):
+    if unknown := sorted(set(map(str, space)) - set(KINDS)):
         raise ConfigError(f"{where} has {', '.join(unknown)}; a range is one of {', '.join(KINDS)}.")
+    for kind, ranges in space.items():
+        for name, limits in ranges.items():
+            if not isinstance(limits, list) or not limits or (KINDS[kind] and not _is_range(limits, KINDS[kind])):
+                form = {None: "a list of values", 2: "[low, high]", 3: "[low, high, step]"}[KINDS[kind]]
+                raise ConfigError(f"{where}: {name} under {kind} needs {form}, not {limits!r}.")
     return space
+
+
+def _is_range(limits: list, size: int) -> bool:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in limits)
+    return numbers and len(limits) == size and limits[0] < limits[1]
 
 
 def space_size(space: dict) -> int | None:
@@ -252,7 +262,7 @@ def plain(value) -> str:
 
 def _write_best(path: Path, best: dict) -> None:
     """Write the best options; those of models that were not searched this time stay."""
-    known = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = read_yaml(path) if path.is_file() else {}
     for model, variants in best.items():
         known[model] = {**known.get(model, {}), **variants}
     with replacing(path) as temporary:

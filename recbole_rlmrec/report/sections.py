@@ -62,7 +62,7 @@ def result_sections(sources: Sources) -> tuple[list[Section], list[Missing]]:
         found = sources.of(*names) if names else sources.compared
         section = build(found) if found else None
         if section is not None:
-            section.paragraphs += [text for one in found if names for text in _failures(one)]
+            section.paragraphs += [text for one in found if names for text in _remarks(one)]
             sections.append(section)
         else:
             wanted = names[0] if names else "compare"
@@ -97,10 +97,6 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _results(found: Sequence[Findings]) -> Section:
     section = Section("results", "Does it help?")
     for one in found:
-        if not one.finished:
-            section.paragraphs.append(
-                f"The experiment in {one.folder.name} is not finished: these are the {len(one.rows)} cells that are there."
-            )
         section.figures.append(_comparison_figures(one))
         section.tables += _tables(one)
     return section
@@ -291,10 +287,15 @@ def _tables(one: Findings) -> list[dict]:
     return [{**table, "folded": position > 0 or len(table["rows"]) > 12} for position, table in enumerate(tables)]
 
 
-def _failures(one: Findings) -> list[str]:
+def _remarks(one: Findings) -> list[str]:
+    """What is missing from an experiment: cells that have not run, cells that failed."""
     failed = one.results.get("failed") or []
     reasons = dict.fromkeys(f"{cell['model']} {cell['variant']}: {cell['reason']}" for cell in failed)
-    return [f"Failed and not in these figures: {reason}" for reason in reasons]
+    said = [f"Failed and not in these figures: {reason}" for reason in reasons]
+    if not one.finished:
+        there, planned = len(one.rows), one.results["planned"]
+        said.insert(0, f"The experiment in {one.folder.name} is not finished: these are {there} of its {planned} cells.")
+    return said
 
 
 _ALIGNMENT = "alignment"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,14 @@ from recbole_rlmrec.errors import DataError, StoreError
 from recbole_rlmrec.experiments import EXPERIMENTS
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.options import VARIANTS
+from recbole_rlmrec.experiments.study import PLAN
 
+# Experiments whose cells say something before all are there, and what a variant is compared with.
+_REPORTED_UNFINISHED = {
+    "compare": lambda cell: "base",
+    "ablation": lambda cell: "base",
+    "noise": lambda cell: f"base, {cell.setting['noise']}",
+}
 _FIELDS = ("model", "variant", "seed", "runs", "dataset", "options", "identity", "setting")
 
 
@@ -41,8 +47,11 @@ class Findings:
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """Its cells that are still on disk."""
-        places = [self.folder / row["folder"] for row in self.rows]
-        return [read_outcome(place) for place in places if (place / "cell.json").is_file()]
+        return [
+            read_outcome(self.folder / row["folder"], row)
+            for row in self.rows
+            if (self.folder / row["folder"] / "cell.json").is_file()
+        ]
 
     @property
     def rows(self) -> list[dict]:
@@ -143,33 +152,34 @@ def _check_same(first: Path, about: dict, folder: Path, other: dict) -> None:
 
 
 def _read_findings(folder: Path, dataset: str) -> list[Findings]:
-    files = sorted(folder.glob("*/results.json"))
-    found = []
-    for path in files:
+    found = {}
+    for path in sorted(folder.glob("*/results.json")):
         results = read_json(path, StoreError, "call the experiment again, its cells are kept")
         if results.get("dataset") != dataset:
             raise DataError(f"{path} is of dataset {results.get('dataset')!r}, its folder of {dataset!r}; remove it.")
-        found.append(Findings(str(results.get("experiment") or path.parent.name), folder, results))
+        name = str(results.get("experiment") or path.parent.name)
+        found[name] = Findings(name, folder, results)
+    for name in _REPORTED_UNFINISHED:
+        path = folder / name / PLAN
+        stopped = _unfinished(name, folder, dataset, path) if path.is_file() else None
+        if stopped and len(stopped.rows) >= len(found[name].rows if name in found else ()):
+            found[name] = stopped
     if not found:
-        found = [_unfinished(folder, dataset)]
-    return found
-
-
-def _unfinished(folder: Path, dataset: str) -> Findings:
-    """A comparison of the cells that are there, for an experiment that was stopped before its end."""
-    latest: dict[tuple, Outcome] = {}
-    places = sorted(folder.glob("cells/*/cell.json"))
-    for outcome in sorted((read_outcome(path.parent) for path in places), key=lambda one: str(one.record.get("made"))):
-        cell = outcome.cell
-        if not cell.setting and cell.variant in VARIANTS:
-            latest[cell.model, cell.variant, cell.seed] = outcome
-    if not latest:
         raise DataError(
-            f"{folder} has no finished cell yet; call the experiment again with the same --output to finish it."
+            f"{folder} has no finished cell of an experiment that can be shown half-done; call the experiment again with the "
+            "same --output to finish it."
         )
-    order = sorted(latest, key=lambda key: (key[0], VARIANTS.index(key[1]), key[2]))
-    outcomes = [latest[key] for key in order]
-    comparisons = compare_all(outcomes)
+    return list(found.values())
+
+
+def _unfinished(name: str, folder: Path, dataset: str, plan: Path) -> Findings | None:
+    """A comparison of the cells that are there, for an experiment that was stopped before its end."""
+    planned = read_json(plan, StoreError, "call the experiment again, its cells are kept")["cells"]
+    places = [(folder / "cells" / row["key"], row) for row in planned]
+    outcomes = [read_outcome(place, row) for place, row in places if (place / "cell.json").is_file()]
+    if not outcomes:
+        return None
+    comparisons = compare_all(outcomes, _REPORTED_UNFINISHED[name])
     tables = [main_table(outcomes, comparisons), comparison_table(comparisons)][: 1 + bool(comparisons)]
     results = {
         "dataset": dataset,
@@ -177,15 +187,23 @@ def _unfinished(folder: Path, dataset: str) -> Findings:
         "seeds": sorted({one.cell.seed for one in outcomes}),
         "settings": outcomes[0].cell.options,
         "cells": [{**one.row(), "folder": f"cells/{one.folder.name}", "key": one.folder.name} for one in outcomes],
+        "planned": len(planned),
         "tables": [table.as_dict() for table in tables],
         "comparisons": [one.as_dict() for one in comparisons],
         "versions": outcomes[0].record.get("versions", {}),
     }
-    return Findings("compare", folder, results, finished=False)
+    return Findings(name, folder, results, finished=False)
 
 
-def read_outcome(folder: Path) -> Outcome:
+def read_outcome(folder: Path, row: Mapping | None = None) -> Outcome:
     """A finished cell.
+
+    Parameters
+    ----------
+    folder : Path
+    row : mapping, optional
+        What the experiment calls it, ``model``, ``variant``, ``seed`` and ``setting``; cells are shared between experiments,
+        and their own record has the names of the one that ran them.
 
     Raises
     ------
@@ -196,4 +214,5 @@ def read_outcome(folder: Path) -> Outcome:
     record = read_json(folder / "cell.json", StoreError, remedy)
     if missing := [name for name in _FIELDS if name not in record]:
         raise StoreError(f"{folder / 'cell.json'} does not say {missing[0]}; {remedy}.")
-    return Outcome(Cell(**{name: record[name] for name in _FIELDS}), folder)
+    names = {name: row[name] for name in ("model", "variant", "seed", "setting")} if row else {}
+    return Outcome(Cell(**{name: record[name] for name in _FIELDS} | names), folder)

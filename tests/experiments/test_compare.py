@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from recbole_rlmrec.errors import ConfigError, DataError, ModelError
+from recbole_rlmrec.errors import ConfigError, DataError, ModelError, StoreError
 
 from .conftest import QUICK, FakeLauncher, run_experiment
 
@@ -74,6 +76,70 @@ def test_options_of_one_variant(tiny, workdir, fake):
     assert {one["stopping_step"] for one in settings.values()} == {20}
 
 
+def test_a_metric_without_values_of_users_is_tested_over_seeds(tiny, workdir, here):
+    assert compare(here, "--variants", "base,con", "--metrics=['Recall','ItemCoverage']") == 0
+    results = json.loads((workdir / "out" / "compare" / "results.json").read_text())
+    coverage = next(one for one in results["comparisons"] if one["metric"] == "itemcoverage@10")
+    measured = {c["variant"]: [] for c in results["cells"]}
+    for cell in results["cells"]:
+        measured[cell["variant"]].append(cell["metrics"]["itemcoverage@10"])
+    assert (coverage["users"], coverage["p_users"], coverage["seeds"]) == (0, None, 2)
+    assert coverage["mean"] == pytest.approx(sum(measured["con"]) / 2) and coverage["p_seeds"] is not None
+
+
+def test_metrics_that_no_user_has(tiny, workdir, here):
+    more = ("--variants", "base,con", "--metrics=ItemCoverage", "--valid_metric=ItemCoverage@10")
+    assert compare(here, *more, seeds="1") == 0
+    with pytest.raises(ConfigError, match="needs Recall among --metrics"):
+        run_experiment(here, "groups", "--dataset", "tiny", "--output", "out", *more, *QUICK[:-1])
+
+
+def test_tables_in_files_are_numbers(tiny, workdir, fake):
+    compare(fake)
+    main, tests = (pd.read_csv(workdir / "out" / "compare" / f"table-{number}.csv") for number in (1, 2))
+    cells = pd.read_csv(workdir / "out" / "compare" / "cells.csv")
+    con = main[(main["variant"] == "con") & (main["metric"] == "recall@10")].iloc[0]
+    values = cells.loc[cells["variant"] == "con", "recall@10"]
+    assert (con["mean"], con["deviation"]) == pytest.approx((values.mean(), values.std()))
+    assert con["gain"] == pytest.approx(values.mean() / cells.loc[cells["variant"] == "base", "recall@10"].mean() - 1)
+    assert {"p_seeds", "holm_seeds", "p_users", "holm_users"} < set(tests)
+
+
+def test_gains_are_over_common_seeds_and_say_so(tiny, workdir):
+    compare(FakeLauncher(fails=lambda settings: (settings["alignment"], settings["seed"]) == ("con", 2020)))
+    text = (workdir / "out" / "compare" / "table.md").read_text()
+    assert "gains over those that both rows have" in text
+    compare(FakeLauncher())
+    assert "gains over those that both rows have" not in (workdir / "out" / "compare" / "table.md").read_text()
+
+
+def test_reading_the_data_otherwise_needs_another_folder(tiny, workdir, fake):
+    compare(fake, "--load_col={'inter':['user_id','item_id']}", seeds="1")
+    with pytest.raises(ConfigError, match="is read with another load_col; choose another --output"):
+        compare(fake, "--load_col={'inter':['user_id','item_id'],'item':['item_id']}", seeds="1")
+
+
+def test_other_embeddings_under_the_same_name_are_other_cells(tiny, workdir, fake):
+    compare(fake, seeds="1")
+    (path,) = (workdir / "out" / "data" / "tiny-split" / "semantic").glob("template-*/embeddings/lsa/users.npy")
+    np.save(path, np.load(path)[::-1].copy())
+    before = len(fake.started)
+    compare(fake, seeds="1")
+    assert sorted(fake.started[before:]) == [("con", 2020), ("gen", 2020)]
+
+
+def test_a_stopped_experiment_leaves_its_plan_until_it_ends(tiny, workdir):
+    def interrupted(settings):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(FakeLauncher(fails=interrupted), seeds="1")
+    plan = json.loads((workdir / "out" / "compare" / "plan.json").read_text())
+    assert [cell["variant"] for cell in plan["cells"]] == ["base", "con", "gen"]
+    compare(FakeLauncher(), seeds="1")
+    assert not (workdir / "out" / "compare" / "plan.json").exists()
+
+
 def test_a_failure_gives_status_1_and_is_listed(tiny, workdir, capsys):
     assert compare(FakeLauncher(fails=lambda settings: settings["alignment"] == "gen")) == 1
     printed = capsys.readouterr().out
@@ -94,9 +160,18 @@ def test_a_failure_gives_status_1_and_is_listed(tiny, workdir, capsys):
         (("--topk=[5]",), ConfigError, "valid_metric"),
         (("--params", "missing.yaml"), DataError, "missing.yaml"),
         (("--nonsense",), ConfigError, "--nonsense"),
+        (("--variant=base",), ConfigError, "did you mean --variants"),
+        (("--holdout=users",), ConfigError, "--holdout is no option of compare"),
+        (("--nproc=2",), ConfigError, "--nproc is of a single run"),
+        (("--valid_metric=Recall@x",), ConfigError, "valid_metric Recall@x is not among"),
+        (("--config_files=list.yaml",), ConfigError, "list.yaml does not hold options as key: value"),
+        (("--params", "broken.yaml"), ConfigError, "broken.yaml is not YAML"),
+        (("--initial_embeddings=nowhere",), StoreError, "correct initial_embeddings"),
     ],
 )
-def test_bad_input_is_told_before_a_cell_runs(tiny, fake, arguments, error, sentence):
+def test_bad_input_is_told_before_a_cell_runs(tiny, workdir, fake, arguments, error, sentence):
+    (workdir / "list.yaml").write_text("- a\n")
+    (workdir / "broken.yaml").write_text("LightGCN: {con: [\n")
     with pytest.raises(error, match=sentence):
         compare(fake, *arguments)
     assert not fake.started
@@ -106,6 +181,8 @@ def test_bad_input_is_told_before_a_cell_runs(tiny, fake, arguments, error, sent
     ("text", "error", "sentence"),
     [
         ("LigthGCN: {con: {align_weight: 0.1}}", ModelError, "Did you mean LightGCN"),
+        ("1: {con: {align_weight: 0.1}}", ModelError, "no model named '1"),
+        ("LightGCN: {con: {semantic_tag: gpt}}", ConfigError, "names semantic_tag, which is one for all cells"),
         ("LightGCN: {kra: {kar_size: 8}}", ConfigError, "options of LightGCN for kra; variants are base, con, gen, kar"),
     ],
 )
@@ -115,7 +192,7 @@ def test_misspelt_names_in_params_are_told(tiny, workdir, fake, text, error, sen
         compare(fake, "--params", "best.yaml")
 
 
-@pytest.mark.parametrize("seeds", ["0", "-1", "a", "1,b", ""])
+@pytest.mark.parametrize("seeds", ["0", "-1", "3,-4", "1,4294967296", "a", "1,b", ""])
 def test_bad_seeds(tiny, fake, seeds):
     with pytest.raises(ConfigError, match="--seeds"):
         compare(fake, seeds=seeds)

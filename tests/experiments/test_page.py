@@ -49,6 +49,17 @@ def test_page_with_tuned_parameters(compared, workdir):
     assert "mask_ratio choice [0.05, 0.1, 0.15, 0.2, 0.3]" in row and row.endswith("| 2 |")
 
 
+def test_what_the_page_says_of_split_and_mode_is_what_was_run(tiny, workdir):
+    pytest.importorskip("hyperopt")
+    run_experiment(FakeLauncher(), "tune", "--dataset", "tiny", "--output", "tuned", "--trials", "2", *QUICK)
+    more = ("--resplit", "--variants", "base,kar", "--seeds", "2", "--eval_args={'mode':'uni100'}")
+    run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", *more, *QUICK)
+    text = page("tuned", "out")
+    assert "a split of its own for every seed" in text and '**Evaluation method:** "uni100"' in text
+    assert "| LightGCN_KAR | defaults | not tuned | 0 |" in text
+    assert "| LightGCN | defaults | not tuned | 0 |" in text
+
+
 def test_bad_folders(compared, workdir):
     (workdir / "empty").mkdir()
     with pytest.raises(ConfigError, match="no results of compare in empty"):

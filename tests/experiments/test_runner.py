@@ -12,7 +12,7 @@ from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments import worker
 from recbole_rlmrec.experiments.cell import Cell
 from recbole_rlmrec.experiments.launch import LocalLauncher, environment
-from recbole_rlmrec.experiments.runner import Runner, last_line
+from recbole_rlmrec.experiments.runner import Runner, last_line, reason
 
 from .conftest import FakeLauncher
 
@@ -123,6 +123,13 @@ def test_last_line_without_colours_and_blanks(tmp_path):
     assert last_line(log) == ""
     log.write_text("first\n\x1b[1;31mrecbole-rlmrec\x1b[0m: It broke.\n\n")
     assert last_line(log) == "It broke."
+
+
+def test_a_process_that_was_killed_says_so(tmp_path):
+    (tmp_path / "output.log").write_text("epoch 12 training\n")
+    assert reason(-9, tmp_path / "output.log") == "its process was ended by signal SIGKILL, perhaps for lack of memory"
+    assert reason(1, tmp_path / "output.log") == "epoch 12 training"
+    assert reason(3, tmp_path / "none.log") == "its process ended with status 3"
 
 
 def test_threads_are_shared_among_jobs_unless_set(monkeypatch):

@@ -11,9 +11,12 @@ import yaml
 
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.embeddings import read_embeddings
+from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.store import import_profiles
+from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.groups import bounds
-from recbole_rlmrec.experiments.pretrain import random_split
+from recbole_rlmrec.experiments.pretrain import not_shown, random_split
 from recbole_rlmrec.experiments.tune import search_space, space_size
 from recbole_rlmrec.registry import PROPERTIES
 
@@ -50,6 +53,35 @@ def test_ablation_end_to_end(tiny, workdir, here, capsys):
     assert users_only["run"]["profiles"]["coverage"]["items"][0] == 0
     assert users_only["run"]["profiles"]["coverage"]["users"][0] > 0
     assert "profiles alone" in capsys.readouterr().out
+
+
+def tag_with_reasoning(folder, **told):
+    """Options of an ablation by reasoning, for a tag in whose embeddings' manifest more may be told."""
+    words = ("quiet drama", "loud comedy", "old western")
+    with open(folder / "profiles.jsonl", "w") as file:
+        for side, count in (("user", 24), ("item", 30)):
+            for n in range(count):
+                row = {f"{side}_id": f"{side[0]}{n}", "profile": f"A {words[n % 3]} for {n % 7} people.", "pairs": []}
+                file.write(json.dumps({**row, "reasoning": f"Because of number {n % 5}."}) + "\n")
+    root = folder / "dataset" / "tiny" / "semantic"
+    import_profiles(folder / "profiles.jsonl", root, "tiny", "mine")
+    made = encode_tag(root / "mine", "lsa", dim=7, dtype="float16", show_progress=False)
+    write_json(made / "manifest.json", {**json.loads((made / "manifest.json").read_text()), **told})
+    return "--kinds", "reasoning", "--variants", "con", "--semantic_tag=mine"
+
+
+def test_reasoning_is_encoded_as_the_profiles_were(tiny, workdir, fake):
+    study(fake, "ablation", *tag_with_reasoning(workdir))
+    (made,) = (workdir / "out" / "profiles").glob("*/semantic/mine--reasoning-*/embeddings/lsa/manifest.json")
+    manifest = json.loads(made.read_text())
+    assert (manifest["dim"], manifest["max_dim"], manifest["dtype"]) == (7, 7, "float16")
+
+
+@pytest.mark.parametrize("told", [{"encoder": "openai:bge-m3", "server": "localhost:8000"}, {"fingerprint": None}])
+def test_nothing_is_encoded_elsewhere_without_being_asked(tiny, workdir, fake, told, caplog):
+    results = study(fake, "ablation", *tag_with_reasoning(workdir, **told))
+    assert [cell["variant"] for cell in results["cells"]] == ["base", "con"]
+    assert "The row with reasoning is left out" in caplog.text
 
 
 def test_changed_embeddings(tiny, workdir, fake):
@@ -101,9 +133,19 @@ def test_pretrain_end_to_end(tiny, workdir, here):
     assert len({round(cell["metrics"]["ndcg@10"], 6) for cell in results["cells"]}) > 1
 
 
-def test_pretrain_needs_times(tiny, workdir, fake):
+def test_pretrain_needs_times_and_both_parts(tiny, workdir, fake):
     with pytest.raises(DataError, match="no column 'when' of times"):
         study(fake, "pretrain", options=(*ONE, "--TIME_FIELD=when"))
+    with pytest.raises(ConfigError, match="leave out --resplit"):
+        run_experiment(fake, "pretrain", "--dataset", "tiny", "--output", "more", "--resplit", *QUICK)
+    with pytest.raises(DataError, match="the early part of tiny-split has no interaction for train and valid and test"):
+        run_experiment(fake, "pretrain", "--dataset", "tiny", "--output", "new", "--early", "0.001", *QUICK)
+
+
+def test_what_the_early_part_has_shown_is_not_asked_for_later():
+    pairs = {"user": list("aabba"), "item": list("xyxyx"), "n": range(5)}
+    rows = pd.DataFrame(pairs)
+    assert not_shown(rows.iloc[3:], rows.iloc[:3], ("user", "item"))["n"].tolist() == [3]
 
 
 def test_random_split_leaves_everyone_something_to_learn_from():
@@ -147,6 +189,22 @@ def test_recall_by_popularity_adds_up(tiny, workdir, here):
     assert list(recall.columns) == ["recall@5", "recall@10"]
     for name in recall:
         assert np.allclose(recall[name].sort_index(), outcome.users[name].loc[recall.index].sort_index(), atol=1e-6)
+
+
+def test_groups_of_several_splits_have_the_same_ranges(tiny, workdir, here):
+    results = study(here, "groups", "--resplit", "--variants", "base", "--groups", "3", seeds="2", options=ONE)
+    for row in results["groups"]:
+        means = []
+        for cell in results["cells"]:
+            split = workdir / "out" / "data" / f"tiny-split-{cell['seed']}"
+            train = read_atomic(split / f"{split.name}.train.inter").table
+            if row["by"] == "user activity":
+                about = json.loads((workdir / "out" / cell["folder"] / "users.json").read_text())
+                column = about["metrics"].index(row["metric"])
+                values = np.load(workdir / "out" / cell["folder"] / "users.values.npy")[:, column]
+                counts = train["user_id"].value_counts().reindex(about["users"], fill_value=0).to_numpy()
+                means.append(values[(counts >= row["from"]) & (counts <= row["to"])].mean())
+        assert not means or row["values"] == pytest.approx(means)
 
 
 @pytest.mark.parametrize("side", ["users", "items"])
@@ -243,7 +301,13 @@ def test_bad_input_is_told_before_a_cell_runs(tiny, fake, arguments, sentence):
     assert not fake.started
 
 
-@pytest.mark.parametrize("text", ["con: 3", "con: {often: {a: [1]}}", "con: {choice: 3}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("con: 3", "con: {often: {a: [1]}}", "con: {choice: 3}", "con: {choice: {a: []}}", "con: {choice: {a: 1}}"),
+        *("con: {uniform: {a: [1]}}", "con: {uniform: {a: [2, 1]}}", "con: {quniform: {a: [0, 1]}}", "con: {1: {a: [1]}}"),
+    ],
+)
 def test_bad_spaces(tmp_path, text):
     with pytest.raises(ConfigError):
         search_space("LightGCN", "con", yaml.safe_load(text))

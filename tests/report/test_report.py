@@ -123,12 +123,36 @@ def test_an_experiment_that_was_stopped(results, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(results / "data", out / "data")
     shutil.copy(results / "folder.json", out)
-    for cell in json.loads((results / "compare" / "results.json").read_text())["cells"][:2]:
+    cells = json.loads((results / "compare" / "results.json").read_text())["cells"]
+    for cell in cells[:2]:
         shutil.copytree(results / cell["folder"], out / cell["folder"])
+    write_json(out / "compare" / "plan.json", {"format": 1, "cells": cells})
     assert main(["report", str(out), "-o", str(tmp_path / "r.html"), "--projection", "pca"]) == 0
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.sections() == ["results", "curves", "map", "profiles", "missing"]
-    assert "not finished: these are the 2 cells that are there" in page.text
+    assert f"not finished: these are 2 of its {len(cells)} cells" in page.text
+
+
+def test_a_stopped_search_is_no_comparison(results, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(results / "cells", out / "cells")
+    shutil.copy(results / "folder.json", out)
+    cells = json.loads((results / "compare" / "results.json").read_text())["cells"]
+    write_json(out / "tune" / "plan.json", {"format": 1, "cells": cells})
+    assert main(["report", str(out), "-o", str(tmp_path / "r.html")]) == 2
+    assert "no finished cell of an experiment that can be shown half-done" in capsys.readouterr().err
+
+
+def test_cells_are_named_as_their_experiment_names_them(results, tmp_path):
+    """A cell that another experiment ran first has that one's setting in its own record."""
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    for cell in json.loads((results / "compare" / "results.json").read_text())["cells"]:
+        path = out / cell["folder"] / "cell.json"
+        write_json(path, {**json.loads(path.read_text()), "setting": {"noise": "0%"}})
+    assert [one.what for one in write_report([out], tmp_path / "r.html", projection="pca")] == ["Pretraining"]
+    sections = Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections()
+    assert {"curves", "map", "profiles"} < set(sections)
 
 
 def test_without_trained_models_there_is_no_map(results, tmp_path, capsys):
@@ -170,7 +194,7 @@ def test_without_profiles_the_rest_is_there(results, tmp_path):
         (lambda folder, results: None, "is no folder"),
         (lambda folder, results: folder.mkdir(), "is empty; fill it with `recbole-rlmrec experiment compare"),
         (lambda folder, results: (folder.mkdir(), (folder / "a.txt").write_text("a")), "holds no experiment"),
-        (lambda folder, results: write_json(folder / "folder.json", {"dataset": "nasty"}), "has no finished cell yet"),
+        (lambda folder, results: write_json(folder / "folder.json", {"dataset": "nasty"}), "has no finished cell of"),
         (lambda folder, results: write_json(folder / "folder.json", {}), "does not name a dataset"),
     ],
 )
