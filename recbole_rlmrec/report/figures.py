@@ -126,43 +126,31 @@ def bars(
     return Figure(title, traces, layout)
 
 
-def dots(title: str, names: Sequence[str], values: dict[str, dict[str, list]], unit: str) -> Figure:
-    """One line per name, from above, a dot with an error bar per series.
+def dots(title: str, values: dict[str, list], unit: str) -> Figure:
+    """One line per name, from above: a dot with an error bar.
 
     Parameters
     ----------
     title : str
-    names : sequence of str
-        Lines.
-    values : dict of str to dict of str to list of float
-        By series and name, the values over seeds.
+    values : dict of str to list of float
+        By name, the values over seeds.
     unit : str
         Title of the x axis.
     """
-    traces = []
-    for position, (series, members) in enumerate(values.items()):
-        known = [name for name in names if members.get(name)]
-        means, deviations = zip(*(summary(members[name]) for name in known), strict=True)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": text(series),
-                "x": list(means),
-                "y": [text(name) for name in known],
-                "error_x": error_bars(deviations),
-                "marker": {
-                    "size": 10,
-                    "symbol": SYMBOLS[position % 8],
-                    "color": ("#0b62a4", "#c2410c", *MORE)[position % 10],
-                },
-                "hovertemplate": "%{y}: %{x:.4g}<extra></extra>",
-            }
-        )
-    order = [text(name) for name in reversed(names)]
+    means, deviations = zip(*map(summary, values.values()), strict=True)
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": list(means),
+        "y": [text(name) for name in values],
+        "error_x": error_bars(deviations),
+        "marker": {"size": 10, "color": "#0b62a4"},
+        "hovertemplate": "%{y}: %{x:.4g}<extra></extra>",
+    }
+    order = [text(name) for name in reversed(values)]
     yaxis = {"type": "category", "categoryorder": "array", "categoryarray": order, "automargin": True}
-    layout = {"xaxis": axis(unit), "yaxis": yaxis, "height": 120 + 30 * len(names), "showlegend": len(values) > 1}
-    return Figure(title, traces, layout)
+    layout = {"xaxis": axis(unit), "yaxis": yaxis, "height": 120 + 30 * len(values), "showlegend": False}
+    return Figure(title, [trace], layout)
 
 
 def lines(title: str, series: Sequence[dict], x: str, y: str) -> Figure:

@@ -132,7 +132,7 @@ def _named_results(key: str, title: str, text: str) -> Callable[[Sequence[Findin
             for metric in _metrics(one):
                 models, names, values = _values(one, metric)
                 by_model = {m: {n: values[m, n] for n in names if (m, n) in values} for m in models}
-                choices[metric] = [dots(f"{metric} at test", names, by_model, metric)]
+                choices[metric] = [dots(f"{m}: {metric} at test", members, metric) for m, members in by_model.items()]
             section.figures.append(Figures("Mean over seeds, error bars one standard deviation.", choices, "Metric"))
             section.tables += _tables(one)
         return section
