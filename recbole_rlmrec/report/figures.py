@@ -149,7 +149,8 @@ def dots(title: str, values: dict[str, list], unit: str) -> Figure:
     }
     order = [text(name) for name in reversed(values)]
     yaxis = {"type": "category", "categoryorder": "array", "categoryarray": order, "automargin": True}
-    layout = {"xaxis": axis(unit), "yaxis": yaxis, "height": 120 + 30 * len(values), "showlegend": False}
+    xaxis = axis(unit) | ({"range": [0, 2 * max(means[0], 1e-9)]} if len(means) == 1 else {})
+    layout = {"xaxis": xaxis, "yaxis": yaxis, "height": 120 + 30 * len(values), "showlegend": False}
     return Figure(title, [trace], layout)
 
 
