@@ -153,12 +153,15 @@ def split_options(argv: Sequence[str], names: Sequence[str]) -> tuple[dict[str, 
     Raises
     ------
     ConfigError
-        An argument is no option, or has a form that RecBole would silently drop.
+        An argument is no option, is given twice, or has a form that RecBole would silently drop.
     """
-    ours, rest = {}, []
+    ours, rest, seen = {}, [], set()
     arguments = iter(argv)
     for argument in arguments:
         key, equals, value = argument.removeprefix("--").partition("=")
+        if key in seen:
+            raise ConfigError(f"--{key} is given twice; leave one of them out.")
+        seen.add(key)
         if argument.startswith("--") and key in names:
             ours[key] = value if equals else next(arguments, "")
         elif not argument.startswith("--") or not equals:

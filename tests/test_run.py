@@ -129,6 +129,7 @@ def test_load_split_is_the_split_of_the_run(build, tiny):
         (["--dataset=tiny", "--alignment=both"], "set it to one of con, gen, none"),
         (["--dataset=tiny", "--result_file="], "--result_file needs"),
         (["--dataset=tiny", "epochs"], "is not understood"),
+        (["--dataset=tiny", "--seed=1", "--seed=2"], "--seed is given twice"),
         (["--dataset=tiny", "--semantic_tag=absent"], "absent"),
     ],
 )

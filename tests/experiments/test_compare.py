@@ -14,7 +14,9 @@ from .conftest import QUICK, FakeLauncher, run_experiment
 
 
 def compare(launcher, *more, seeds="2"):
-    return run_experiment(launcher, "compare", "--dataset", "tiny", "--output", "out", "--seeds", seeds, *QUICK, *more)
+    given = {argument.partition("=")[0] for argument in more}
+    quick = [option for option in QUICK if option.partition("=")[0] not in given]
+    return run_experiment(launcher, "compare", "--dataset", "tiny", "--output", "out", "--seeds", seeds, *quick, *more)
 
 
 def test_end_to_end(tiny, workdir, here, capsys):
@@ -73,7 +75,7 @@ def test_options_of_one_variant(tiny, workdir, fake):
     assert settings["con"]["align_weight"] == 0.5 and "n_layers" not in settings["con"]
     assert settings["gen"]["align_weight"] == 0.1
     assert settings["base"]["n_layers"] == 1
-    assert {one["stopping_step"] for one in settings.values()} == {20}
+    assert {one["stopping_step"] for one in settings.values()} == {50}
 
 
 def test_a_metric_without_values_of_users_is_tested_over_seeds(tiny, workdir, here):
