@@ -148,7 +148,7 @@ def _parameter_table(stored: Stored) -> Table:
         search = searches.get((model, variant))
         best = ", ".join(f"{name}={value}" for name, value in sorted(used.items())) or "defaults"
         row = [_method(model, variant), best, "not tuned", 0]
-        if search and used == search["best"]:
+        if search and (search["best"] or {}).items() <= used.items():
             row[2:] = [_ranges(search["space"]), len(search["trials"])]
         table.rows.append(row)
     return table
