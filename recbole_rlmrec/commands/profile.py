@@ -215,7 +215,8 @@ def _dry_run(job: Job) -> None:
 
 
 def _meter(job: Job, tag: Tag, questions: Questions) -> Meter:
-    return Meter(job.price, job.args.budget_usd, spent(tag.usage(questions), job.chat.name, job.price))
+    paid = spent(tag.usage(questions), job.chat.name, job.args.price_in, job.args.price_out)
+    return Meter(job.price, job.args.budget_usd, paid)
 
 
 def _generate(job: Job, tag: Tag, questions: Questions) -> int:

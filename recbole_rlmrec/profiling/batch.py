@@ -77,15 +77,16 @@ class Batches:
         ChatError
             The server refuses; repeat the command when that is mended.
         """
-        if any(batch.batch_id for batch in self.open):
+        if self.open and all(batch.batch_id for batch in self.open):
             return f"{len(self.open)} batches are open; --batch status shows them, --batch collect fetches what has ended."
         note = "" if self.open else self._prepare(questions, meter, max_tokens)
-        for batch in self.open:
+        unsent = [batch for batch in self.open if not batch.batch_id]
+        for batch in unsent:
             self._send(batch)
-        if not self.open:
+        if not unsent:
             return note or "Nothing is left to ask."
-        requests = sum(batch.requests for batch in self.open)
-        return f"{requests} questions about {self.open[0].side}s were submitted in {len(self.open)} batches. {note}".strip()
+        requests = sum(batch.requests for batch in unsent)
+        return f"{requests} questions about {unsent[0].side}s were submitted in {len(unsent)} batches. {note}".strip()
 
     def refresh(self) -> None:
         """Ask the server how the open batches stand."""

@@ -162,7 +162,7 @@ class PromptBuilder:
         return _ordered(rows, self._item_of[rows], self._item_hash, self._user_hash[position])
 
     def _sample_reviews(self, position: int) -> Sequence[int]:
-        if self._rows_of_item is None:
+        if self._rows_of_item is None or not self.sampling.reviews:
             return []
         rows = self._rows_of_item[position]
         rows = rows[self._user_of[rows] >= 0]

@@ -114,22 +114,28 @@ def _short(key) -> np.uint64:
         return NO_KEY
 
 
-def drop_lines(path: Path, places: Sequence[int]) -> dict[str, Usage]:
-    """Remove the lines that begin at ``places``, all or none; returns what they had cost, by model."""
-    dead = set(places)
+def usage_of_lines(path: Path, places: Sequence[int]) -> dict[str, Usage]:
+    """What the profiles in the lines that begin at ``places`` cost, by model."""
     usage: dict[str, Usage] = defaultdict(Usage)
+    with open(path, "rb") as file:
+        for place in places:
+            file.seek(place)
+            record = json.loads(file.readline())
+            usage[str(record.get("model"))].add(Usage.of(record.get("usage")))
+    return usage
+
+
+def drop_lines(path: Path, places: Sequence[int]) -> None:
+    """Remove the lines that begin at ``places``, all or none."""
+    dead = set(places)
     with replacing(path) as temporary, open(path, "rb") as old, open(temporary, "wb") as new:
         place = 0
         for line in old:
-            if place in dead:
-                record = json.loads(line)
-                usage[str(record.get("model"))].add(Usage.of(record.get("usage")))
-            else:
+            if place not in dead:
                 new.write(line)
             place += len(line)
         new.flush()
         os.fsync(new.fileno())
-    return usage
 
 
 @dataclass
@@ -196,12 +202,21 @@ class Failures:
 
     def add(self, failure: Failure) -> None:
         """List a failure, in place of an earlier one; on disk after the next :meth:`flush`."""
+        self._replace(failure)
+        if self._file is None:
+            self._file = self._open()
+        self._file.write(_line(failure))
+
+    def _replace(self, failure: Failure) -> None:
         self.discard(failure.side, failure.token)
         self._known[failure.side, failure.token] = failure
-        if self._file is None:
-            self.rewrite()
-            self._file = open(self.path, "ab")  # noqa: SIM115
-        self._file.write(_line(failure))
+
+    def _open(self):
+        """The file for appending, without a last line that was cut off; other lines stay, for what they cost."""
+        whole = self.path.read_bytes().rpartition(b"\n") if self.path.exists() else (b"", b"", b"")
+        file = open(self.path, "ab")
+        file.truncate(len(whole[0]) + len(whole[1]))
+        return file
 
     def discard(self, side: str, token: str) -> None:
         """Take a token off the list."""
@@ -233,7 +248,7 @@ class Failures:
             if line.endswith(b"\n"):
                 raise StoreError(f"{self.path} has a line that is no failure; delete the file to ask again.") from None
             return
-        self._known[failure.side, failure.token] = failure
+        self._replace(failure)
 
 
 def _line(failure: Failure) -> bytes:

@@ -13,9 +13,9 @@ from recbole_rlmrec.data.profile import text_digest
 from recbole_rlmrec.data.store import ProfileStore, now
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.profiling.answers import count_words
-from recbole_rlmrec.profiling.cost import Price, Usage, find_price
+from recbole_rlmrec.profiling.cost import BATCH, Usage, find_price
 from recbole_rlmrec.profiling.questions import SIDES, Questions
-from recbole_rlmrec.profiling.stored import drop_lines
+from recbole_rlmrec.profiling.stored import drop_lines, usage_of_lines
 
 BY = "chat "
 
@@ -103,17 +103,20 @@ class Tag:
             Items, then users.
         """
         self.elsewhere[self._about["by"].removeprefix(BY)].add(open_usage)
-        for side in SIDES:
-            replaced = questions.stored(side).replaced
-            if replaced:
-                self.elsewhere = _sum([self.elsewhere, drop_lines(self._store.path(side), replaced)])
-        self.elsewhere = _sum([self.elsewhere, questions.failures.usage_of_discarded])
+        replaced = {side: questions.stored(side).replaced for side in SIDES}
+        gone = [usage_of_lines(self._store.path(side), places) for side, places in replaced.items() if places]
+        self.elsewhere = _sum([self.elsewhere, *gone, questions.failures.usage_of_discarded])
+        # What goes is counted before it goes: a process that is killed in between counts it twice, and not never.
+        self._store.write_manifest({**self._store.manifest, "usage_elsewhere": _as_dicts(self.elsewhere)})
         questions.failures.usage_of_discarded.clear()
+        for side, places in replaced.items():
+            if places:
+                drop_lines(self._store.path(side), places)
         questions.failures.rewrite()
         summaries = [summarize(self._store, questions, side) for side in SIDES]
         counts = {f"{side}s": _lines(self._store, side) for side in SIDES}
         usage = {model: _priced(model, used) for model, used in sorted(self.usage(questions).items()) if used.requests}
-        elsewhere = {model: used.as_dict() for model, used in sorted(self.elsewhere.items()) if used.requests}
+        elsewhere = _as_dicts(self.elsewhere)
         made = {"made": now(), "provenance": "recorded", "usage": usage, "usage_elsewhere": elsewhere}
         self._store.write_manifest({**self._about, **made, **counts, "failed": len(questions.failures)})
         return summaries
@@ -128,12 +131,25 @@ def describe(
     return {"dataset": dataset, "tag": tag, "by": BY + model, "how": how, "split_hash": split_hash}
 
 
-def spent(usage: dict[str, Usage], model: str, price: Price | None) -> float:
-    """US dollars that a tag cost so far; models without a known price count as free."""
+def spent(
+    usage: dict[str, Usage], model: str, price_in: float | None = None, price_out: float | None = None
+) -> float:
+    """US dollars that a tag cost so far; models without a known price count as free.
+
+    Parameters
+    ----------
+    usage : dict of str to Usage
+        By model, with the suffix " (batch)" where the Batch API answered, which has a price of its own.
+    model : str
+        The model that ``price_in`` and ``price_out`` are of.
+    price_in, price_out : float, optional
+        See `find_price`.
+    """
     total = 0.0
     for name, used in usage.items():
-        known = price if name == model else find_price(name)
-        total += known.usd(used.prompt_tokens, used.completion_tokens) if known else 0.0
+        mine = name.removesuffix(BATCH) == model
+        price = find_price(name, price_in, price_out) if mine else find_price(name)
+        total += price.usd(used.prompt_tokens, used.completion_tokens) if price else 0.0
     return total
 
 
@@ -157,6 +173,10 @@ def _lines(store: ProfileStore, side: str) -> int:
         return 0
     with open(path, "rb") as file:
         return sum(1 for _ in file)
+
+
+def _as_dicts(usage: dict[str, Usage]) -> dict[str, dict]:
+    return {model: used.as_dict() for model, used in sorted(usage.items()) if used.requests}
 
 
 def _priced(model: str, used: Usage) -> dict:

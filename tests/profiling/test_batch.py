@@ -89,6 +89,23 @@ def test_several_batches(setup, server):
     assert sorted(setup.tokens("item")) == setup.corpus.items
 
 
+def test_what_was_not_submitted_is_submitted_by_the_same_command(setup, server, monkeypatch):
+    rounds, create = Rounds(setup, server, most_requests=3), Batches._create
+
+    def second_fails(self, batch):
+        if server.batches:
+            raise ChatError("The server is full.")
+        return create(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "_create", second_fails)
+        with pytest.raises(ChatError):
+            rounds.step("submit")
+    assert len(server.batches) == 1
+    assert rounds.step("submit") == "5 questions about items were submitted in 2 batches."
+    assert len(server.batches) == 3 and "3 batches are open" in rounds.step("submit")
+
+
 def test_an_expired_batch_keeps_what_it_has_and_the_rest_is_asked_again(setup, server, rounds):
     server.batch_answer = lambda number, body: batch_line(number, body) if int(number) < 5 else None
     rounds.step("submit")

@@ -32,6 +32,11 @@ def test_items_quote_the_description_or_else_attributes_and_reviews(setup):
         assert item == "i1" and item in review and user in review
 
 
+def test_without_reviews_none_is_sent(tmp_path):
+    prompt = Setup(tmp_path, make_corpus(), reviews=0).builder().item(1)
+    assert "reviews" not in unwrap(prompt.user) and prompt.pairs == ()
+
+
 def test_users_quote_title_profile_rating_and_their_own_review(setup):
     prompt = setup.builder().user(2, lambda position: f"profile of {position}" if position % 2 else None)
     data = unwrap(prompt.user)

@@ -19,7 +19,15 @@ from recbole_rlmrec.profiling.cost import (
     read_prices,
 )
 from recbole_rlmrec.profiling.report import describe_estimate, describe_result, estimate
-from recbole_rlmrec.profiling.tag import SideSummary
+from recbole_rlmrec.profiling.tag import SideSummary, spent
+
+
+def test_what_was_spent_is_priced_as_it_was_bought():
+    used = {"gpt-4o": Usage(1, 10**6, 0), "gpt-4o (batch)": Usage(1, 10**6, 0), "mine (batch)": Usage(1, 10**6, 10**6)}
+    full, half = (find_price("gpt-4o", batch=batch).prompt for batch in (False, True))
+    assert spent(used, "gpt-4o") == pytest.approx(full + half)
+    assert spent(used, "mine", 20.0, 3.0) == pytest.approx(full + half + 23)
+    assert spent({"mine (batch)": used["mine (batch)"]}, "gpt-4o") == 0
 
 
 def test_the_price_table():

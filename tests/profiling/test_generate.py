@@ -14,6 +14,7 @@ from loopback import ANSWER_FAULTS, HARMLESS, SERVER_FAULTS, SHAPE_FAULTS, Loopb
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.profiling.cost import Meter, Price
 from recbole_rlmrec.profiling.generate import Pace
+from recbole_rlmrec.profiling.stored import Failure, Failures
 from recbole_rlmrec.profiling.transport import FatalError
 
 QUICK_FAULTS = tuple(fault for fault in SERVER_FAULTS if fault not in ("hang", "drip", "429-date"))
@@ -126,6 +127,46 @@ def test_failures_are_listed_and_asked_again_only_on_request(setup):
         assert len(quoting) == server.requests - asked > 0, "users who quote the new item profile are asked about again"
     assert setup.store.manifest["usage"]["test-model"]["requests"] == server.requests
     assert len(setup.tokens("user")) == 6, "replaced lines are gone"
+
+
+def test_a_kill_while_lines_are_removed_forgets_no_cost(setup, monkeypatch):
+    with Loopback() as server:
+        chat = chat_of(server)
+        setup.run(chat)
+        asked = server.requests
+        fields = setup.corpus.item_fields
+        fields["title"] = [f"{title}, again" for title in fields["title"]]
+
+        def killed(*arguments):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("recbole_rlmrec.profiling.tag.summarize", killed)
+            with pytest.raises(KeyboardInterrupt):
+                setup.run(chat)
+        assert server.requests > asked
+        counted = setup.tag(chat).usage(setup.questions(chat))["test-model"].requests
+        assert counted == server.requests
+
+
+def test_failures_that_are_replaced_keep_their_cost_until_they_are_counted(tmp_path):
+    def failure(reason, side="item"):
+        return Failure(side, "i1", "answer", reason, 1, "k", "m", {"requests": 2, "prompt_tokens": 5, "completion_tokens": 1})
+
+    failures = Failures(tmp_path)
+    failures.add(failure("first"))
+    failures.flush()
+    again = Failures(tmp_path)
+    again.add(failure("second"))
+    again.flush()
+    with open(again.path, "ab") as file:
+        file.write(b'{"side": "it')
+    last = Failures(tmp_path)
+    last.add(failure("third", "user"))
+    last.flush()
+    assert len(last) == 2 and last.get("item", "i1").reason == "second"
+    total = last.usage()["m"].requests + last.usage_of_discarded["m"].requests
+    assert total == 6 and len(Failures(tmp_path)) == 2
 
 
 def test_what_the_server_failed_to_answer_is_asked_in_the_next_run(setup):
