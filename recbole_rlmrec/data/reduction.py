@@ -95,6 +95,7 @@ def _build(found: Embeddings, dim: int, source: str) -> float:
                 block = matrix[start : start + _BLOCK].astype(np.float64)
                 reduced[start : start + _BLOCK] = (block - mean) @ components
             reduced.flush()
+            del reduced  # Windows does not rename a file that is mapped
     write_json(found.folder / f"pca{dim}.json", {"source": source, "dim": dim, "variance_kept": variance})
     return variance
 

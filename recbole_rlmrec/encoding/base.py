@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,11 +19,14 @@ class TextEncoder(Protocol):
         Whether :meth:`fit` must see all texts first, so that vectors of an earlier fit are of no use.
     truncated : int
         How many of the texts encoded so far were longer than the encoder reads.
+    at_once : int
+        How many texts a call should have at least to keep the encoder busy.
     """
 
     name: str
     needs_fit: bool = False
     truncated: int = 0
+    at_once: int = 512
 
     def fit(self, texts: Sequence[str]) -> None:
         """Learn from all texts; called once before :meth:`encode` where ``needs_fit`` is set."""
@@ -47,6 +50,18 @@ class TextEncoder(Protocol):
             The encoder fails.
         """
         ...
+
+    def stream(self, texts: Sequence[str]) -> Iterator[tuple[slice, np.ndarray]]:
+        """Encode texts in parts as they get ready, each once, in any order; what was yielded before an error is kept.
+
+        Yields
+        ------
+        slice
+            Which of the texts.
+        ndarray
+            float32 [n, d]
+        """
+        yield slice(0, len(texts)), self.encode(texts)
 
     def info(self) -> dict:
         """What decides about the vectors (model, revision, prompt, normalisation, ...) as a JSON-able dict.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from logging import getLogger
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.lib.format import open_memmap
 from recbole.utils import set_color
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import held, replacing, write_json
+from recbole_rlmrec.data.files import held, read_json, replacing, write_json
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.journal import Journal
@@ -26,6 +27,7 @@ FORMAT = 1
 DTYPES = ("float32", "float16")
 BLOCK = 512
 _COPY_BLOCK = 1 << 14
+_COMMIT = ".commit.json"
 
 logger = getLogger()
 
@@ -89,6 +91,10 @@ def encode_tag(
     return target
 
 
+def _new(matrix: Path) -> Path:
+    return matrix.with_name(f".{matrix.stem}.new.npy")
+
+
 class _Job:
     """One call of :func:`encode_tag`."""
 
@@ -97,6 +103,7 @@ class _Job:
         self._digests = {side: {t: text_digest(text) for t, text in found.items()} for side, found in texts.items()}
         self._by_digest = {digest: texts[side][token] for side in texts for token, digest in self._digests[side].items()}
         self._fingerprint = self._make_fingerprint()
+        self._commit()
         self._journal = Journal(target / ".journal", self._fingerprint)
         self._finished = self._finished_rows()
 
@@ -134,10 +141,12 @@ class _Job:
             self._encoder.fit([text for found in self._texts.values() for text in found.values()])
         bar = tqdm(total=len(todo), desc=set_color("Encode   ", "pink"), ncols=100, disable=not show_progress)
         with bar:
-            for start in range(0, len(todo), BLOCK):
-                block = todo[start : start + BLOCK]
-                self._journal.append(block, self._vectors(block))
-                bar.update(len(block))
+            size = max(BLOCK, getattr(self._encoder, "at_once", 0))
+            for start in range(0, len(todo), size):
+                block = todo[start : start + size]
+                for digests, vectors in self._vectors(block):
+                    self._journal.append(digests, vectors)
+                    bar.update(len(digests))
         if self._encoder.truncated:
             limit = self._encoder.info().get("max_tokens")
             logger.warning(
@@ -145,8 +154,13 @@ class _Job:
                 f"{self._encoder.name} reads, and were cut."
             )
 
-    def _vectors(self, digests: list[str]) -> np.ndarray:
-        vectors = np.asarray(self._encoder.encode([self._by_digest[digest] for digest in digests]))
+    def _vectors(self, digests: list[str]) -> Iterator[tuple[list[str], np.ndarray]]:
+        texts = [self._by_digest[digest] for digest in digests]
+        stream = getattr(self._encoder, "stream", None)
+        for place, vectors in stream(texts) if stream else [(slice(0, len(texts)), self._encoder.encode(texts))]:
+            yield digests[place], self._checked(digests[place], np.asarray(vectors))
+
+    def _checked(self, digests: list[str], vectors: np.ndarray) -> np.ndarray:
         if vectors.ndim != 2 or len(vectors) != len(digests):
             raise EncoderError(f"{self._encoder.name} returned shape {vectors.shape} for {len(digests)} texts.")
         with np.errstate(over="ignore"):
@@ -159,24 +173,43 @@ class _Job:
         return vectors
 
     def finish(self, origin: dict) -> None:
-        """Put the matrices in place; without a manifest they do not count, so it goes first and comes last."""
+        """Put the matrices in place."""
         where = self._sources()
         width = next(iter(where.values()))[0].shape[1]
-        made = {side: self._write_matrix(side, where, width) for side in self._texts}
-        (self._target / "manifest.json").unlink(missing_ok=True)
-        for side in SIDES:
-            path = self._target / f"{side}s.npy"
-            tokens = path.with_name(f"{side}s.tokens.json")
-            if side not in made:
-                path.unlink(missing_ok=True)
-                tokens.unlink(missing_ok=True)
-                continue
-            made[side].replace(path)
-            write_json(tokens, {"tokens": [*self._digests[side]], "digests": [*self._digests[side].values()]})
-        write_json(self._target / "manifest.json", self._manifest(origin, width))
+        for side in self._texts:
+            self._write_matrix(side, where, width)
+        tokens = {
+            side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()
+        }
+        del where  # nothing may be mapped that is replaced or removed: Windows refuses that
+        self._finished = []
+        write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": self._manifest(origin, width)})
+        self._commit()
         self._journal.remove()
         counts = " and ".join(f"{len(found)} {side}s" for side, found in self._texts.items())
         logger.info(f"{counts} encoded by {self._encoder.name}: {width} dimensions, {self._dtype.name}, {self._target}")
+
+    def _commit(self) -> None:
+        """Carry out what ``.commit.json`` says, where there is one; a process that was killed over it leaves the rest to us.
+
+        Without a manifest matrices do not count, so it goes first and comes last.
+        """
+        path = self._target / _COMMIT
+        if not path.is_file():
+            return
+        new = read_json(path, StoreError, "delete it and encode again")
+        (self._target / "manifest.json").unlink(missing_ok=True)
+        for side in SIDES:
+            matrix, tokens = self._target / f"{side}s.npy", self._target / f"{side}s.tokens.json"
+            if side not in new["tokens"]:
+                matrix.unlink(missing_ok=True)
+                tokens.unlink(missing_ok=True)
+                continue
+            if (made := _new(matrix)).is_file():
+                made.replace(matrix)
+            write_json(tokens, new["tokens"][side])
+        write_json(self._target / "manifest.json", new["manifest"])
+        path.unlink()
 
     def _sources(self) -> dict[str, tuple[np.ndarray, int]]:
         """Where the vector of each digest is: a matrix and a row."""
@@ -185,16 +218,15 @@ class _Job:
             where.update((digest, (matrix, row)) for row, digest in enumerate(digests) if digest in self._by_digest)
         return where
 
-    def _write_matrix(self, side: str, where: dict[str, tuple[np.ndarray, int]], width: int) -> Path:
+    def _write_matrix(self, side: str, where: dict[str, tuple[np.ndarray, int]], width: int) -> None:
         digests = list(self._digests[side].values())
-        path = self._target / f".{side}s.new.npy"
-        with replacing(path) as temporary:
+        with replacing(_new(self._target / f"{side}s.npy")) as temporary:
             matrix = open_memmap(temporary, mode="w+", dtype=self._dtype, shape=(len(digests), width))
             for start in range(0, len(digests), _COPY_BLOCK):
                 block = [where[digest] for digest in digests[start : start + _COPY_BLOCK]]
                 matrix[start : start + len(block)] = np.stack([source[row] for source, row in block])
             matrix.flush()
-        return path
+            del matrix  # see finish
 
     def _manifest(self, origin: dict, width: int) -> dict:
         return {

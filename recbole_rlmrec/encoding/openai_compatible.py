@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from logging import getLogger
 
 import numpy as np
@@ -84,6 +84,7 @@ class OpenAICompatibleEncoder(TextEncoder):
         self._counter = TokenCounter(model)
         self._endpoint = get_endpoint(base_url, api_key_env, timeout, concurrency)
         self._stop = threading.Event()
+        self._width: int | None = None
         self._patience = Patience(Throttle(), Circuit(max(20, 4 * concurrency)), self._stop, first_wait)
         limit = f"reads {self.max_tokens} tokens of each text" if self.max_tokens else "does not say how long a text may be"
         logger.info(f"{self._model} at {self._endpoint.host} {limit}.")
@@ -108,25 +109,51 @@ class OpenAICompatibleEncoder(TextEncoder):
         EncoderError
             The server cannot be reached, refuses, or answers unusably.
         """
+        parts = sorted(self.stream(texts), key=lambda part: part[0].start)
+        return np.concatenate([vectors for _, vectors in parts])
+
+    @property
+    def at_once(self) -> int:
+        """Texts that keep all requests in flight, twice over."""
+        return 2 * self._batch_size * self._concurrency
+
+    def stream(self, texts: Sequence[str]) -> Iterator[tuple[slice, np.ndarray]]:
+        """See :meth:`TextEncoder.stream`: what was paid for is handed over before an error is told.
+
+        Raises
+        ------
+        EncoderError
+            As :meth:`encode`.
+        """
         inputs = [self._fitted(self._prompt + text) for text in texts]
-        batches = [inputs[start : start + self._batch_size] for start in range(0, len(inputs), self._batch_size)]
+        failed = None
         with ThreadPoolExecutor(self._concurrency) as pool:
-            try:
-                parts = list(pool.map(self._vectors, batches))
-            except ChatError as error:
-                self._stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise EncoderError(f"{self.name}: {error}") from None
-        widths = {part.shape[1] for part in parts}
-        if len(widths) > 1:
-            raise EncoderError(f"{self.name} returned vectors of different widths: {sorted(widths)}.")
-        return self._scaled(np.concatenate(parts))
+            places = [slice(start, start + self._batch_size) for start in range(0, len(inputs), self._batch_size)]
+            waiting = {pool.submit(self._vectors_unless_stopped, inputs[place]): place for place in places}
+            for future in as_completed(waiting):
+                try:
+                    vectors = future.result()
+                except ChatError as error:
+                    failed = failed or error
+                    self._stop.set()
+                    continue
+                self._width = self._width or vectors.shape[1]
+                if vectors.shape[1] != self._width:
+                    raise EncoderError(f"{self.name} returned vectors of different widths: {self._width}, {vectors.shape[1]}.")
+                yield waiting[future], self._scaled(vectors)
+        if failed is not None:
+            raise EncoderError(f"{self.name}: {failed}")
 
     def _fitted(self, text: str) -> str:
         if not self.max_tokens or len(text) <= self.max_tokens or self._counter.count(text) <= self.max_tokens:
             return text
         self.truncated += 1
         return cut(text, self.max_tokens, self._counter)
+
+    def _vectors_unless_stopped(self, texts: list[str]) -> np.ndarray:
+        if self._stop.is_set():
+            raise ChatError("an earlier request failed.")
+        return self._vectors(texts)
 
     def _vectors(self, texts: list[str]) -> np.ndarray:
         payload = {"model": self._model, "input": texts}

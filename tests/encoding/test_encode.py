@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recbole_rlmrec.data.embeddings import read_embeddings
+from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.reduction import reduce
 from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding import encode as encode_module, registry
 from recbole_rlmrec.encoding.encode import encode_tag, get_encoder, register_encoder
@@ -106,6 +110,54 @@ def test_a_killed_encoding_goes_on_where_it_was(store, monkeypatch):
     assert encoder.asked == ["c"]
     assert vectors(folder)["u2"] == [2, 1, 0, 0, 0] and vectors(folder)["i2"] == [0, 0, 1, 0, 0]
     assert not (folder / ".journal").exists()
+
+
+@pytest.mark.parametrize("calls", range(4))
+def test_a_kill_while_matrices_are_put_in_place_costs_nothing(store, monkeypatch, calls):
+    folder = encode(store, Letters())
+    store.write("user", [Profile("u1", "ddd"), Profile("u2", "aab")])
+    written = []
+
+    def killed(path, value):
+        if len(written) == calls:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_json(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encode_module, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            encode(store, Letters())
+    encoder = Letters()
+    encode(store, encoder)
+    assert encoder.asked == []
+    assert vectors(folder) == {"u1": [0, 0, 0, 3, 0], "u2": [2, 1, 0, 0, 0], "i1": [0, 0, 0, 0, 2], "i2": [0, 0, 1, 0, 0]}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {".lock", "manifest.json", *(f"{s}.{e}" for s in ("users", "items") for e in ("npy", "tokens.json"))}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_no_file_is_replaced_or_removed_while_it_is_mapped(store, monkeypatch):
+    """Windows refuses it."""
+    touched = []
+
+    def watched(name, original):
+        def call(first, *rest, **options):
+            mapped = Path("/proc/self/maps").read_text()
+            touched.append(str(first))
+            assert not any(str(path) + "\n" in mapped for path in (first, *rest))
+            return original(first, *rest, **options)
+
+        monkeypatch.setattr(*name, call)
+
+    watched((os, "replace"), os.replace)
+    watched((Path, "replace"), Path.replace)
+    watched((Path, "unlink"), Path.unlink)
+    encode(store, Letters())
+    store.write("user", [Profile("u1", "ddd"), Profile("u2", "aab")])
+    folder = encode(store, Letters())
+    reduce(read_embeddings(folder, "tiny"), 2)
+    assert any(path.endswith(".journal") for path in touched) and any("pca" in path for path in touched)
 
 
 def test_a_failed_encoding_leaves_the_finished_one_alone(store):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbole_rlmrec.data.store import Profile, ProfileStore
+from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.encoding.openai_compatible import OpenAICompatibleEncoder
 from recbole_rlmrec.encoding.registry import get_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError
@@ -61,6 +63,26 @@ def test_long_texts_are_cut_between_words_and_counted():
 def test_vectors_that_are_missing_are_noticed():
     with Loopback(lambda number, payload: "schema") as server, pytest.raises(EncoderError, match="one vector for each"):
         encoder(server).encode(TEXTS)
+
+
+def test_what_was_paid_for_before_a_refusal_is_kept(tmp_path):
+    store = ProfileStore(tmp_path / "tag")
+    store.write_manifest({"dataset": "tiny", "tag": "tag", "by": "template"})
+    store.write("item", [Profile(str(number), f"{'x' * (40 - number)}") for number in range(30)])
+    bad = "x" * 25
+
+    def refuse(number, payload):
+        return "schema" if bad in payload["input"] else None
+
+    with Loopback(refuse) as server:
+        options = {"encoder": encoder(server, batch_size=2, concurrency=1), "show_progress": False}
+        with pytest.raises(EncoderError):
+            encode_tag(store.folder, NAME, **options)
+        asked = server.requests
+        assert asked < 15
+        server.fault = lambda number, payload: None
+        encode_tag(store.folder, NAME, **{**options, "encoder": encoder(server, batch_size=2, concurrency=1)})
+    assert server.requests == asked + 15 - (asked - 1)
 
 
 def test_a_server_that_refuses():
