@@ -7,6 +7,7 @@ stand-in of this module that it can neither call into nor change; the real objec
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import os
 import pathlib
@@ -149,6 +150,8 @@ _NAMES = {
     ("torch", "Size"): _Function(torch.Size),
     ("_codecs", "encode"): _Function(_latin1),
     ("collections", "defaultdict"): _Function(lambda *_: defaultdict(list)),
+    ("datetime", "date"): _Function(datetime.date),
+    ("datetime", "datetime"): _Function(datetime.datetime),
     ("numpy", "ndarray"): _Later(np.ndarray),
     ("numpy", "matrix"): _Later(np.matrix),
     ("numpy", "dtype"): _Function(_DtypeState),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -62,6 +63,9 @@ def guarded(action: Callable[[], int]) -> int:
     except RLMRecError as error:
         print(f"recbole-rlmrec: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("recbole-rlmrec: stopped.", file=sys.stderr)
         return 130

@@ -64,7 +64,7 @@ class FastFullSortEvalDataLoader(FullSortEvalDataLoader):
     def _init_batch_size_and_step(self):
         n_items = self._dataset.item_num
         scores = self.config["eval_batch_size"]
-        if not _expands_pairs(self.config):
+        if not expands_pairs(self.config):
             scores = max(scores, SCORES_PER_BLOCK)
         self.step = max(scores // n_items, 1)
         self.set_batch_size(self.step * n_items)
@@ -142,7 +142,7 @@ def _object_array(values):
     return np.fromiter(values, object, len(values))
 
 
-def _expands_pairs(config):
+def expands_pairs(config):
     """Whether the model may hold a vector for every user-item pair of a batch to score it."""
     if config["MODEL_TYPE"] not in _BLOCKWISE:
         return True

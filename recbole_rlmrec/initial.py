@@ -70,9 +70,12 @@ def load_initial(model, dataset, folder: Path | str) -> None:
     """
     if not (Path(folder) / "manifest.json").is_file():
         raise ConfigError(f"There are no embeddings in {folder}; correct initial_embeddings.")
-    found = read_embeddings(Path(folder), dataset.dataset_name)
+    found = read_embeddings(Path(folder).resolve(), dataset.dataset_name)
     names = _names(type(model).__name__)
     for side, field in zip(SIDES, (dataset.uid_field, dataset.iid_field), strict=True):
+        if side not in found.tokens:
+            getLogger().info(f"initial embeddings: no {side}s in {folder}")
+            continue
         embedding = _embedding(model, names[side])
         if embedding.embedding_dim != found.dim:
             raise ConfigError(

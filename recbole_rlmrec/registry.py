@@ -177,9 +177,12 @@ def _load_defaults(self, model: str, model_class: type, dataset: str) -> None:
     """``Config._load_internal_config_dict``: the backbone's defaults, then ours, then the data set's."""
     _original_load_defaults(self, backbone_name(model), model_class, dataset)
     theirs = Path(configurator.__file__).parents[1] / "properties" / "dataset"
-    for file in (*_model_files(model), theirs / "sample.yaml", theirs / f"{dataset}.yaml"):
-        if file.is_file():
-            self._update_internal_config_dict(file)
+    ours = [file for file in _model_files(model) if file.is_file()]
+    # RecBole lets the data set's defaults win over the model's, and those of a type of models over both: where ours came
+    # in between, the data set's are due again; other models are left as RecBole made them.
+    again = [file for file in (theirs / "sample.yaml", theirs / f"{dataset}.yaml") if file.is_file()] if ours else []
+    for file in (*ours, *again):
+        self._update_internal_config_dict(file)
     own = PROPERTIES / "dataset" / f"{dataset}.yaml"
     if own.is_file():
         self._update_internal_config_dict(own)
@@ -270,10 +273,17 @@ def find_dataloader(config, phase: str) -> type:
 
 def find_trainer(model_type, model_name: str) -> type:
     """RecBole's ``get_trainer`` by the backbone's name, extended by what this package records and logs."""
+    from recbole.trainer import Trainer
+
     from recbole_rlmrec import trainer
 
     own = getattr(trainer, f"{model_name}Trainer", None)
-    return own or trainer.recording(_original_get_trainer(model_type, backbone_name(model_name)))
+    theirs = _original_get_trainer(model_type, backbone_name(model_name))
+    # Trees (XGBoost, LightGBM) have a trainer that is not of this kind, and models that are no modules.
+    if own is None and not issubclass(theirs, Trainer):
+        trainer.forget()
+        return theirs
+    return own or trainer.recording(theirs)
 
 
 def run_recboles(rank: int, *args):

@@ -19,6 +19,7 @@ from recbole_rlmrec.checkpoint import load_checkpoint
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
+from recbole_rlmrec.evaluation import expands_pairs
 from recbole_rlmrec.registry import SUFFIX, backbone_name, find_model
 from recbole_rlmrec.run import check_data
 from recbole_rlmrec.sampler import UserItems
@@ -83,7 +84,8 @@ class Trained:
     @property
     def block(self) -> int:
         """How many users to score at a time."""
-        return max(SCORES_PER_BLOCK // self.n_items, 1)
+        scores = int(self.config["eval_batch_size"]) if expands_pairs(self.config) else SCORES_PER_BLOCK
+        return max(scores // self.n_items, 1)
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:
         """Scores of all items for users [k], float [k, n_items]; they need not be in the test split."""
@@ -94,7 +96,9 @@ class Trained:
             except NotImplementedError:
                 pairs = rows.repeat_interleave(self.n_items)
                 pairs.update(self.dataset.get_item_feature().repeat(len(users)))
-                found = self.model.predict(pairs)
+                step = max(int(self.config["eval_batch_size"]), 1)
+                parts = range(0, len(pairs), step)
+                found = torch.cat([self.model.predict(pairs[start : start + step]).view(-1) for start in parts])
         return found.view(-1, self.n_items).float()
 
     def top(self, users: torch.Tensor, k: int, hidden: UserItems) -> tuple[torch.Tensor, torch.Tensor]:

@@ -69,6 +69,11 @@ def last_record() -> RunRecord | None:
     return _Last.record
 
 
+def forget() -> None:
+    """Called where a run begins that leaves no record."""
+    _Last.record = None
+
+
 class RLMRecTrainer:
     """Mixin over RecBole's trainers, for every model that is trained through this package."""
 
@@ -82,9 +87,12 @@ class RLMRecTrainer:
         per_user.attach(self)
 
     def fit(self, train_data, *args, **kwargs):
-        if self.config["initial_embeddings"]:
+        if self.config["initial_embeddings"] and self.start_epoch == 0:
             load_initial(self.model, train_data._dataset, self.config["initial_embeddings"])
-        return super().fit(train_data, *args, **kwargs)
+        try:
+            return super().fit(train_data, *args, **kwargs)
+        finally:
+            self.record.checkpoint = self.saved_model_file  # a resumed or pretrained model's has another name by now
 
     def _build_optimizer(self, **kwargs):
         adapter = getattr(self.model, "adapter", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import os
 import sys
@@ -216,6 +217,13 @@ def test_a_checkpoint_holds_what_was_saved(trained):
     assert type(checkpoint["state_dict"]) is OrderedDict
     for name, weight in trainer.model.state_dict().items():
         assert torch.equal(checkpoint["state_dict"][name], weight)
+
+
+def test_dates_that_yaml_makes_are_read(trained):
+    path, _, _ = trained()
+    made = {"day": datetime.date(2024, 1, 5), "time": datetime.datetime(2024, 1, 5, 12, 30)}
+    rewrite(path, other_parameter=made)
+    assert compat.load_checkpoint(path)["other_parameter"] == made
 
 
 @pytest.mark.parametrize("protocol", [2, 4])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from recbole.utils import get_trainer
 
 from recbole_rlmrec.errors import CheckpointError, ConfigError
 from recbole_rlmrec.initial import export_initial, load_initial
+from recbole_rlmrec.trainer import last_record
 
 
 @pytest.fixture
@@ -40,6 +44,33 @@ def test_a_run_starts_from_them(run, exported, monkeypatch):
     run("BPR_RLMRec", alignment="none", initial_embeddings=str(folder), epochs=1)
     run("BPR_RLMRec", alignment="none", epochs=1)
     assert started == [("BPR_RLMRec", str(folder))]
+
+
+def test_resuming_goes_on_from_what_was_learnt(build, exported, workdir, monkeypatch):
+    _, folder, _ = exported
+    monkeypatch.chdir(folder.parent)
+    options = {"alignment": "none", "initial_embeddings": folder.name, "epochs": 1}
+    config, model, loaders = build("BPR_RLMRec", **options)
+    first = get_trainer(config["MODEL_TYPE"], "BPR_RLMRec")(config, model)
+    first.fit(loaders[0], loaders[1], show_progress=False)
+    learnt = model.user_embedding.weight.detach().clone()
+    config, model, loaders = build("BPR_RLMRec", **options)
+    second = get_trainer(config["MODEL_TYPE"], "BPR_RLMRec")(config, model)
+    second.resume_checkpoint(first.saved_model_file)
+    second.fit(loaders[0], loaders[1], show_progress=False)
+    assert torch.equal(model.user_embedding.weight, learnt)
+    assert last_record().checkpoint == first.saved_model_file
+
+
+def test_one_side_alone(build, exported):
+    _, folder, _ = exported
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "users": 0}))
+    _, model, loaders = build("BPR_RLMRec", alignment="none")
+    before = model.user_embedding.weight.clone(), model.item_embedding.weight.clone()
+    load_initial(model, loaders[0]._dataset, folder)
+    assert torch.equal(model.user_embedding.weight, before[0])
+    assert not torch.equal(model.item_embedding.weight, before[1])
 
 
 def test_bad_input(build, exported, workdir):

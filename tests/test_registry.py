@@ -10,7 +10,7 @@ import torch
 from recbole.config import Config
 from recbole.model.general_recommender import LightGCN
 from recbole.quick_start import load_data_and_model, objective_function, quick_start
-from recbole.trainer import NCLTrainer, Trainer
+from recbole.trainer import LightGBMTrainer, NCLTrainer, Trainer
 from recbole.utils import ModelType, get_model, get_trainer
 from recbole.utils.case_study import full_sort_topk
 
@@ -62,6 +62,17 @@ def test_defaults_are_stacked_backbone_ours_dataset():
     assert plain["fast_loader"] is False and plain["test_mask"] == "train_valid" and plain["alignment"] is None
 
 
+@pytest.mark.parametrize("model", ["FM", "DIN", "CKE", "SASRec", "BPR"])
+def test_models_of_recbole_keep_their_own_defaults(model, monkeypatch):
+    options = {"gpu_id": "", **({"train_neg_sample_args": None} if model == "SASRec" else {})}
+    ours = Config(model, "ml-100k", config_dict=dict(options))
+    monkeypatch.setattr(Config, "_load_internal_config_dict", registry._original_load_defaults)
+    theirs = Config(model, "ml-100k", config_dict=dict(options))
+    for key, value in theirs.final_config_dict.items():
+        if key != "checkpoint_dir":
+            assert ours.final_config_dict[key] == value, key
+
+
 def test_options_that_nobody_knows_are_named_once(caplog):
     registry._warned.clear()
     options = {"gpu_id": "", "align_wieght": 1, "additional_feat_suffix": None, "benchmark_filename": None}
@@ -76,6 +87,7 @@ def test_trainers_go_by_the_backbone():
     assert issubclass(get_trainer(ModelType.GENERAL, "NCL_RLMRec"), NCLTrainer)
     trainer = get_trainer(ModelType.GENERAL, "LightGCN_RLMRec")
     assert issubclass(trainer, RLMRecTrainer) and issubclass(trainer, Trainer) and not issubclass(trainer, NCLTrainer)
+    assert get_trainer(ModelType.DECISIONTREE, "LightGBM") is LightGBMTrainer
 
 
 def test_training_split_knows_the_held_out_ones(build):

@@ -8,10 +8,13 @@ import io
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from recbole.model.general_recommender import NeuMF
 
 from recbole_rlmrec.cli import main
 from recbole_rlmrec.commands import recommend as command
@@ -91,6 +94,27 @@ def test_models_of_every_kind(run, tiny, model, capsys):
     run(model, epochs=1)
     assert recommend("--checkpoint", last_record().checkpoint, "--user", "u0", "--topk", "3") == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_models_that_score_pairs_do_so_in_parts(run, tiny, monkeypatch, capsys):
+    run("NeuMF", epochs=1, eval_batch_size=7)
+    sizes, predict = [], NeuMF.predict
+
+    def counted(self, pairs):
+        sizes.append(len(pairs))
+        return predict(self, pairs)
+
+    monkeypatch.setattr(NeuMF, "predict", counted)
+    assert recommend("--checkpoint", last_record().checkpoint, "--all-users", "--topk", "3") == 0
+    assert max(sizes) == 7 and sum(sizes) == 24 * 31
+
+
+def test_a_reader_that_has_enough_is_no_error(trained):
+    command = [sys.executable, "-m", "recbole_rlmrec.cli", "recommend", "--checkpoint", trained, "--all-users", "--topk", "30"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert b"Traceback" not in process.stderr.read()
 
 
 def test_users_outside_the_test_split_and_without_titles(tiny, run, workdir, capsys):
