@@ -20,6 +20,7 @@ from recbole.quick_start import quick_start
 from recbole.utils import init_seed
 
 from recbole_rlmrec import per_user
+from recbole_rlmrec.data.atomic import not_decoded, read_header
 from recbole_rlmrec.data.files import read_yaml, write_json
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.trainer import last_record
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     dataset = options.get("dataset", named.get("dataset", DEFAULT_DATASET))
     target = _check_target(options.get("result_file"), "result_file")
     users_target = _check_target(options.get("per_user_file"), "per_user_file")
-    with command_line(rest), per_user.recording(users_target is not None) as users:
+    with command_line(rest), _decoding(dataset), per_user.recording(users_target is not None) as users:
         check_data(Config(model, dataset, config_file_list=files or None))
         result = quick_start.run(
             model,
@@ -203,21 +204,33 @@ def load_split(dataset: str, options: Sequence[str], model: str = "BPR"):
         Training, validation and test split; the training split knows the other two as ``rlmrec_heldout``.
     """
     ours, rest = split_options(options, ("config_files", "model", "dataset"))
-    with command_line(rest):
-        config = Config(ours.get("model", model), dataset, config_file_list=ours.get("config_files", "").split() or None)
-    init_seed(config["seed"], config["reproducibility"])
-    check_data(config)
-    data = create_dataset(config)
-    return config, data, data.build()
+    files = ours.get("config_files", "").split()
+    for file in files:
+        read_yaml(Path(file))
+    with command_line(rest), _decoding(dataset):
+        config = Config(ours.get("model", model), dataset, config_file_list=files or None)
+        init_seed(config["seed"], config["reproducibility"])
+        check_data(config)
+        data = create_dataset(config)
+        return config, data, data.build()
+
+
+@contextmanager
+def _decoding(dataset: str) -> Iterator[None]:
+    """Say in a sentence that files of the dataset are in another encoding, where RecBole ends in a traceback."""
+    try:
+        yield
+    except UnicodeDecodeError as reason:
+        raise DataError(not_decoded(f"A file of {dataset}", reason.encoding)) from None
 
 
 def check_data(config) -> None:
-    """Refuse missing files and filters that RecBole would ignore; what RecBole can download may be missing.
+    """Refuse missing and malformed files and filters that RecBole would ignore; what RecBole can download may be missing.
 
     Raises
     ------
     DataError
-        The folder or the interaction file is missing.
+        The folder or the interaction file is missing, or its header is malformed or lacks users or items.
     ConfigError
         Filters are set beside ``benchmark_filename``, where RecBole ignores them.
     """
@@ -232,6 +245,13 @@ def check_data(config) -> None:
             f"The data set {name} is not at {folder}: {', '.join(missing)} missing. Put RecBole atomic files there or set "
             "--data_path to the folder above it."
         )
+    for file in wanted:
+        known = read_header(folder / file, config["field_separator"] or "\t", config["encoding"] or "utf-8")
+        if absent := [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD") if config[key] not in known]:
+            raise DataError(
+                f"{folder / file} has no column {absent[0]!r} but {', '.join(known)}; "
+                "set USER_ID_FIELD and ITEM_ID_FIELD to what its header calls them."
+            )
     filters = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
     ignored = [key for key in filters if config.external_config_dict.get(key)]
     if parts and ignored:

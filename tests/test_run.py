@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recbole_rlmrec import cli
+from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.run import command_line, load_split, main, spawned, split_options
 
@@ -137,6 +138,35 @@ def test_bad_input_is_one_sentence_and_status_2(tiny, capsys, arguments, said):
     assert cli.run_model([*arguments, "--gpu_id=", "--epochs=1"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert said in error[-1] and error[-1].startswith("recbole-rlmrec: ") and "Traceback" not in "".join(error)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: b"\xef\xbb\xbf" + text, "begins with a byte order mark"),
+        (lambda text: text.replace(b":token", b"", 1), "does not start with a line of name:type fields"),
+        (lambda text: text.replace(b"user_id", b"customer", 1), "has no column 'user_id' but customer, item_id"),
+        (lambda text: text.replace(b"u1\t", b"\xfc1\t"), "is not in utf-8; convert it, or say how it is encoded"),
+    ],
+)
+def test_malformed_files_are_one_sentence(tiny, workdir, capsys, change, said):
+    path = workdir / "dataset/tiny/tiny.inter"
+    path.write_bytes(change(path.read_bytes()))
+    commands = (
+        lambda: cli.run_model(["--dataset=tiny", "--model=BPR", "--gpu_id=", "--epochs=1"]),
+        lambda: cli.main(["show", "--dataset", "tiny", "--user", "u2"]),
+        lambda: cli.main(["split", "--dataset", "tiny", "--name", "frozen"]),
+    )
+    for command in commands:
+        assert command() == 2
+        assert said in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_empty_lines_that_end_in_cr_lf_are_nothing(tiny, workdir):
+    path = workdir / "dataset/tiny/tiny.item"
+    before = read_atomic(path).table
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert read_atomic(path).table.equals(before)
 
 
 def test_filters_beside_a_given_split_are_refused(tiny, workdir):

@@ -40,7 +40,7 @@ def read_atomic(path: Path, separator: str = "\t", encoding: str = "utf-8") -> A
     DataError
         The file is missing, its header is not ``name:type`` throughout, or a line has more fields than the header.
     """
-    types = _read_header(path, separator, encoding)
+    types = read_header(path, separator, encoding)
     options = {"lineterminator": "\n"} if len(separator) == 1 else {"engine": "python"}
     try:
         with warnings.catch_warnings():
@@ -57,24 +57,46 @@ def read_atomic(path: Path, separator: str = "\t", encoding: str = "utf-8") -> A
                 quoting=csv.QUOTE_NONE,
                 **options,
             )
-    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as reason:
+    except UnicodeDecodeError:
+        raise DataError(not_decoded(path, encoding)) from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as reason:
         raise DataError(
             f"{path} is not an atomic file ({' '.join(str(reason).split())}); "
             f"every line needs {len(types)} fields and no separator inside a field."
         ) from None
     table = table.fillna("").astype(object)
     if len(table) and types:
-        last = table.columns[-1]
+        first, last = table.columns[0], table.columns[-1]
+        blank = (table[first] == "\r") & (table[table.columns[1:]] == "").all(axis=1)  # an empty line that ends in CR LF
+        table = table[~blank].reset_index(drop=True)
         table[last] = table[last].str.rstrip("\r")
     return AtomicFile(path, table, types)
 
 
-def _read_header(path: Path, separator: str, encoding: str) -> dict[str, FeatureType]:
+def not_decoded(what, encoding: str) -> str:
+    """The sentence for text in another encoding."""
+    return f"{what} is not in {encoding}; convert it, or say how it is encoded, for example --encoding=latin-1."
+
+
+def read_header(path: Path, separator: str, encoding: str) -> dict[str, FeatureType]:
+    """Fields of an atomic file and their types.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_atomic`.
+    """
     if not path.is_file():
         raise DataError(f"{path} is missing; put the atomic file there or correct data_path and dataset.")
     try:
         with open(path, encoding=encoding) as file:
-            header = file.readline().rstrip("\r\n").split(separator)
+            line = file.readline()
+    except UnicodeDecodeError:
+        raise DataError(not_decoded(path, encoding)) from None
+    if line.startswith("\ufeff"):
+        raise DataError(f"{path} begins with a byte order mark, which would be part of a name; save it as UTF-8 without one.")
+    try:
+        header = line.rstrip("\r\n").split(separator)
         fields = [field.split(":") for field in header]
         types = {name: FeatureType(kind) for name, kind in fields}
     except ValueError:

@@ -19,6 +19,7 @@ from recbole_rlmrec.data.columns import (
     guess_title,
     is_readable,
     pick,
+    sample,
 )
 from recbole_rlmrec.errors import ConfigError, DataError
 
@@ -114,7 +115,7 @@ class Corpus:
         free = item.drop(columns=[overrides[role] for role in ("title", "description", "year") if overrides.get(role)])
         title = overrides.get("title") or guess_title(free, self.field_types)
         free = free.drop(columns=title or [], errors="ignore")
-        readable = [name for name in item if is_readable(name, item[name], self._type(name))]
+        readable = [n for n in item if is_readable(n, item[n], self._type(n)) and not self._lists_ids(n)]
         guessed = Columns(
             title=title,
             description=guess_description(free, self.field_types),
@@ -126,7 +127,8 @@ class Corpus:
         )
         columns = replace(guessed, **overrides)
         if "attributes" not in overrides:
-            taken = (columns.title, columns.description, columns.year)
+            refused = [getattr(guessed, role) for role, value in overrides.items() if value is None]
+            taken = (columns.title, columns.description, columns.year, *refused)
             columns.attributes = [name for name in readable if name not in taken]
         return columns
 
@@ -166,6 +168,14 @@ class Corpus:
 
     def _type(self, name: str) -> FeatureType:
         return self.field_types.get(name, FeatureType.TOKEN)
+
+    def _lists_ids(self, name: str) -> bool:
+        """Whether a column of ``.item`` holds lists of users or items, such as what else was bought, perhaps held out."""
+        if self._type(name) != FeatureType.TOKEN_SEQ:
+            return False
+        parts = sample(self._table("item")[name]).str.split(r"[\s,;|]+", regex=True).explode()
+        parts = parts[parts != ""]
+        return len(parts) > 0 and parts.isin({*self.items, *self.users}).mean() > 0.5
 
     def _check_overrides(self, overrides: dict) -> None:
         places = {"user_attributes": self._table("user"), "reviews": self.interactions}

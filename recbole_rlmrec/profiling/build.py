@@ -94,7 +94,7 @@ class PromptBuilder:
         if self._descriptions is not None and self._descriptions[position]:
             data["description"] = self._descriptions[position]
         else:
-            data.update((name, values[position]) for name, values in self._attributes.items())
+            data.update((_attribute(name), values[position]) for name, values in self._attributes.items())
             sample = self._sample_reviews(position)
             data["reviews"] = [self._review(row) for row in sample]
             pairs = [self._pair(row) for row in sample]
@@ -203,6 +203,11 @@ class PromptBuilder:
                 pairs.pop()
             else:
                 _drop_longest(data)
+
+
+def _attribute(name: str) -> str:
+    """What a question calls an attribute: never as it calls the title, the description or the reviews."""
+    return f"other {name}" if name in ("title", "description", "reviews") else name
 
 
 class _Grouped:

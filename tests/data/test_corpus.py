@@ -71,6 +71,14 @@ def test_all_columns_are_read_whatever_is_loaded_and_tokens_follow_the_run(tiny)
     assert corpus.field_types["genre"].value == "token_seq"
 
 
+def test_lists_of_items_are_no_attributes(tiny, workdir):
+    path = workdir / "dataset" / "tiny" / "tiny.item"
+    lines = path.read_text().splitlines()
+    also = [f"{line}\ti{n} i{n + 1}\tcalm {('bright', 'dark')[n % 2]}" for n, line in enumerate(lines[1:])]
+    path.write_text("\n".join([lines[0] + "\talso_buy:token_seq\tmoods:token_seq", *also]) + "\n")
+    assert corpus_of(tiny).columns().attributes == ["genre", "moods"]
+
+
 def test_roles_are_guessed_and_can_be_set(tiny):
     corpus = corpus_of(tiny)
     columns = corpus.columns()
@@ -78,7 +86,7 @@ def test_roles_are_guessed_and_can_be_set(tiny):
     assert (columns.rating, columns.timestamp) == ("rating", "timestamp")
     assert (columns.attributes, columns.user_attributes, columns.reviews) == (["genre"], ["age", "occupation"], [])
     other = corpus.columns(title="genre", description=None)
-    assert (other.title, other.description, other.attributes) == ("genre", None, ["title", "description"])
+    assert (other.title, other.description, other.attributes) == ("genre", None, ["title"])
     with pytest.raises(ConfigError, match="no column 'plot'.*title, release_year"):
         corpus.columns(description="plot")
 

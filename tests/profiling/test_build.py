@@ -9,7 +9,9 @@ import pytest
 from films import DESCRIPTION, Setup, make_corpus
 
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.profiling.build import PromptBuilder
 from recbole_rlmrec.profiling.prompts import unwrap
+from recbole_rlmrec.profiling.tokens import TokenCounter
 
 
 def nothing(position: int) -> None:
@@ -35,6 +37,17 @@ def test_items_quote_the_description_or_else_attributes_and_reviews(setup):
 def test_without_reviews_none_is_sent(tmp_path):
     prompt = Setup(tmp_path, make_corpus(), reviews=0).builder().item(1)
     assert "reviews" not in unwrap(prompt.user) and prompt.pairs == ()
+
+
+def test_another_column_as_title_is_the_title(setup):
+    corpus = setup.corpus
+    corpus.item_fields["headline"] = [f"Breaking {number}" for number in range(8)]
+    corpus.field_types["headline"] = corpus.field_types["title"]
+    columns = corpus.columns(title="headline", description=None)
+    builder = PromptBuilder(corpus, columns, setup.domain, TokenCounter("none"), setup.sampling)
+    data = unwrap(builder.item(0).user)
+    assert data["title"] == "Breaking 0" and data["other title"] == "Film 0"
+    assert DESCRIPTION.format(0) not in builder.item(0).user
 
 
 def test_users_quote_title_profile_rating_and_their_own_review(setup):
