@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from logging import getLogger
 
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.corpus import heldout_keys, pair_keys, split_keys
+from recbole_rlmrec.data.corpus import heldout_keys, split_keys
 from recbole_rlmrec.errors import ConfigError, LeakageError
 
 MODES = ("error", "warn")
@@ -16,14 +17,37 @@ logger = getLogger()
 
 
 def check_leakage(pairs: pd.DataFrame, train, mode: str = "error", tag: str = "TAG") -> int | None:
+    """As :func:`check_keys`, for ``user`` and ``item`` tokens of quoted interactions."""
+    return check_keys(quoted_keys(train)(list(zip(pairs["user"], pairs["item"]))), train, mode, tag)
+
+
+def quoted_keys(train) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
+    """A function that turns (user, item) tokens into the keys of the run's pairs, int64 [n], which take little memory.
+
+    Parameters
+    ----------
+    train : recbole.data.dataset.Dataset
+        The training split. The key of a pair that the run does not have is 0.
+    """
+    users, items = train.field2token_id[train.uid_field], train.field2token_id[train.iid_field]
+    width = train.item_num
+
+    def keys(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        ids = ((users.get(user, 0), items.get(item, 0)) for user, item in pairs)
+        return np.fromiter((user * width + item if user and item else 0 for user, item in ids), np.int64, len(pairs))
+
+    return keys
+
+
+def check_keys(keys: np.ndarray, train, mode: str = "error", tag: str = "TAG") -> int | None:
     """Look for quoted interactions that lie in the run's validation or test split and not in its training split.
 
     Pairs of users or items that the run does not have, or that a filter removed, are fine.
 
     Parameters
     ----------
-    pairs : DataFrame
-        ``user`` and ``item`` tokens of quoted interactions, distinct rows.
+    keys : int64 array [n]
+        Of the quoted pairs, as :func:`quoted_keys` makes them, repeats allowed.
     train : recbole.data.dataset.Dataset
         The training split; its ``rlmrec_heldout`` holds the validation and the test split.
     mode : str
@@ -52,26 +76,23 @@ def check_leakage(pairs: pd.DataFrame, train, mode: str = "error", tag: str = "T
             "build the dataset with recbole_rlmrec imported."
         )
         return None
-    keys = pair_keys(train, _ids(train, train.uid_field, pairs["user"]), _ids(train, train.iid_field, pairs["item"]))
-    leaked = (keys > 0) & np.isin(keys, heldout) & ~np.isin(keys, split_keys(train))
-    if count := int(leaked.sum()):
-        _report(count, pairs[leaked].iloc[0], mode, tag, train.dataset_name)
-    return count
+    leaked = np.setdiff1d(np.intersect1d(keys, heldout), split_keys(train))
+    if len(leaked):
+        _report(leaked, mode, tag, train)
+    return len(leaked)
 
 
-def _ids(train, field: str, tokens: pd.Series) -> np.ndarray:
-    return tokens.map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
-
-
-def _report(count: int, example: pd.Series, mode: str, tag: str, dataset: str) -> None:
+def _report(leaked: np.ndarray, mode: str, tag: str, train) -> None:
+    count, (user, item) = len(leaked), divmod(int(leaked[0]), train.item_num)
+    names = [str(train.field2id_token[field][one]) for field, one in ((train.uid_field, user), (train.iid_field, item))]
     found = (
         f"The profiles of tag {tag!r} quote {count} interaction{'s' if count > 1 else ''} of this run's validation or "
-        f"test split, for example user {example['user']!r} with item {example['item']!r}"
+        f"test split, for example user {names[0]!r} with item {names[1]!r}"
     )
     if mode == "warn":
         logger.warning(f"{found}; the results are too good to be true (leakage: warn).")
         return
     raise LeakageError(
-        f"{found}. Make profiles for this split (recbole-rlmrec profile --dataset {dataset} --tag NEW with this run's "
-        f"options), run with the split and seed they were made for, or set leakage: warn to go on regardless."
+        f"{found}. Make profiles for this split (recbole-rlmrec profile --dataset {train.dataset_name} --tag NEW with "
+        f"this run's options), run with the split and seed they were made for, or set leakage: warn to go on regardless."
     )

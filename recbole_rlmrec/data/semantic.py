@@ -19,14 +19,14 @@ from recbole_rlmrec.data.embeddings import (
     list_encoders,
     read_embeddings,
 )
-from recbole_rlmrec.data.leakage import check_leakage
+from recbole_rlmrec.data.leakage import check_keys, quoted_keys
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.reduction import reduce
-from recbole_rlmrec.data.store import ProfileStore, check_tag, list_tags, pairs_frame
+from recbole_rlmrec.data.store import ProfileStore, check_tag, list_tags
 from recbole_rlmrec.errors import SemanticError
 from recbole_rlmrec.paths import encoder_slug, semantic_root
 
-__all__ = ["Semantic", "SemanticTable", "check_embeddings", "check_leakage", "load_semantic"]
+__all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
 
 logger = getLogger()
 
@@ -151,10 +151,11 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
             f"choose another semantic_tag, or make or import profiles of this dataset."
         )
     found = read_embeddings(_resolve_encoder(config, store.folder), config["dataset"])
-    scans = {side: store.scan(side) for side in SIDES}
+    scans = {side: store.scan(side, quoted_keys(train)) for side in SIDES}
     check_unchanged(found, scans)
     unknown = any(scan.unknown for scan in scans.values())
-    leaked = check_leakage(pairs_frame(scans.values()), train, config["leakage"] or "error", tag)
+    quoted = [np.zeros(0, dtype=np.int64), *(keys for scan in scans.values() for keys in scan.pairs.values())]
+    leaked = check_keys(np.concatenate(quoted), train, config["leakage"] or "error", tag)
     if config["semantic_dim"] not in (None, ""):
         found = reduce(found, config["semantic_dim"])
     tables = {side: _table(found, side, train, config["device"]) for side in SIDES}

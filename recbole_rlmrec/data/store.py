@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -42,13 +43,14 @@ class Scan:
     digests : dict of str to str
         Digest of each token's text.
     pairs : dict of str to list of (str, str)
-        Interactions quoted, by token; tokens with None as their pairs are left out.
+        Interactions quoted, by token, or what ``ProfileStore.scan`` was told to make of them; tokens with None as their
+        pairs are left out.
     unknown : bool
         Whether the pairs of any profile are unknown.
     """
 
     digests: dict[str, str]
-    pairs: dict[str, list[tuple[str, str]]]
+    pairs: dict[str, Any]
     unknown: bool
 
 
@@ -155,15 +157,22 @@ class ProfileStore:
         texts = {profile.token: profile.profile for profile in self.iter(side)}
         return {token: texts[token] for token in sorted(texts) if texts[token].strip()}
 
-    def scan(self, side: str) -> Scan:
-        """Digests and quoted pairs of a side in one pass that keeps no text; profiles of white space alone are left out."""
+    def scan(self, side: str, reduced: Callable[[list[tuple[str, str]]], Any] = list) -> Scan:
+        """Digests and quoted pairs of a side in one pass that keeps no text; profiles of white space alone are left out.
+
+        Parameters
+        ----------
+        side : str
+        reduced : callable
+            What to keep of a profile's pairs.
+        """
         digests, pairs = {}, {}
         for profile in self.iter(side):
             digests.pop(profile.token, None)
             pairs.pop(profile.token, None)
             if profile.profile.strip():
                 digests[profile.token] = text_digest(profile.profile)
-                pairs[profile.token] = profile.pairs
+                pairs[profile.token] = None if profile.pairs is None else reduced(profile.pairs)
         known = {token: quoted for token, quoted in pairs.items() if quoted is not None}
         return Scan(digests, known, len(known) < len(pairs))
 
