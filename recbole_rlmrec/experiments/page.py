@@ -142,7 +142,7 @@ def _method(model: str, variant: str) -> str:
 
 def _parameter_table(stored: Stored) -> Table:
     searches = {(one["model"], one["variant"]): one for one in (stored.tune or {}).get("searches", [])}
-    table = Table("Hyper-parameters", ["Method", "Best hyper-parameters", "Tuning range", "Trials"])
+    table = Table("Hyper-parameters", ["Method", "Hyper-parameters used", "Tuning range", "Trials"])
     for model, variant in dict.fromkeys((cell["model"], cell["variant"]) for cell in stored.compare["cells"]):
         used = stored.compare["params"].get(model, {}).get(variant, {})
         search = searches.get((model, variant))
