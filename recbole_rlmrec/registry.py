@@ -206,13 +206,16 @@ def plugin_defaults(loader) -> dict:
 
 def unknown_options(config) -> list[str]:
     """Names of the options of a run that neither RecBole nor this package knows."""
-    known = set(config.internal_config_dict) | {key for keys in config.parameters.values() for key in keys}
-    unknown = set(config.external_config_dict) - known - {"model", "dataset", "config_files"}
+    unknown = set(config.external_config_dict) - _with_default(config) - {"model", "dataset", "config_files"}
     return sorted(unknown - _options_in_source() - _options_of_models()) if unknown else []
 
 
+def _with_default(config) -> set[str]:
+    return set(config.internal_config_dict) | {key for keys in config.parameters.values() for key in keys}
+
+
 def _warn_of_unknown_options(config) -> None:
-    known = set(config.internal_config_dict) | {key for keys in config.parameters.values() for key in keys}
+    known = _with_default(config)
     unknown = [key for key in unknown_options(config) if key not in _warned]
     _warned.update(unknown)
     for key in unknown:

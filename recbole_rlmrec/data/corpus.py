@@ -115,7 +115,8 @@ class Corpus:
         free = item.drop(columns=[overrides[role] for role in ("title", "description", "year") if overrides.get(role)])
         title = overrides.get("title") or guess_title(free, self.field_types)
         free = free.drop(columns=title or [], errors="ignore")
-        readable = [n for n in item if is_readable(n, item[n], self._type(n)) and not self._lists_ids(n)]
+        tokens = {*self.items, *self.users}
+        readable = [n for n in item if is_readable(n, item[n], self._type(n)) and not self._lists_ids(n, tokens)]
         guessed = Columns(
             title=title,
             description=guess_description(free, self.field_types),
@@ -169,13 +170,13 @@ class Corpus:
     def _type(self, name: str) -> FeatureType:
         return self.field_types.get(name, FeatureType.TOKEN)
 
-    def _lists_ids(self, name: str) -> bool:
+    def _lists_ids(self, name: str, tokens: set[str]) -> bool:
         """Whether a column of ``.item`` holds lists of users or items, such as what else was bought, perhaps held out."""
         if self._type(name) != FeatureType.TOKEN_SEQ:
             return False
         parts = sample(self._table("item")[name]).str.split(r"[\s,;|]+", regex=True).explode()
         parts = parts[parts != ""]
-        return len(parts) > 0 and parts.isin({*self.items, *self.users}).mean() > 0.5
+        return len(parts) > 0 and parts.isin(tokens).mean() > 0.5
 
     def _check_overrides(self, overrides: dict) -> None:
         places = {"user_attributes": self._table("user"), "reviews": self.interactions}

@@ -26,7 +26,7 @@ class TextEncoder(Protocol):
     name: str
     needs_fit: bool = False
     truncated: int = 0
-    at_once: int = 512
+    at_once: int = 1
 
     def fit(self, texts: Sequence[str]) -> None:
         """Learn from all texts; called once before :meth:`encode` where ``needs_fit`` is set."""

@@ -17,8 +17,8 @@ ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
 VARIANTS = (*ALIGNMENTS, "kar")
 
 # The paper's sizes; validation every 3 epochs and a patience of 50 of them for every variant alike, because graph
-# recommenders can stay on a popularity plateau for their first 50 epochs, and with gen on sparse data from epoch 20 to 130;
-# scores are compared with six decimals.
+# recommenders can stay on a popularity plateau for their first 50 epochs, and on sparse data with gen for longer than 60
+# after an early peak; scores are compared with six decimals.
 DEFAULTS = {
     "embedding_size": 32,
     "train_batch_size": 4096,

@@ -12,7 +12,7 @@ from pathlib import Path
 from recbole_rlmrec.data.embeddings import list_encoders
 from recbole_rlmrec.data.files import hash_file, read_json, write_json
 from recbole_rlmrec.data.semantic import load_semantic
-from recbole_rlmrec.data.store import now
+from recbole_rlmrec.data.store import SIDES, now
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.data import Data, prepare
@@ -282,7 +282,7 @@ def digest_embeddings(folder: Path, remedy: str = "encode the profiles again") -
     manifest = read_json(folder / "manifest.json", StoreError, remedy)
     manifest.pop("made", None)
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
-    for path in sorted(folder.glob("*.npy")):
+    for path in (folder / f"{side}s.npy" for side in SIDES if manifest.get(f"{side}s")):  # not what semantic_dim keeps there
         digest.update(path.name.encode() + b"\0")
         hash_file(digest, path)
     return digest.hexdigest()[:16]

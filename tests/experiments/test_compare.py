@@ -130,6 +130,15 @@ def test_other_embeddings_under_the_same_name_are_other_cells(tiny, workdir, fak
     assert sorted(fake.started[before:]) == [("con", 2020), ("gen", 2020)]
 
 
+def test_what_semantic_dim_keeps_makes_no_other_cells(tiny, workdir, fake):
+    compare(fake, seeds="1")
+    compare(fake, "--semantic_dim=3", seeds="1")
+    assert list((workdir / "out" / "data" / "tiny-split" / "semantic").glob("template-*/embeddings/lsa/users.pca3.npy"))
+    before = len(fake.started)
+    compare(fake, seeds="1")
+    assert len(fake.started) == before
+
+
 def test_a_stopped_experiment_leaves_its_plan_until_it_ends(tiny, workdir):
     def interrupted(settings):
         raise KeyboardInterrupt
