@@ -12,7 +12,7 @@ import numpy as np
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.errors import ChatError, ConfigError, EncoderError
 from recbole_rlmrec.profiling.chat import get_endpoint
-from recbole_rlmrec.profiling.throttle import Circuit, Patience, Throttle
+from recbole_rlmrec.profiling.throttle import Circuit, Patience, Stopped, Throttle
 from recbole_rlmrec.profiling.tokens import TokenCounter, cut
 
 PREFIX = "openai:"
@@ -126,21 +126,28 @@ class OpenAICompatibleEncoder(TextEncoder):
             As :meth:`encode`.
         """
         inputs = [self._fitted(self._prompt + text) for text in texts]
+        self._stop.clear()
         failed = None
         with ThreadPoolExecutor(self._concurrency) as pool:
             places = [slice(start, start + self._batch_size) for start in range(0, len(inputs), self._batch_size)]
             waiting = {pool.submit(self._vectors_unless_stopped, inputs[place]): place for place in places}
-            for future in as_completed(waiting):
-                try:
-                    vectors = future.result()
-                except ChatError as error:
-                    failed = failed or error
-                    self._stop.set()
-                    continue
-                self._width = self._width or vectors.shape[1]
-                if vectors.shape[1] != self._width:
-                    raise EncoderError(f"{self.name} returned vectors of different widths: {self._width}, {vectors.shape[1]}.")
-                yield waiting[future], self._scaled(vectors)
+            try:
+                for future in as_completed(waiting):
+                    try:
+                        vectors = future.result()
+                    except Stopped:
+                        continue
+                    except ChatError as error:
+                        failed = failed or error
+                        continue
+                    self._width = self._width or vectors.shape[1]
+                    if vectors.shape[1] != self._width:
+                        raise EncoderError(
+                            f"{self.name} returned vectors of different widths: {self._width}, {vectors.shape[1]}."
+                        )
+                    yield waiting[future], self._scaled(vectors)
+            finally:
+                self._stop.set()
         if failed is not None:
             raise EncoderError(f"{self.name}: {failed}")
 
@@ -151,9 +158,14 @@ class OpenAICompatibleEncoder(TextEncoder):
         return cut(text, self.max_tokens, self._counter)
 
     def _vectors_unless_stopped(self, texts: list[str]) -> np.ndarray:
+        """Vectors of a batch; the thread that sees a failure stops the others, so that none begins another request."""
         if self._stop.is_set():
-            raise ChatError("an earlier request failed.")
-        return self._vectors(texts)
+            raise Stopped("The encoding is stopping.")
+        try:
+            return self._vectors(texts)
+        except ChatError:
+            self._stop.set()
+            raise
 
     def _vectors(self, texts: list[str]) -> np.ndarray:
         payload = {"model": self._model, "input": texts}

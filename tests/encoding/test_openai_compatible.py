@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,16 @@ def test_what_was_paid_for_before_a_refusal_is_kept(tmp_path):
         server.fault = lambda number, payload: None
         encode_tag(store.folder, NAME, **{**options, "encoder": encoder(server, batch_size=2, concurrency=1)})
     assert server.requests == asked + 15 - (asked - 1)
+
+
+def test_no_request_begins_after_the_vectors_are_no_longer_wanted():
+    with Loopback(lambda number, payload: time.sleep(0.02)) as server:
+        found = encoder(server, batch_size=1, concurrency=1)
+        vectors = found.stream([f"text {number}" for number in range(50)])
+        next(vectors)
+        vectors.close()
+        assert server.requests < 50
+        assert len(found.encode(TEXTS)) == len(TEXTS)
 
 
 def test_a_server_that_refuses():
