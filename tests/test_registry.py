@@ -158,7 +158,7 @@ def test_spawned_processes_find_our_models(tmp_path):
         process.join()
         """
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=600)
     assert "AssertionError" in done.stderr, done.stderr
     assert "no model named" not in done.stderr and "not the name of an existing model" not in done.stderr
 
@@ -174,6 +174,6 @@ def test_caches_of_other_loaders_are_not_reused(build, workdir):
 
 def test_model_names_in_a_fresh_process(tmp_path):
     script = "import recbole_rlmrec, json; from recbole_rlmrec.registry import model_names; print(json.dumps(model_names()))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=600)
     names = json.loads(done.stdout.splitlines()[-1])
     assert {"LightGCN", "LightGCN_RLMRec", "BPR_RLMRec"} <= set(names) and "Pop_RLMRec" not in names
