@@ -63,6 +63,13 @@ def guarded(action: Callable[[], int]) -> int:
     except RLMRecError as error:
         print(f"recbole-rlmrec: {error}", file=sys.stderr)
         return 2
+    except PermissionError as error:
+        print(
+            f"recbole-rlmrec: {error.filename or error}: permission denied; use a folder of yours. A run writes to saved/ and "
+            "log/ where it is started, and to --semantic_path.",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

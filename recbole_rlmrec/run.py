@@ -14,15 +14,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.quick_start import quick_start
 from recbole.utils import init_seed
 
 from recbole_rlmrec import per_user
-from recbole_rlmrec.data.atomic import not_decoded, read_header
+from recbole_rlmrec.checks import check_data, check_target, read_config, reading, whole_number
 from recbole_rlmrec.data.files import read_yaml, write_json
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.trainer import last_record
 
 PACKAGES = ("recbole-rlmrec", "recbole", "torch", "numpy", "scipy", "pandas", "scikit-learn", "sentence-transformers")
@@ -65,19 +64,22 @@ def main(argv: Sequence[str] | None = None) -> dict:
         named |= read_yaml(Path(file))
     model = options.get("model", named.get("model", DEFAULT_MODEL))
     dataset = options.get("dataset", named.get("dataset", DEFAULT_DATASET))
-    target = _check_target(options.get("result_file"), "result_file")
-    users_target = _check_target(options.get("per_user_file"), "per_user_file")
-    with command_line(rest), _decoding(dataset), per_user.recording(users_target is not None) as users:
-        check_data(Config(model, dataset, config_file_list=files or None))
+    target = check_target(options.get("result_file"), "result_file")
+    users_target = check_target(options.get("per_user_file"), "per_user_file")
+    processes = whole_number(options, "nproc", 1)
+    if processes > 1 and not torch.cuda.is_available():
+        raise ConfigError(f"--nproc={processes} needs GPUs, and torch finds none here; leave --nproc out.")
+    with command_line(rest), reading(dataset), per_user.recording(users_target is not None) as users:
+        check_data(read_config(model, dataset, files))
         result = quick_start.run(
             model,
             dataset,
             config_file_list=files or None,
-            nproc=int(options.get("nproc", 1)),
-            world_size=int(options.get("world_size", -1)),
+            nproc=processes,
+            world_size=whole_number(options, "world_size", -1),
             ip=options.get("ip", "localhost"),
             port=options.get("port", "5678"),
-            group_offset=int(options.get("group_offset", 0)),
+            group_offset=whole_number(options, "group_offset", 0),
         )
         result = result if result is None or "run" in result else {**result, **describe_run()}
     if target is not None and result is not None:
@@ -207,77 +209,12 @@ def load_split(dataset: str, options: Sequence[str], model: str = "BPR"):
     files = ours.get("config_files", "").split()
     for file in files:
         read_yaml(Path(file))
-    with command_line(rest), _decoding(dataset):
-        config = Config(ours.get("model", model), dataset, config_file_list=files or None)
+    with command_line(rest), reading(dataset):
+        config = read_config(ours.get("model", model), dataset, files)
         init_seed(config["seed"], config["reproducibility"])
         check_data(config)
         data = create_dataset(config)
         return config, data, data.build()
-
-
-@contextmanager
-def _decoding(dataset: str) -> Iterator[None]:
-    """Say in a sentence that files of the dataset are in another encoding, where RecBole ends in a traceback."""
-    try:
-        yield
-    except UnicodeDecodeError as reason:
-        raise DataError(not_decoded(f"A file of {dataset}", reason.encoding)) from None
-
-
-def check_data(config) -> None:
-    """Refuse missing and malformed files and filters that RecBole would ignore; what RecBole can download may be missing.
-
-    Raises
-    ------
-    DataError
-        The folder or the interaction file is missing, or its header is malformed or lacks users or items.
-    ConfigError
-        Filters are set beside ``benchmark_filename``, where RecBole ignores them.
-    """
-    folder, name = Path(config["data_path"]), config["dataset"]
-    if not folder.exists() and name in _downloadable(config):
-        return
-    parts = config["benchmark_filename"]
-    wanted = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
-    missing = [file for file in wanted if not (folder / file).is_file()]
-    if missing:
-        raise DataError(
-            f"The data set {name} is not at {folder}: {', '.join(missing)} missing. Put RecBole atomic files there or set "
-            "--data_path to the folder above it."
-        )
-    for file in wanted:
-        known = read_header(folder / file, config["field_separator"] or "\t", config["encoding"] or "utf-8")
-        if absent := [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD") if config[key] not in known]:
-            raise DataError(
-                f"{folder / file} has no column {absent[0]!r} but {', '.join(known)}; "
-                "set USER_ID_FIELD and ITEM_ID_FIELD to what its header calls them."
-            )
-    filters = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
-    ignored = [key for key in filters if config.external_config_dict.get(key)]
-    if parts and ignored:
-        raise ConfigError(
-            f"{', '.join(ignored)} cannot be combined with benchmark_filename: RecBole applies no filter to a split that is "
-            "given. Filter the files first (`recbole-rlmrec split` does) or drop the option."
-        )
-
-
-def _downloadable(config) -> dict:
-    """Data sets that RecBole itself can download, by name."""
-    import yaml
-    from recbole import config as recbole_config
-
-    urls = Path(recbole_config.__file__).parents[1] / "properties" / "dataset" / "url.yaml"
-    return yaml.load(urls.read_text(encoding="utf-8"), Loader=config.yaml_loader)
-
-
-def _check_target(target: str | None, option: str) -> Path | None:
-    if target is None:
-        return None
-    path = Path(target)
-    if not target or path.is_dir():
-        raise ConfigError(f"--{option} needs the path of a file to write, for example --{option}={option[:-5]}.json.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _plain(value):

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 from recbole.trainer import RecVAETrainer
-from recbole.utils import set_color
+from recbole.utils import EvaluatorType, set_color
 
 from recbole_rlmrec import per_user
 from recbole_rlmrec.errors import ConfigError
@@ -86,13 +86,25 @@ class RLMRecTrainer:
             self.eval_collector = FastCollector(config)
         per_user.attach(self)
 
-    def fit(self, train_data, *args, **kwargs):
+    def fit(self, train_data, valid_data=None, *args, **kwargs):
+        if valid_data and self.eval_step > 0:
+            self._check_valid_metric()
         if self.config["initial_embeddings"] and self.start_epoch == 0:
             load_initial(self.model, train_data._dataset, self.config["initial_embeddings"])
         try:
-            return super().fit(train_data, *args, **kwargs)
+            return super().fit(train_data, valid_data, *args, **kwargs)
         finally:
             self.record.checkpoint = self.saved_model_file  # a resumed or pretrained model's has another name by now
+
+    def _check_valid_metric(self) -> None:
+        metrics = [metric.lower() for metric in self.config["metrics"]]
+        if self.config["eval_type"] == EvaluatorType.RANKING:
+            metrics = [f"{metric}@{k}" for metric in metrics for k in self.config["topk"]]
+        if self.valid_metric not in metrics:
+            raise ConfigError(
+                f"valid_metric is {self.config['valid_metric']}, which metrics and topk do not give; they give "
+                f"{', '.join(metrics)}."
+            )
 
     def _build_optimizer(self, **kwargs):
         adapter = getattr(self.model, "adapter", None)

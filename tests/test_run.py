@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from recbole_rlmrec import cli
 from recbole_rlmrec.data.atomic import read_atomic
@@ -132,6 +133,15 @@ def test_load_split_is_the_split_of_the_run(build, tiny):
         (["--dataset=tiny", "epochs"], "is not understood"),
         (["--dataset=tiny", "--seed=1", "--seed=2"], "--seed is given twice"),
         (["--dataset=tiny", "--semantic_tag=absent"], "absent"),
+        (["--dataset=tiny", "--nproc=two"], "--nproc=two is no whole number"),
+        (["--dataset=tiny", "--seed=abc"], "seed is 'abc'; set it to a number"),
+        (["--dataset=tiny", "--fast_loader=maybe"], "fast_loader is 'maybe'; set it to True or False"),
+        (["--dataset=tiny", "--embedding_size=0"], "embedding_size is 0"),
+        (["--dataset=tiny", "--reg_weight=-1"], "reg_weight is -1"),
+        (["--dataset=tiny", "--metrics=['Recal']"], "RecBole refuses the options: There is no metric named 'Recal'"),
+        (["--dataset=tiny", "--valid_metric=Recall@20"], "valid_metric is Recall@20, which metrics and topk do not give"),
+        (["--dataset=tiny", "--user_inter_num_interval=[1000,inf)"], "No interaction of tiny is left"),
+        (["--dataset=tiny", "--result_file=dataset/tiny/tiny.inter/result.json"], "cannot be written"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(tiny, capsys, arguments, said):
@@ -140,9 +150,26 @@ def test_bad_input_is_one_sentence_and_status_2(tiny, capsys, arguments, said):
     assert said in error[-1] and error[-1].startswith("recbole-rlmrec: ") and "Traceback" not in "".join(error)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs")
+def test_several_processes_without_a_gpu_are_refused(tiny, capsys):
+    assert cli.run_model(["--dataset=tiny", "--nproc=2"]) == 2
+    assert "--nproc=2 needs GPUs" in capsys.readouterr().err
+
+
+def test_a_folder_of_others_is_one_sentence(capsys):
+    def write():
+        raise PermissionError(13, "Permission denied", "/a/folder")
+
+    assert cli.guarded(write) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("recbole-rlmrec: /a/folder: permission denied; ") and "\n" not in error
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (lambda text: text.splitlines(keepends=True)[0], "No interaction of tiny is left"),
+        (lambda text: text.replace(b"\t", b","), r"separated by '\t' (option field_separator)"),
         (lambda text: b"\xef\xbb\xbf" + text, "begins with a byte order mark"),
         (lambda text: text.replace(b":token", b"", 1), "does not start with a line of name:type fields"),
         (lambda text: text.replace(b"user_id", b"customer", 1), "has no column 'user_id' but customer, item_id"),

@@ -101,7 +101,8 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, FeatureT
         types = {name: FeatureType(kind) for name, kind in fields}
     except ValueError:
         raise DataError(
-            f"{path} does not start with a line of name:type fields; types are token, token_seq, float and float_seq."
+            f"{path} does not start with a line of name:type fields, separated by {separator!r} (option field_separator); "
+            "types are token, token_seq, float and float_seq."
         ) from None
     if len(types) < len(header):
         raise DataError(f"{path} has two columns of one name; rename one of them.")

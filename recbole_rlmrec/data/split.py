@@ -18,6 +18,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType, init_seed
 
+from recbole_rlmrec.checks import check_data, reading
 from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.corpus import split_hash
 from recbole_rlmrec.data.files import hash_file, write_json
@@ -25,7 +26,7 @@ from recbole_rlmrec.data.folders import building
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.paths import semantic_root
-from recbole_rlmrec.run import check_data, command_line
+from recbole_rlmrec.run import command_line
 
 PARTS = ("train", "valid", "test")
 _ROW = "rlmrec_row"
@@ -103,8 +104,9 @@ def freeze_split(dataset: str, name: str, root: Path | str, options: Mapping | N
         raise ConfigError(f"{dataset} comes split (benchmark_filename is set); there is nothing to draw.")
     check_data(config)
     init_seed(config["seed"], config["reproducibility"])
-    data = _NumberedDataset(config)
-    parts = dict(zip(PARTS, data.build(), strict=True))
+    with reading(dataset):
+        data = _NumberedDataset(config)
+        parts = dict(zip(PARTS, data.build(), strict=True))
     with building(target) as folder:
         about = _write(config, data, parts, folder, name)
     return FrozenSplit(name, target, about)

@@ -11,7 +11,7 @@ import torch
 from recbole.model.general_recommender.lightgcn import LightGCN
 
 from recbole_rlmrec.model.graph import combine_layers, dataset_adjacency
-from recbole_rlmrec.model.options import choice, count, share, squared_norm
+from recbole_rlmrec.model.options import choice, count, number, share, squared_norm
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
 
 
@@ -28,7 +28,9 @@ class _LightGCN(LightGCN):
         self.edge_keep_rate = share(config, "edge_keep_rate", upper_included=True)
         self.layer_combination = choice(config, "layer_combination", ("mean", "sum"))
         self.reg_scope = choice(config, "reg_scope", ("batch", "all"))
+        count(config, "embedding_size")
         count(config, "n_layers")
+        number(config, "reg_weight", 0.0, "a number of at least 0")
         self._training_graph = lambda: dataset_adjacency(dataset)
         super().__init__(config, dataset)
         del self._training_graph

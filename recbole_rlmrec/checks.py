@@ -1,0 +1,134 @@
+"""What is looked at before a run begins, so that a mistake is a sentence and not a traceback out of RecBole."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from recbole.config import Config
+
+from recbole_rlmrec.data.atomic import not_decoded, read_header
+from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
+
+
+def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
+    """RecBole's ``Config`` of a run, with the command line that it reads by itself.
+
+    Raises
+    ------
+    ConfigError
+        RecBole refuses an option, or one that must be a number is text.
+    ModelError
+        There is no such model.
+    """
+    try:
+        config = Config(model, dataset, config_file_list=list(files) or None)
+    except RLMRecError:
+        raise
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as reason:
+        raise ConfigError(f"RecBole refuses the options: {str(reason).rstrip('.!')}.") from reason
+    for key, value in config.external_config_dict.items():
+        default = config.internal_config_dict.get(key)
+        if isinstance(default, (int, float)) and isinstance(value, str):
+            wanted = "True or False" if isinstance(default, bool) else "a number"
+            raise ConfigError(f"{key} is {value!r}; set it to {wanted}, for example {default!r}.")
+    return config
+
+
+def whole_number(options: Mapping[str, str], key: str, default: int) -> int:
+    """The whole number that an option of the command line gives.
+
+    Raises
+    ------
+    ConfigError
+        It gives something else.
+    """
+    try:
+        return int(options.get(key, default))
+    except ValueError:
+        raise ConfigError(f"--{key}={options[key]} is no whole number; write for example --{key}={default}.") from None
+
+
+@contextmanager
+def reading(dataset: str) -> Iterator[None]:
+    """Say in a sentence that files of the dataset are in another encoding, or that nothing is left of them."""
+    try:
+        yield
+    except UnicodeDecodeError as reason:
+        raise DataError(not_decoded(f"A file of {dataset}", reason.encoding)) from None
+    except ValueError as reason:
+        if not str(reason).startswith("Some feat is empty"):
+            raise
+        raise DataError(
+            f"No interaction of {dataset} is left: its file is empty, or the filters take all of it; "
+            "look at the file, val_interval, user_inter_num_interval and item_inter_num_interval."
+        ) from None
+
+
+def check_data(config) -> None:
+    """Refuse missing and malformed files and filters that RecBole would ignore; what RecBole can download may be missing.
+
+    Raises
+    ------
+    DataError
+        The folder or the interaction file is missing, or its header is malformed or lacks users or items.
+    ConfigError
+        Filters are set beside ``benchmark_filename``, where RecBole ignores them.
+    """
+    folder, name = Path(config["data_path"]), config["dataset"]
+    if not folder.exists() and name in _downloadable(config):
+        return
+    parts = config["benchmark_filename"]
+    wanted = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
+    missing = [file for file in wanted if not (folder / file).is_file()]
+    if missing:
+        raise DataError(
+            f"The data set {name} is not at {folder}: {', '.join(missing)} missing. Put RecBole atomic files there or set "
+            "--data_path to the folder above it."
+        )
+    for file in wanted:
+        known = read_header(folder / file, config["field_separator"] or "\t", config["encoding"] or "utf-8")
+        if absent := [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD") if config[key] not in known]:
+            raise DataError(
+                f"{folder / file} has no column {absent[0]!r} but {', '.join(known)}; "
+                "set USER_ID_FIELD and ITEM_ID_FIELD to what its header calls them."
+            )
+    filters = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
+    ignored = [key for key in filters if config.external_config_dict.get(key)]
+    if parts and ignored:
+        raise ConfigError(
+            f"{', '.join(ignored)} cannot be combined with benchmark_filename: RecBole applies no filter to a split that is "
+            "given. Filter the files first (`recbole-rlmrec split` does) or drop the option."
+        )
+
+
+def _downloadable(config) -> dict:
+    """Data sets that RecBole itself can download, by name."""
+    import yaml
+    from recbole import config as recbole_config
+
+    urls = Path(recbole_config.__file__).parents[1] / "properties" / "dataset" / "url.yaml"
+    return yaml.load(urls.read_text(encoding="utf-8"), Loader=config.yaml_loader)
+
+
+def check_target(target: str | None, option: str) -> Path | None:
+    """Path of a file that will be written when the run has ended; its folder is made and tried now.
+
+    Raises
+    ------
+    ConfigError
+        It is no path of a file, or its folder cannot be written to.
+    """
+    if target is None:
+        return None
+    path = Path(target)
+    if not target or path.is_dir():
+        raise ConfigError(f"--{option} needs the path of a file to write, for example --{option}={option[:-5]}.json.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as reason:
+        raise ConfigError(f"--{option}={target} cannot be written ({reason.strerror}); choose another folder.") from None
+    return path
