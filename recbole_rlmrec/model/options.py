@@ -10,17 +10,17 @@ from recbole_rlmrec.errors import ConfigError
 
 
 def choice(config, key: str, allowed: tuple[str, ...]) -> str:
-    """A word out of several.
+    """A word out of several, in any case of its letters.
 
     Raises
     ------
     ConfigError
         The value is none of them.
     """
-    value = str(config[key]).lower()
-    if value not in allowed:
+    found = {name.lower(): name for name in allowed}.get(str(config[key]).lower())
+    if found is None:
         raise ConfigError(f"{key} is {config[key]!r}; set it to one of {', '.join(allowed)}.")
-    return value
+    return found
 
 
 def number(config, key: str, least: float, allowed: str, default: float | None = None) -> float:

@@ -6,7 +6,16 @@ import torch
 
 from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.model.alignment import Contrastive, Generative, Mask, Step, Term, read_settings, register_alignment
+from recbole_rlmrec.model.alignment import (
+    ALIGNMENTS,
+    Contrastive,
+    Generative,
+    Mask,
+    Step,
+    Term,
+    read_settings,
+    register_alignment,
+)
 from recbole_rlmrec.model.alignment.contrastive import draw
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp
 
@@ -276,6 +285,12 @@ def test_defaults_depend_on_the_kind():
     con, gen = read_settings(OPTIONS), read_settings({**OPTIONS, "alignment": "gen"})
     assert (con.weight, con.temperature, gen.weight, gen.temperature) == (0.01, 0.2, 0.1, 0.5)
     assert read_settings({**OPTIONS, "alignment": None}).kind == "none"
+
+
+def test_the_case_of_an_alignments_name_does_not_matter(monkeypatch):
+    monkeypatch.setitem(ALIGNMENTS, "Mine", Contrastive)
+    assert read_settings({**OPTIONS, "alignment": "Mine"}).kind == "Mine"
+    assert read_settings({**OPTIONS, "alignment": "CON"}).kind == "con"
 
 
 def test_names_of_alignments_are_taken_once():
