@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from recbole_rlmrec import compat
-from recbole_rlmrec.errors import ConfigError, RLMRecError
+from recbole_rlmrec.data.atomic import read_header
+from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.run import versions
 
 OPTIONAL = {
@@ -62,10 +63,18 @@ def _device() -> Iterator[str]:
 
 def _optional() -> Iterator[str]:
     for module, (purpose, command) in OPTIONAL.items():
-        there = importlib.util.find_spec(module) is not None
-        yield f"{module:24} {'installed' if there else f'not installed; {purpose}: {command}'}"
+        state = _state(module)
+        yield f"{module:24} {state if state == 'installed' else f'{state}; {purpose}: {command}'}"
     key = "OPENAI_API_KEY"
     yield f"{key:24} {'set' if os.environ.get(key) else 'not set; needed for profiles from OpenAI alone'}"
+
+
+def _state(module: str) -> str:
+    if importlib.util.find_spec(module) is None:
+        return "not installed"
+    if module == "ray" and any(repair.name == "ray" for repair in compat.active()):
+        return "installed, but the processes that it starts would fail"
+    return "installed"
 
 
 def _datasets(root: Path) -> Iterator[str]:
@@ -76,8 +85,25 @@ def _datasets(root: Path) -> Iterator[str]:
         files = sorted(path.name for path in folder.glob(f"{folder.name}.*") if path.is_file())
         absent = "comes with RecBole" if folder.name == "ml-100k" else "no atomic files here"
         yield f"{folder.name}: {', '.join(files) or absent}"
+        yield from (f"  {line}" for line in _faults(folder, files))
         for tag in sorted(path for path in (folder / "semantic").glob("*") if path.is_dir()):
             yield from (f"  {line}" for line in _tag(tag, folder.name))
+
+
+def _faults(folder: Path, files: list[str]) -> Iterator[str]:
+    """What a run on atomic files would stop at."""
+    name = folder.name
+    inter = [file for file in files if file.endswith(".inter")]
+    if files and not inter:
+        yield f"MISSING {name}.inter, the interactions: dataset/README.md shows its form"
+    for file in files:
+        if file.endswith((".inter", ".item", ".user")):
+            try:
+                read_header(folder / file, "\t", "utf-8")
+            except DataError as error:
+                yield f"CHECK {error}"
+    if inter and not {f"{name}.item", f"{name}.user"} & set(files):
+        yield f"no text: add {name}.item with titles, or recbole-rlmrec import FILE.jsonl --dataset {name} --tag TAG"
 
 
 def _tag(folder: Path, dataset: str) -> Iterator[str]:
@@ -90,8 +116,10 @@ def _tag(folder: Path, dataset: str) -> Iterator[str]:
         yield f"{folder.name}: BROKEN, {error}"
         return
     counts = f"{manifest.get('users', 0)} users, {manifest.get('items', 0)} items"
-    fits = "" if manifest.get("dataset") == dataset else f"; NOT of this data set but of {manifest.get('dataset')}"
-    yield f"{folder.name}: {counts}, by {manifest.get('by')}, provenance {manifest.get('provenance')}{fits}"
+    yield f"{folder.name}: {counts}, by {manifest.get('by')}, provenance {manifest.get('provenance')}"
+    if manifest.get("dataset") != dataset:
+        yield f"  NOT of this data set but of {manifest.get('dataset')}: move the folder there, or make profiles of {dataset}"
+        return
     encoders = sorted(path for path in (folder / "embeddings").glob("*") if path.is_dir())
     if not encoders:
         yield f"  not encoded: recbole-rlmrec encode --dataset {dataset} --tag {folder.name} --encoder lsa"
