@@ -242,6 +242,29 @@ def test_doctor_names_data_and_profiles(tiny, workdir, capsys):
     assert cli.main(["doctor", "--what"]) == 2
 
 
+def test_doctor_names_what_a_run_would_stop_at(tiny, workdir, capsys):
+    data = workdir / "dataset"
+    for name in ("noitems", "malformed", "nointer"):
+        (data / name).mkdir()
+        text = (data / "tiny/tiny.inter").read_text()
+        (data / name / f"{name}.inter").write_text(text.replace(":token", "") if name == "malformed" else text)
+    (data / "nointer/nointer.inter").rename(data / "nointer/nointer.item")
+    (workdir / "p.jsonl").write_text('{"user_id": "u1", "profile": "likes drama"}\n')
+    assert cli.main(["import", "p.jsonl", "--dataset=tiny", "--tag=mine"]) == 0
+    (data / "noitems/semantic").mkdir()
+    (data / "tiny/semantic/mine").rename(data / "noitems/semantic/mine")
+    capsys.readouterr()
+    assert cli.main(["doctor"]) == 0
+    lines = capsys.readouterr().out.split("Data sets under dataset\n")[1].splitlines()
+    assert "  nointer: nointer.item" in lines and any("MISSING nointer.inter" in line for line in lines)
+    assert any("CHECK dataset/malformed/malformed.inter does not start" in line for line in lines)
+    assert any("no text: add noitems.item" in line for line in lines)
+    assert any("NOT of this data set but of tiny" in line for line in lines)
+    assert not any("encode --dataset noitems" in line for line in lines)
+    tiny_lines = lines[lines.index("  tiny: tiny.inter, tiny.item, tiny.user") :]
+    assert not any(word in line for line in tiny_lines for word in ("MISSING", "CHECK", "no text"))
+
+
 def test_import_encode_run(tiny, workdir, capsys):
     lines = [json.dumps({"item_id": f"i{i}", "profile": f"A film of kind {i % 4}."}) for i in range(20)]
     lines += [json.dumps({"user_id": f"u{u}", "profile": f"Likes kind {u % 4}."}) for u in range(20)]
@@ -252,4 +275,8 @@ def test_import_encode_run(tiny, workdir, capsys):
     profiles = result["run"]["profiles"]
     assert profiles["tag"] == "mine" and profiles["provenance"] == "unknown"
     assert cli.main(["import", "absent.jsonl", "--dataset=tiny", "--tag=mine"]) == 2
+    capsys.readouterr()
     assert cli.main(["encode", "--dataset=tiny", "--tag=absent", "--encoder=lsa"]) == 2
+    assert "no profiles with the tag 'absent' in dataset/tiny/semantic; there are: mine" in capsys.readouterr().err
+    assert cli.main(["encode", "--dataset=tiny", "--tag=../tiny", "--encoder=lsa"]) == 2
+    assert "cannot be a tag" in capsys.readouterr().err

@@ -37,11 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Encode a tag; returns the exit status."""
+    from recbole_rlmrec.data.semantic import tag_folder
     from recbole_rlmrec.encoding.encode import encode_tag
 
     if options:
         raise ConfigError(f"encode does not know {' '.join(options)}; see `recbole-rlmrec encode --help`.")
-    folder = dataset_root(args.semantic_path, args.dataset) / "semantic" / args.tag
+    folder = tag_folder(dataset_root(args.semantic_path, args.dataset) / "semantic", args.tag, args.dataset)
     settings = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
     if args.no_normalize:
         settings["normalize"] = False

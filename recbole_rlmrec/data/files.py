@@ -115,6 +115,8 @@ def held(folder: Path, busy: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise StoreError(f"{folder} cannot be made: a file of this name is in the way.") from None
+    except OSError as reason:
+        raise StoreError(f"{folder} cannot be made ({reason.strerror}); choose another place.") from None
     lock = FileLock(str(folder / ".lock"))
     try:
         lock.acquire(timeout=0)

@@ -182,23 +182,43 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
 
 
 def _resolve_tag(config, train, root: Path) -> str:
-    wanted, tags = config["semantic_tag"], list_tags(root)
+    wanted = config["semantic_tag"]
     if wanted in (None, ""):
         from recbole_rlmrec.profiling.template import ensure_offline_default
 
         tag = ensure_offline_default(config, train)
-        if others := [name for name in tags if not name.startswith("template-lsa-")]:
+        if others := [name for name in list_tags(root) if not name.startswith("template-lsa-")]:
             logger.info(f"No semantic_tag given, so the offline default is used; there are also: {', '.join(others)}.")
         return tag
-    tag = check_tag(str(wanted))
-    if not (root / tag).is_dir():
-        there = f"there are: {', '.join(tags)}" if tags else "there are none yet"
-        raise SemanticError(
-            f"There are no profiles with the tag {tag!r} in {root}; {there}. Make them with `recbole-rlmrec profile "
-            f"--dataset {config['dataset']} --tag {tag} --chat-model MODEL`, or import them with `recbole-rlmrec import "
-            f"FILE.jsonl --dataset {config['dataset']} --tag {tag}`, then encode them."
-        )
-    return tag
+    return tag_folder(root, str(wanted), config["dataset"]).name
+
+
+def tag_folder(root: Path, tag: str, dataset: str) -> Path:
+    """Folder of the profiles of a tag.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's ``semantic`` folder.
+    tag, dataset : str
+
+    Raises
+    ------
+    SemanticError
+        There are no such profiles; the message lists the tags that there are.
+    ConfigError
+        The tag is no name of a folder.
+    """
+    folder = root / check_tag(tag)
+    if folder.is_dir():
+        return folder
+    tags = list_tags(root)
+    there = f"there are: {', '.join(tags)}" if tags else "there are none yet"
+    raise SemanticError(
+        f"There are no profiles with the tag {tag!r} in {root}; {there}. Make them with `recbole-rlmrec profile "
+        f"--dataset {dataset} --tag {tag} --chat-model MODEL`, or import them with `recbole-rlmrec import "
+        f"FILE.jsonl --dataset {dataset} --tag {tag}`, then encode them."
+    )
 
 
 def _resolve_encoder(config, folder: Path) -> Path:

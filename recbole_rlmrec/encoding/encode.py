@@ -187,7 +187,7 @@ class _Job:
         self._commit()
         self._journal.remove()
         counts = " and ".join(f"{len(found)} {side}s" for side, found in self._texts.items())
-        logger.info(f"{counts} encoded by {self._encoder.name}: {width} dimensions, {self._dtype.name}, {self._target}")
+        logger.info(f"{counts} encoded by {self._encoder.name}: {width} dimensions, {self._dtype.name}")
 
     def _commit(self) -> None:
         """Carry out what ``.commit.json`` says, where there is one; a process that was killed over it leaves the rest to us.
