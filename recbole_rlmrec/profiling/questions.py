@@ -26,14 +26,19 @@ class Question:
     def messages(self) -> list[dict[str, str]]:
         """The conversation, with the last unusable answer and what is wrong with it where there is one."""
         messages = self.prompt.messages()
-        if self.before is not None and self.before.answer:
+        if self._corrected:
             messages += correction(self.before.answer, self.before.reason)
         return messages
 
     @property
     def tokens(self) -> int:
         """Estimated tokens of the conversation."""
-        return self.prompt.tokens + (len(self.before.answer) // 3 + 50 if self.before is not None else 0)
+        return self.prompt.tokens + (len(self.before.answer) // 3 + 50 if self._corrected else 0)
+
+    @property
+    def _corrected(self) -> bool:
+        """Whether the model is told of its last answer: not where the server refused, whose reason is no model's business."""
+        return self.before is not None and self.before.kind == "answer" and bool(self.before.answer)
 
 
 @dataclass

@@ -192,6 +192,19 @@ def test_what_the_server_refused_is_asked_on_request(setup):
     assert setup.listed() == [] and "i3" in setup.tokens("item")
 
 
+def test_what_the_server_said_is_not_told_to_the_model(setup):
+    """A small context window: the question fits, the question with a bad answer does not."""
+    with Loopback(lambda number, payload: "prose" if is_about(payload, "Film 3") else None) as server:
+        server.refuse = lambda payload: "too long" if len(payload["messages"]) > 2 else None
+        chat = chat_of(server)
+        setup.run(chat)
+        assert setup.listed() == [("item", "i3")]
+        server.fault = lambda number, payload: None
+        setup.run(chat, retry_failed=True)
+        assert len(server.payloads[-1]["messages"]) == 2
+    assert setup.listed() == [] and "i3" in setup.tokens("item")
+
+
 def test_only_what_changed_is_asked_again(setup):
     with Loopback() as server:
         chat = chat_of(server)
