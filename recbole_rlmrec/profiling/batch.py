@@ -217,7 +217,7 @@ class Batches:
         questions.failures.flush()
 
     def _store_answer(self, asked: Asked, line: dict, appender, questions: Questions) -> None:
-        usage, model = Usage(), self._chat.name + BATCH
+        usage, model = Usage(), asked.model + BATCH
         before, token = asked.attempts, asked.prompt.token
         try:
             reply = read_reply(line)
@@ -229,11 +229,11 @@ class Batches:
             return
         except BadAnswer as reason:
             what = ("answer", str(reason), before + 1, asked.key, model, usage.as_dict(), tidy(reply.text)[:QUOTED_ANSWER])
-            questions.failures.add(Failure(asked.prompt.side, token, *what))
+            _list(Failure(asked.prompt.side, token, *what), questions)
         except ChatError as error:
             kind = "refused" if isinstance(error, RefusedError) else "server"
             what = (kind, str(error), before + 1, asked.key, model, usage.as_dict())
-            questions.failures.add(Failure(asked.prompt.side, token, *what))
+            _list(Failure(asked.prompt.side, token, *what), questions)
         else:
             extra = {"key": asked.key, "model": model, "usage": usage.as_dict()}
             appender.append(Profile(token, summary, reasoning, list(asked.prompt.pairs), extra))
@@ -248,6 +248,12 @@ class Batches:
 
 def _is_stored(stored: Stored, position: int | None, key: str) -> bool:
     return position is not None and stored.has(position, key)
+
+
+def _list(failure: Failure, questions: Questions) -> None:
+    """List a failure, but for one that a killed collection has listed: its cost would count twice."""
+    if questions.failures.get(failure.side, failure.token) != failure:
+        questions.failures.add(failure)
 
 
 def _identifier(answer: dict, name: str) -> str:

@@ -63,6 +63,8 @@ class Asked:
     prompt : Prompt
     key : str
         Of the answer.
+    model : str
+        Who was asked.
     attempts : int
         Answers to this question that could not be used before.
     """
@@ -72,6 +74,7 @@ class Asked:
         pairs = tuple((user_token, item_token) for user_token, item_token in asked["pairs"])
         self.prompt = Prompt(side, asked["token"], system, user, pairs, asked["max_words"], asked["tokens"])
         self.key: str = asked["key"]
+        self.model: str = sent["body"]["model"]
         self.attempts: int = asked["attempts"]
 
 

@@ -34,6 +34,10 @@ class Rounds:
             return collected
 
 
+def unusable(number: str, body: dict) -> dict:
+    return {"custom_id": number, "response": {"status_code": 200, "body": completion(body, "none")}, "error": None}
+
+
 @pytest.fixture
 def server():
     with Loopback() as loopback:
@@ -152,10 +156,7 @@ def test_bad_answers_and_errors_are_listed_and_asked_again_with_the_reason(setup
 
 
 def test_a_question_is_given_up_after_so_many_attempts(setup, server, rounds):
-    def answer(number, body):
-        return {"custom_id": number, "response": {"status_code": 200, "body": completion(body, "none")}, "error": None}
-
-    server.batch_answer = answer
+    server.batch_answer = unusable
     for left in (8, 8):
         assert rounds.step("submit", max_attempts=2).startswith(f"{left} questions about items")
         run_batches(server)
@@ -196,6 +197,27 @@ def test_killed_while_collecting(setup, server, rounds, monkeypatch):
     rounds.step("collect")
     assert sorted(setup.tokens("item")) == setup.corpus.items
     assert setup.store.manifest["usage"]["test-model (batch)"]["requests"] == 8
+
+
+def test_killed_after_failures_were_listed(setup, server, rounds, monkeypatch):
+    server.batch_answer = unusable
+    rounds.step("submit")
+    run_batches(server)
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "_save", lambda self: (_ for _ in ()).throw(KeyboardInterrupt) if not self.open else None)
+        with pytest.raises(KeyboardInterrupt):
+            rounds.step("collect")
+    rounds.step("collect")
+    assert setup.store.manifest["usage"]["test-model (batch)"]["requests"] == len(setup.listed()) == 8
+
+
+def test_answers_are_counted_to_the_model_that_was_asked(setup, server, rounds):
+    rounds.step("submit")
+    run_batches(server)
+    rounds.chat = chat_of(server, name="other-model")
+    rounds.step("collect")
+    assert list(setup.store.manifest["usage"]) == ["test-model (batch)"]
+    assert setup.store.read("item")["i0"].extra["model"] == "test-model (batch)"
 
 
 def test_output_of_a_server_that_lies(setup, server, rounds):
