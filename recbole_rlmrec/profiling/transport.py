@@ -26,6 +26,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
 ANSWER_BYTES = 2 * 1024 * 1024
 CONNECT_SECONDS = 10.0
+LONGEST_KEY = 8192
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
 
 logger = getLogger()
@@ -185,11 +186,14 @@ class Endpoint:
             return self._json("POST", path, ANSWER_BYTES, data=form, headers=headers)
 
     def download(self, path: str, target: Path) -> None:
-        """Write what a GET brings to ``target``, whatever its size; raises like :meth:`post`."""
-        response = self._send("GET", path)
+        """Write what a GET brings to ``target``, whatever its size, without keys; raises like :meth:`post`."""
+        response, held = self._send("GET", path), ""
         with response, open(target, "wb") as stream:
             for chunk in self._chunks(response, time.monotonic() + 30 * self.timeout):
-                stream.write(chunk)
+                held = scrub(held + chunk.decode("latin-1"))
+                stream.write(held[:-LONGEST_KEY].encode("latin-1"))
+                held = held[-LONGEST_KEY:]
+            stream.write(held.encode("latin-1"))
 
     def _json(self, method: str, path: str, most_bytes: int, **request) -> dict:
         with self._send(method, path, **request) as response:

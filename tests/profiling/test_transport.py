@@ -168,6 +168,15 @@ def test_a_server_that_repeats_the_key_does_not_get_it_into_words(monkeypatch, c
     assert KEY not in caplog.text and KEY not in repr(vars(chat)) + repr(vars(chat.endpoint))
 
 
+@pytest.mark.parametrize("before", [0, 5000, 16384 - 9, 16384, 40000])
+def test_files_of_a_server_that_repeats_the_key_do_not_hold_it(monkeypatch, tmp_path, before):
+    monkeypatch.setenv("MY_KEY", KEY)
+    with Loopback() as server:
+        server.files["f"] = b"\xe4" * before + KEY.encode() + b"\xff" * 30000
+        chat_of(server, key_name="MY_KEY").endpoint.download("files/f/content", tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == b"\xe4" * before + b"[key]" + b"\xff" * 30000
+
+
 @pytest.mark.parametrize("value", ["", "  ", "two words", "schl\u00fcssel-0123456789", "line\nbreak-0123456"])
 def test_unusable_keys(monkeypatch, value):
     monkeypatch.setenv("MY_KEY", value)
