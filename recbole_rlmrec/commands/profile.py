@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from recbole_rlmrec.commands.show import find_tag
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.store import ProfileStore, check_tag
@@ -114,6 +115,8 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     if args.dry_run:
         _dry_run(job)
         return 0
+    if args.batch in ("status", "collect"):
+        find_tag(job.store.folder.parent, args.dataset, args.tag)
     with job.store.locked():
         tag = Tag(job.store, job.about)
         questions = job.questions()

@@ -47,13 +47,16 @@ def find_tag(root: Path, dataset: str, tag: str | None) -> Path:
     """
     tags = list_tags(root)
     known = f"tags of {dataset}: {', '.join(tags) or 'none'}"
-    if tag is None:
-        if len(tags) != 1:
-            raise ConfigError(f"Say which profiles with --tag; {known}.")
-        tag = tags[0]
-    if check_tag(tag) not in tags:
-        raise ConfigError(f"There are no profiles with the tag {tag!r}; {known}.")
-    return root / tag
+    if tag is None and len(tags) > 1:
+        raise ConfigError(f"Say which profiles with --tag; {known}.")
+    found = tags[0] if tag is None and tags else tag
+    if found is None or check_tag(found) not in tags:
+        missing = "no profiles" if tag is None else f"no profiles with the tag {tag!r}"
+        raise ConfigError(
+            f"There are {missing} in {root}; {known}. "
+            f"`recbole-rlmrec profile --dataset {dataset} --tag {tag or 'TAG'} --chat-model MODEL` makes them."
+        )
+    return root / found
 
 
 def describe_profile(profile: Profile, side: str, manifest: dict, corpus: Corpus) -> str:

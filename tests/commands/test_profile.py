@@ -227,6 +227,29 @@ def test_show(tiny, server, capsys):
         command("show", "--dataset=tiny", "--user=u3", "--tag=other")
 
 
+@pytest.mark.parametrize(
+    ("name", "argv"),
+    [
+        ("encode", ["--tag=other", "--encoder=lsa"]),
+        ("show", ["--tag=other", "--user=u3"]),
+        ("export", ["--tag=other", "--archive=x.tar.gz"]),
+        ("profile", ["--tag=other", "--chat-model=m", "--base-url=http://127.0.0.1:9/v1", "--batch=collect"]),
+        ("profile", ["--tag=other", "--chat-model=m", "--base-url=http://127.0.0.1:9/v1", "--batch=status"]),
+    ],
+)
+def test_a_tag_that_is_not_there(tiny, server, name, argv):
+    profile(server.url)
+    with pytest.raises(ConfigError, match="no profiles with the tag 'other'.*tags of tiny: gpt.*profile .*--tag other "):
+        command(name, "--dataset=tiny", *argv)
+    assert not (FOLDER.parent / "other").exists()
+
+
+def test_a_dataset_without_profiles(tiny):
+    for name, argv in (("show", ["--user=u3"]), ("export", [])):
+        with pytest.raises(ConfigError, match="There are no profiles in .*--tag TAG"):
+            command(name, "--dataset=tiny", *argv)
+
+
 # --- export --------------------------------------------------------------------------------------------------------
 
 
