@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.paths import dataset_root
@@ -46,5 +47,13 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     settings = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
     if args.no_normalize:
         settings["normalize"] = False
+    _show_log()
     print(encode_tag(folder, args.encoder, dtype=args.dtype, **settings))
     return 0
+
+
+def _show_log() -> None:
+    """Let a person see what is logged: what was encoded, how long a text the encoder reads, how many were cut."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.name == "root" or record.levelno >= logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])

@@ -206,6 +206,24 @@ def test_the_key_is_nowhere(tiny, workdir, monkeypatch, capsys, caplog):
         assert KEY.encode() not in Path("/proc/self/cmdline").read_bytes()
 
 
+# --- encode --------------------------------------------------------------------------------------------------------
+
+
+def test_encode_says_what_it_does(tiny, server, monkeypatch, capsys):
+    profile(server.url)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)
+    encoder = ["--encoder=openai:embedder", f"--base-url={server.url}", "--max-tokens=10"]
+    capsys.readouterr()
+    assert command("encode", "--dataset=tiny", "--tag=gpt", *encoder) == 0
+    out, said = capsys.readouterr()
+    assert out.strip() == str(FOLDER / "embeddings" / "openai-embedder")
+    assert "reads 10 tokens of each text" in said and "54 of 54 texts were longer" in said
+    assert "24 users and 30 items encoded by openai:embedder: 8 dimensions" in said
+    command("encode", "--dataset=tiny", "--tag=gpt", *encoder)
+    assert "54 of 54 texts were encoded before" in capsys.readouterr().err
+
+
 # --- show ----------------------------------------------------------------------------------------------------------
 
 

@@ -56,8 +56,9 @@ def test_a_tag_is_encoded_and_truncation_logged(tmp_path, caplog):
     store = ProfileStore(tmp_path / "tag")
     store.write_manifest({"dataset": "tiny", "tag": "tag", "by": "template"})
     store.write("item", [Profile(f"i{n}", text) for n, text in enumerate([*TEXTS, "word " * 300])])
-    with caplog.at_level("WARNING"):
+    with caplog.at_level("INFO"):
         folder = encode_tag(store.folder, MODEL, device="cpu", show_progress=False)
+    assert f"{MODEL} reads 256 tokens of each text." in caplog.text
     assert "1 of 4 texts were longer than the 256 tokens" in caplog.text
     assert folder.name == "model"
     found = read_embeddings(folder, "tiny")
