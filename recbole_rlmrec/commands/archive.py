@@ -31,7 +31,7 @@ def export_archive(folder: Path, file: Path) -> Path:
     Parameters
     ----------
     folder : Path
-        The tag's folder. Failures, open batches and whatever else is in it are left out.
+        The tag's folder. Failures, open batches, unfinished embeddings and whatever else is in it are left out.
     file : Path
         ``NAME.tar.gz``.
 
@@ -44,13 +44,19 @@ def export_archive(folder: Path, file: Path) -> Path:
     ------
     StoreError
         The tag cannot be read, or the name does not end in .tar.gz.
+    SemanticError
+        Embeddings do not fit the profiles, so that whoever gets the archive could not import it.
     """
     if not file.name.endswith(SUFFIXES):
         raise StoreError(f"{file} should end in .tar.gz.")
     store = ProfileStore(folder)
     with store.locked():
         _check_profiles(store)
-        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        finished = [path.parent for path in folder.glob("embeddings/[!.]*/manifest.json")]
+        for encoder in finished:
+            check_embeddings(folder, encoder)
+        files = [path for parent in (folder, *finished) for path in parent.iterdir() if path.is_file()]
+        names = sorted(path.relative_to(folder).as_posix() for path in files)
         with replacing(file) as temporary, open(temporary, "wb") as raw:
             with (
                 gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,

@@ -11,8 +11,10 @@ import pandas as pd
 import yaml
 
 from recbole_rlmrec.commands.show import find_tag
-from recbole_rlmrec.data.embeddings import list_encoders, read_embeddings
+from recbole_rlmrec.data.embeddings import check_unchanged, list_encoders, read_embeddings
 from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.paths import dataset_root, encoder_slug, semantic_root
 
@@ -90,11 +92,13 @@ def export_embeddings(config, data, embeddings: Path, output: Path | None = None
     ------
     ConfigError
         The atomic files are inside the RecBole package and no folder was given.
-    SemanticError
-        The embeddings cannot be read.
+    SemanticError, StoreError
+        The embeddings cannot be read, or the profiles have changed since.
     """
     name, folder = config["dataset"], _target(config, output)
     found = read_embeddings(embeddings, name)
+    store = ProfileStore(embeddings.parents[1])
+    check_unchanged(found, {side: store.scan(side, len) for side in SIDES})
     fields = {side: _fields(data, side) for side in found.matrices}
     for side, field in fields.items():
         tokens = data.field2id_token[data.uid_field if side == "user" else data.iid_field][1:]

@@ -18,7 +18,7 @@ import pytest
 from recbole_rlmrec.commands.archive import export_archive, import_archive
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
-from recbole_rlmrec.errors import ConfigError, DataError, StoreError
+from recbole_rlmrec.errors import ConfigError, DataError, SemanticError, StoreError
 from recbole_rlmrec.profiling.transport import FatalError
 
 HERE = Path(__file__).resolve().parent
@@ -340,6 +340,27 @@ def test_archives_go_there_and_back(encoded, workdir, run):
     with pytest.raises(StoreError, match="profiles of 'tiny', not of 'other'"):
         import_archive("shared.tar.gz", root, "other", "x")
     assert import_archive("shared.tar.gz", root, "tiny").name == "gpt"
+
+
+def test_embeddings_of_earlier_profiles_are_not_given_away(encoded, workdir, server):
+    file = workdir / "dataset/tiny/tiny.item"
+    file.write_text(file.read_text().replace("The comedy number 0", "Another comedy"))
+    profile(server.url)
+    for argv in (["--archive=tag.tar.gz"], []):
+        with pytest.raises(SemanticError, match="'gpt' have changed since they were encoded; run `recbole-rlmrec encode"):
+            command("export", "--dataset=tiny", *argv)
+    assert not Path("tag.tar.gz").exists() and not Path("dataset/tiny/tiny.itememb").exists()
+    encode_tag(FOLDER, "lsa", show_progress=False)
+    for argv in (["--archive=tag.tar.gz"], []):
+        assert command("export", "--dataset=tiny", *argv) == 0
+
+
+def test_unfinished_embeddings_stay_here(encoded, workdir):
+    (FOLDER / "embeddings/begun").mkdir()
+    (FOLDER / "embeddings/begun/users.npy").write_bytes((encoded / "users.npy").read_bytes())
+    command("export", "--dataset=tiny", "--archive=tag.tar.gz")
+    target = import_archive("tag.tar.gz", workdir / "elsewhere/semantic", "tiny")
+    assert [path.name for path in (target / "embeddings").iterdir()] == ["lsa"]
 
 
 def repack(path: Path, *extra: tuple[tarfile.TarInfo, bytes], leave_out: str = "", replace: dict | None = None) -> Path:
