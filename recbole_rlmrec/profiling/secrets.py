@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 
 from requests.auth import AuthBase
 
 from recbole_rlmrec.errors import ConfigError
 
 SHORTEST_SECRET = 8
+LONGEST_NAME = 64
 HIDDEN = "[key]"
 _names: set[str] = set()
 
@@ -19,8 +21,11 @@ def register(name: str) -> None:
     Raises
     ------
     ConfigError
-        The variable is not set, or holds characters that no HTTP header may hold.
+        The variable is not set, or holds characters that no HTTP header may hold; or ``name`` is no name, but perhaps
+        the key itself, which is not repeated.
     """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > LONGEST_NAME:
+        raise ConfigError("--api-key-env takes the name of an environment variable, such as OPENAI_API_KEY, not the key.")
     value = os.environ.get(name, "")
     if not value.strip():
         raise ConfigError(f"The environment variable {name} is not set; put the key of the model's server into it.")

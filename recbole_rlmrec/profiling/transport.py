@@ -283,6 +283,8 @@ class Endpoint:
     def _unreachable(self, error: requests.RequestException) -> ChatError:
         if isinstance(error, requests.Timeout):
             return RetryableError(f"{self.host} did not answer within {self.timeout:g} s.")
+        cause = getattr(error.args[0], "reason", error) if error.args else error
+        said = f"{self.host} cannot be reached: {clean(str(cause).rpartition('): ')[2])}"
         if isinstance(error, (requests.exceptions.SSLError, requests.exceptions.InvalidURL)):
-            return FatalError(f"{self.host} cannot be reached: {clean(str(error))}")
-        return RetryableError(f"{self.host} cannot be reached: {clean(str(error), 160)}")
+            return FatalError(said)
+        return RetryableError(said)

@@ -55,9 +55,10 @@ def test_no_server_and_no_name():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with pytest.raises(RetryableError, match="cannot be reached"):
+    with pytest.raises(RetryableError, match="cannot be reached: .*[Rr]efused") as caught:
         get_chat_model("m", url).ask(MESSAGES)
-    with pytest.raises(RetryableError, match="cannot be reached"):
+    assert "Max retries" not in str(caught.value)
+    with pytest.raises(RetryableError, match="cannot be reached: .*resolve 'no-such-host.invalid'"):
         get_chat_model("m", "http://no-such-host.invalid/v1").ask(MESSAGES)
 
 
@@ -182,6 +183,13 @@ def test_unusable_keys(monkeypatch, value):
     monkeypatch.setenv("MY_KEY", value)
     with pytest.raises(ConfigError, match="MY_KEY"):
         Endpoint("http://127.0.0.1:9/v1", "MY_KEY")
+
+
+@pytest.mark.parametrize("name", [KEY, "k" * 65, "0123456789abcdef", "a b"])
+def test_a_key_in_place_of_its_name_is_not_repeated(name):
+    with pytest.raises(ConfigError, match="takes the name of an environment variable") as caught:
+        Endpoint("http://127.0.0.1:9/v1", name)
+    assert name not in str(caught.value)
 
 
 @pytest.mark.parametrize(
