@@ -14,7 +14,7 @@ from recbole_rlmrec.paths import semantic_root
 from recbole_rlmrec.profiling.batch import MOST_REQUESTS, Batches
 from recbole_rlmrec.profiling.build import PromptBuilder, Sampling
 from recbole_rlmrec.profiling.chat import ChatModel, OpenAIChat, get_chat_model
-from recbole_rlmrec.profiling.cost import BATCH, PRICES, Meter, Price, Usage, find_price
+from recbole_rlmrec.profiling.cost import PRICES, Meter, Price, Usage, find_price
 from recbole_rlmrec.profiling.generate import Pace, generate_profiles
 from recbole_rlmrec.profiling.prompts import Domain, guess_domain, load_domain
 from recbole_rlmrec.profiling.questions import SIDES, Questions
@@ -231,7 +231,7 @@ def _generate(job: Job, tag: Tag, questions: Questions) -> int:
         ended = generate_profiles(questions, job.store, job.chat, pace, meter, args.max_answer_tokens, open_usage)
     finally:
         summaries = tag.finish(questions, open_usage)
-        print(describe_result(summaries, meter.used, meter.usd, "--retry-failed"))
+        print(describe_result(summaries, meter.used, meter.usd, "--retry-failed", questions.failures.path))
     skipped = sum(questions.tally[side].failed_before for side in SIDES)
     if skipped:
         print(f"{skipped:,} of the failures are of earlier runs and were not asked for again.")
@@ -250,10 +250,10 @@ def _batch(job: Job, tag: Tag, questions: Questions) -> int:
     else:
         for batch in batches.collect(questions):
             print(f"Collected {batch}")
-        model = job.chat.name + BATCH
-        used = tag.usage(questions).get(model, Usage())
+        used = batches.used
+        usd = job.price.usd(used.prompt_tokens, used.completion_tokens) if job.price else None
         summaries = tag.finish(questions, Usage())
-        print(describe_result(summaries, used, None, "--batch submit"))
+        print(describe_result(summaries, used, usd, "--batch submit --retry-failed", questions.failures.path))
     for batch in batches.open:
         print(f"Open: {batch}")
     if not batches.open:

@@ -45,6 +45,13 @@ class Batches:
     first_wait : float
         Seconds of the first wait after a failed request.
 
+    Attributes
+    ----------
+    open : list of Batch
+        What has not been collected.
+    used : Usage
+        Of the answers that were collected.
+
     Raises
     ------
     ConfigError
@@ -63,6 +70,7 @@ class Batches:
         self._state = store.folder / "batch.json"
         self._patience = Patience(Throttle(), Circuit(50), threading.Event(), first_wait)
         self.open: list[Batch] = self._load()
+        self.used = Usage()
 
     def submit(self, questions: Questions, meter: Meter, max_tokens: int) -> str:
         """Submit the questions of the present round: all open ones of items or, when there are none, of users.
@@ -222,6 +230,7 @@ class Batches:
         try:
             reply = read_reply(line)
             usage = Usage(1, reply.prompt_tokens or asked.prompt.tokens, reply.completion_tokens or len(reply.text) // 4)
+            self.used.add(usage)
             if reply.finish == "length":
                 raise BadAnswer("The answer was cut off.")
             summary, reasoning = read_answer(reply.text, asked.prompt)

@@ -258,7 +258,7 @@ class _Run:
             self._count(bar, side, [])
 
     def _count(self, bar: tqdm, side: str, outcomes: list[Outcome]) -> None:
-        self._counted[side] += len(outcomes)
+        self._counted[side] += sum(bool(outcome.summary or outcome.kind) for outcome in outcomes)
         self._failed += sum(bool(outcome.kind) for outcome in outcomes)
         used, usd = self._meter.used, self._meter.usd
         money = "" if usd is None else f", ${usd:.4f}"

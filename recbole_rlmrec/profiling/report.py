@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from logging import getLogger
+from pathlib import Path
 
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.profiling.cost import Price, Usage, expected_completion
@@ -120,8 +121,8 @@ def _money(entry: Estimate, price: Price | None) -> str:
     return f", ${usual:,.4f} (at most ${price.usd(entry.most.prompt_tokens, entry.most.completion_tokens):,.4f})"
 
 
-def describe_result(summaries: list[SideSummary], used: Usage, usd: float | None, retry: str) -> str:
-    """What a run has come to, as a few lines; ``retry`` is the option that asks again for what failed."""
+def describe_result(summaries: list[SideSummary], used: Usage, usd: float | None, retry: str, listed: Path) -> str:
+    """What a run has come to, as a few lines; ``retry`` is the option that asks again for what ``listed`` holds."""
     lines = []
     for summary in summaries:
         lines.append(
@@ -137,5 +138,5 @@ def describe_result(summaries: list[SideSummary], used: Usage, usd: float | None
     )
     failed = sum(summary.failed for summary in summaries)
     if failed:
-        lines.append(f"{failed:,} failures are listed in failures.jsonl; ask for just those again with {retry}.")
+        lines.append(f"{failed:,} failures are listed in {listed}; ask for just those again with {retry}.")
     return "\n".join(lines)

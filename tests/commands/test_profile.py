@@ -123,8 +123,9 @@ def test_batches(tiny, server, capsys):
     for step in steps:
         if step == "collect":
             run_batches(server)
-        assert profile(server.url, f"--batch={step}") == 0
+        assert profile(server.url, f"--batch={step}", "--price-in=1000", "--price-out=1000") == 0
     said = capsys.readouterr().out
+    assert "This run: 30 answers" in said and "This run: 24 answers" in said and said.count("tokens, $") == 2
     assert "30 questions about items were submitted" in said and "24 questions about users" in said
     assert said.count("Open:") == 4 and "No batch is open" in said
     assert len(ProfileStore(FOLDER).read("user")) == 24

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from films import Setup, chat_of, make_corpus
@@ -113,6 +114,7 @@ def test_estimates_count_what_is_still_open(tmp_path):
 
 def test_the_summary_warns_of_identical_profiles():
     summaries = [SideSummary("item", 10, 9, 1, 40.0, 5), SideSummary("user", 3, 3, 0, 20.0, 0)]
-    text = describe_result(summaries, Usage(12, 1000, 200), 0.5, "--retry-failed")
+    text = describe_result(summaries, Usage(12, 1000, 200), 0.5, "--retry-failed", Path("shop/gpt/failures.jsonl"))
     assert "9 of 10, 1 failed, 40 words on average, 5 with the same text" in text
-    assert text.count("bad prompt") == 1 and "--retry-failed" in text and "$0.5000" in text
+    assert text.count("bad prompt") == 1 and "$0.5000" in text
+    assert "1 failures are listed in shop/gpt/failures.jsonl; ask for just those again with --retry-failed." in text

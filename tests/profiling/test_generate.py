@@ -12,6 +12,7 @@ from films import Setup, chat_of, make_corpus
 from loopback import ANSWER_FAULTS, HARMLESS, SERVER_FAULTS, SHAPE_FAULTS, Loopback, profile_of, seeded_faults
 
 from recbole_rlmrec.errors import ConfigError, StoreError
+from recbole_rlmrec.profiling import generate
 from recbole_rlmrec.profiling.cost import Meter, Price
 from recbole_rlmrec.profiling.generate import Pace
 from recbole_rlmrec.profiling.stored import Failure, Failures
@@ -282,6 +283,21 @@ def test_what_nothing_can_mend_stops_at_once(tmp_path, status, error, said):
     assert setup.listed() == []
 
 
+def test_progress_counts_no_question_that_is_still_open(tmp_path, monkeypatch):
+    shown = []
+
+    class Bar(generate.tqdm):
+        def update(self, n=1):
+            shown.append(n)
+            return super().update(n)
+
+    monkeypatch.setattr(generate, "tqdm", Bar)
+    setup = Setup(tmp_path / "tag", make_corpus())
+    with Loopback(lambda number, payload: "401" if number == 5 else None) as server, pytest.raises(FatalError):
+        setup.run(chat_of(server))
+    assert sum(shown) == len(setup.tokens("item"))
+
+
 def test_a_dead_server_ends_the_run_and_what_was_answered_is_kept(tmp_path):
     setup = Setup(tmp_path / "tag", make_corpus(n_items=100))
     with Loopback(lambda number, payload: "500" if number >= 30 else None) as server:
@@ -320,8 +336,6 @@ def test_the_budget_is_never_passed(setup):
 
 
 def test_ctrl_c_keeps_what_is_in_flight(setup, monkeypatch):
-    from recbole_rlmrec.profiling import generate
-
     real, calls = generate.queue.SimpleQueue, []
 
     class Interrupting:
