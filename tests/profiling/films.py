@@ -95,4 +95,4 @@ class Setup:
 
 def chat_of(server, name: str = "test-model", **options):
     """The chat model behind a loopback server."""
-    return get_chat_model(name, server.url, **{"timeout": 5.0, **options})
+    return get_chat_model(name, server.url, **{"timeout": 30.0, **options})

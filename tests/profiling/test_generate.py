@@ -252,10 +252,17 @@ def test_answers_of_any_order_are_the_same_up_to_the_order_of_lines(tmp_path):
 
 
 def test_as_many_requests_are_in_flight_as_asked_for(tmp_path):
-    setup = Setup(tmp_path / "tag", make_corpus(n_users=4, n_items=60))
-    with Loopback(delay=0.05) as server:
-        setup.run(chat_of(server, connections=12), concurrency=12)
-        assert 6 <= server.most_in_flight <= 12
+    setup, full = Setup(tmp_path / "tag", make_corpus(n_users=4, n_items=60)), threading.Event()
+    with Loopback() as server:
+
+        def wait_for_the_others(payload) -> None:
+            if server.in_flight == 12:
+                full.set()
+            full.wait(30)
+
+        server.refuse = wait_for_the_others
+        setup.run(chat_of(server, connections=12, timeout=60.0), concurrency=12)
+        assert server.most_in_flight == 12
         assert server.connections <= 12
 
 
@@ -335,7 +342,7 @@ def test_the_budget_is_never_passed(setup):
         assert server.requests == 14 and setup.ended == ""
 
 
-def test_ctrl_c_keeps_what_is_in_flight(setup, monkeypatch):
+def test_ctrl_c_keeps_what_is_in_flight(tmp_path, monkeypatch):
     real, calls = generate.queue.SimpleQueue, []
 
     class Interrupting:
@@ -350,10 +357,11 @@ def test_ctrl_c_keeps_what_is_in_flight(setup, monkeypatch):
             return self._queue.get(**options)
 
     monkeypatch.setattr(generate.queue, "SimpleQueue", Interrupting)
-    with Loopback(delay=0.02) as server:
+    setup = Setup(tmp_path / "tag", make_corpus(n_items=100))
+    with Loopback(delay=0.05) as server:
         setup.run(chat_of(server), concurrency=2)
         assert setup.ended == "Interrupted."
-        assert len(setup.tokens("item")) == server.requests < 14
+        assert len(setup.tokens("item")) == server.requests < 100
 
 
 def test_rpm_spaces_requests(setup):

@@ -104,15 +104,20 @@ def test_rate_limits_are_borne_longer():
 
 
 def test_retry_after_pauses_everybody():
-    throttle = Throttle()
+    paused = threading.Event()
+
+    class Watched(Throttle):
+        def pause(self, seconds: float) -> None:
+            super().pause(seconds)
+            paused.set()
+
+    throttle = Watched()
     shared = patience(throttle=throttle)
     send, calls = failing(1, RetryableError("429", 0.2, rate_limited=True))
     other: list[float] = []
     thread = threading.Thread(target=lambda: shared.call(send, 0))
     thread.start()
-    while not calls:
-        time.sleep(0.001)
-    time.sleep(0.02)
+    assert paused.wait(30)
     throttle.wait(0, threading.Event())
     other.append(time.monotonic())
     thread.join()
