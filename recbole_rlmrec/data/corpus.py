@@ -172,9 +172,12 @@ class Corpus:
 
     def _lists_ids(self, name: str, tokens: set[str]) -> bool:
         """Whether a column of ``.item`` holds lists of users or items, such as what else was bought, perhaps held out."""
-        if self._type(name) != FeatureType.TOKEN_SEQ:
+        values = sample(self._table("item")[name])
+        if self._type(name) == FeatureType.TOKEN:
+            values = values[values.str.contains("[,;|]")]
+        elif self._type(name) != FeatureType.TOKEN_SEQ:
             return False
-        parts = sample(self._table("item")[name]).str.split(r"[\s,;|]+", regex=True).explode()
+        parts = values.str.split(r"""[\s,;|'"\[\]]+""", regex=True).explode()
         parts = parts[parts != ""]
         return len(parts) > 0 and parts.isin(tokens).mean() > 0.5
 

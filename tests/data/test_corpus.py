@@ -75,8 +75,10 @@ def test_lists_of_items_are_no_attributes(tiny, workdir):
     path = workdir / "dataset" / "tiny" / "tiny.item"
     lines = path.read_text().splitlines()
     also = [f"{line}\ti{n} i{n + 1}\tcalm {('bright', 'dark')[n % 2]}" for n, line in enumerate(lines[1:])]
-    path.write_text("\n".join([lines[0] + "\talso_buy:token_seq\tmoods:token_seq", *also]) + "\n")
-    assert corpus_of(tiny).columns().attributes == ["genre", "moods"]
+    also = [f"{line}\ti{n},i{n + 1}\t['i{n}', 'i{n + 2}']\tcalm, mild" for n, line in enumerate(also)]
+    names = "\talso_buy:token_seq\tmoods:token_seq\tbought:token\trelated:token\ttones:token"
+    path.write_text("\n".join([lines[0] + names, *also]) + "\n")
+    assert corpus_of(tiny).columns().attributes == ["genre", "moods", "tones"]
 
 
 def test_roles_are_guessed_and_can_be_set(tiny):
