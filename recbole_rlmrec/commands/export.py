@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from recbole_rlmrec.commands.show import find_tag
 from recbole_rlmrec.data.embeddings import check_unchanged, list_encoders, read_embeddings
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.semantic import tag_folder
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.paths import dataset_root, encoder_slug, semantic_root
@@ -39,12 +39,12 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         if options:
             raise ConfigError(f"export --archive does not know {' '.join(options)}; it takes the tag as it is.")
         root = dataset_root(args.semantic_path, args.dataset) / "semantic"
-        print(export_archive(find_tag(root, args.dataset, args.tag), args.archive))
+        print(export_archive(tag_folder(root, args.tag, args.dataset), args.archive))
         return 0
     from recbole_rlmrec.run import load_split
 
     config, data, _ = load_split(args.dataset, options)
-    folder = find_tag(semantic_root(config), args.dataset, args.tag)
+    folder = tag_folder(semantic_root(config), args.tag, args.dataset)
     settings = export_embeddings(config, data, _find_encoder(folder, args.encoder), args.output)
     print(settings)
     print(settings.read_text(encoding="utf-8"), end="")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from recbole_rlmrec.commands.show import find_tag
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.semantic import tag_folder
 from recbole_rlmrec.data.store import ProfileStore, check_tag
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.paths import semantic_root
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         _dry_run(job)
         return 0
     if args.batch in ("status", "collect"):
-        find_tag(job.store.folder.parent, args.dataset, args.tag)
+        tag_folder(job.store.folder.parent, args.tag, args.dataset)
     with job.store.locked():
         tag = Tag(job.store, job.about)
         questions = job.questions()

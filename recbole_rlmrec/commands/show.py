@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.profile import Profile
-from recbole_rlmrec.data.store import ProfileStore, check_tag, list_tags
-from recbole_rlmrec.errors import ConfigError, StoreError
+from recbole_rlmrec.data.semantic import tag_folder
+from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.paths import semantic_root
 
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     from recbole_rlmrec.run import load_split
 
     config, _, splits = load_split(args.dataset, options)
-    store = ProfileStore(find_tag(semantic_root(config), args.dataset, args.tag))
+    store = ProfileStore(tag_folder(semantic_root(config), args.tag, args.dataset))
     side, token = ("user", args.user) if args.user is not None else ("item", args.item)
     profile = None
     for found in store.iter(side):
@@ -35,28 +35,6 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         raise StoreError(f"{store.folder} has no profile of {side} {token}; failures.jsonl there may say why.")
     print(describe_profile(profile, side, store.manifest, Corpus.from_config(config, splits[0])))
     return 0
-
-
-def find_tag(root: Path, dataset: str, tag: str | None) -> Path:
-    """Folder of the tag that was named, or of the only one there is.
-
-    Raises
-    ------
-    ConfigError
-        There is no such tag, or none was named and there is not exactly one.
-    """
-    tags = list_tags(root)
-    known = f"tags of {dataset}: {', '.join(tags) or 'none'}"
-    if tag is None and len(tags) > 1:
-        raise ConfigError(f"Say which profiles with --tag; {known}.")
-    found = tags[0] if tag is None and tags else tag
-    if found is None or check_tag(found) not in tags:
-        missing = "no profiles" if tag is None else f"no profiles with the tag {tag!r}"
-        raise ConfigError(
-            f"There are {missing} in {root}; {known}. "
-            f"`recbole-rlmrec profile --dataset {dataset} --tag {tag or 'TAG'} --chat-model MODEL` makes them."
-        )
-    return root / found
 
 
 def describe_profile(profile: Profile, side: str, manifest: dict, corpus: Corpus) -> str:

@@ -193,31 +193,37 @@ def _resolve_tag(config, train, root: Path) -> str:
     return tag_folder(root, str(wanted), config["dataset"]).name
 
 
-def tag_folder(root: Path, tag: str, dataset: str) -> Path:
-    """Folder of the profiles of a tag.
+def tag_folder(root: Path, tag: str | None, dataset: str) -> Path:
+    """Folder of the profiles of a tag, or of the only one that there is where none is named.
 
     Parameters
     ----------
     root : Path
         The dataset's ``semantic`` folder.
-    tag, dataset : str
+    tag : str or None
+    dataset : str
 
     Raises
     ------
     SemanticError
-        There are no such profiles; the message lists the tags that there are.
+        There are no such profiles, or none are named and there are several; the message lists the tags that there are.
     ConfigError
         The tag is no name of a folder.
     """
-    folder = root / check_tag(tag)
-    if folder.is_dir():
-        return folder
     tags = list_tags(root)
+    if tag is None and tags:
+        if len(tags) > 1:
+            raise SemanticError(f"There are several sets of profiles in {root}; choose one with --tag: {', '.join(tags)}.")
+        return root / tags[0]
+    if tag is not None and (root / check_tag(tag)).is_dir():
+        return root / tag
+    missing = "no profiles" if tag is None else f"no profiles with the tag {tag!r}"
     there = f"there are: {', '.join(tags)}" if tags else "there are none yet"
+    tag = tag or "TAG"
     raise SemanticError(
-        f"There are no profiles with the tag {tag!r} in {root}; {there}. Make them with `recbole-rlmrec profile "
-        f"--dataset {dataset} --tag {tag} --chat-model MODEL`, or import them with `recbole-rlmrec import "
-        f"FILE.jsonl --dataset {dataset} --tag {tag}`, then encode them."
+        f"There are {missing} in {root}; {there}. Make them with `recbole-rlmrec profile --dataset {dataset} --tag {tag} "
+        f"--chat-model MODEL`, or import them with `recbole-rlmrec import FILE.jsonl --dataset {dataset} --tag {tag}`, then "
+        f"encode them."
     )
 
 

@@ -242,7 +242,7 @@ def test_show(tiny, server, capsys):
     assert "item i0 (The comedy number 0)" in capsys.readouterr().out
     with pytest.raises(StoreError, match="no profile of user nobody"):
         command("show", "--dataset=tiny", "--user=nobody")
-    with pytest.raises(ConfigError, match="tags of tiny: gpt"):
+    with pytest.raises(SemanticError, match="there are: gpt"):
         command("show", "--dataset=tiny", "--user=u3", "--tag=other")
 
 
@@ -258,14 +258,14 @@ def test_show(tiny, server, capsys):
 )
 def test_a_tag_that_is_not_there(tiny, server, name, argv):
     profile(server.url)
-    with pytest.raises(ConfigError, match="no profiles with the tag 'other'.*tags of tiny: gpt.*profile .*--tag other "):
+    with pytest.raises(SemanticError, match="no profiles with the tag 'other'.*there are: gpt.*profile .*--tag other "):
         command(name, "--dataset=tiny", *argv)
     assert not (FOLDER.parent / "other").exists()
 
 
 def test_a_dataset_without_profiles(tiny):
     for name, argv in (("show", ["--user=u3"]), ("export", [])):
-        with pytest.raises(ConfigError, match="There are no profiles in .*--tag TAG"):
+        with pytest.raises(SemanticError, match="There are no profiles in .*--tag TAG"):
             command(name, "--dataset=tiny", *argv)
 
 
