@@ -112,11 +112,13 @@ class Corpus:
         """
         self._check_overrides(overrides)
         item, user, inter = self._table("item"), self._table("user"), self.interactions.drop(columns=["user", "item"])
-        free = item.drop(columns=[overrides[role] for role in ("title", "description", "year") if overrides.get(role)])
+        tokens = {*self.items, *self.users}
+        lists = [name for name in item if self._lists_ids(name, tokens)]
+        named = [overrides[role] for role in ("title", "description", "year") if overrides.get(role)]
+        free = item.drop(columns={*lists, *named})
         title = overrides.get("title") or guess_title(free, self.field_types)
         free = free.drop(columns=title or [], errors="ignore")
-        tokens = {*self.items, *self.users}
-        readable = [n for n in item if is_readable(n, item[n], self._type(n)) and not self._lists_ids(n, tokens)]
+        readable = [n for n in item if is_readable(n, item[n], self._type(n)) and n not in lists]
         guessed = Columns(
             title=title,
             description=guess_description(free, self.field_types),

@@ -81,6 +81,16 @@ def test_lists_of_items_are_no_attributes(tiny, workdir):
     assert corpus_of(tiny).columns().attributes == ["genre", "moods", "tones"]
 
 
+@pytest.mark.parametrize(("width", "role"), [(20, "description"), (6, "title")])
+def test_lists_of_items_are_no_texts(tiny, workdir, width, role):
+    path = workdir / "dataset" / "tiny" / "tiny.item"
+    rows = [" ".join(f"i{(number * step + 1) % 30}" for step in range(2, width + 2)) for number in range(30)]
+    lines = [f"i{number}\tcalm\t{row}" for number, row in enumerate(rows)]
+    path.write_text("\n".join(["item_id:token\tmood:token_seq\tbought:token_seq", *lines]) + "\n")
+    assert getattr(corpus_of(tiny).columns(), role) is None
+    assert getattr(corpus_of(tiny).columns(**{role: "bought"}), role) == "bought"
+
+
 def test_roles_are_guessed_and_can_be_set(tiny):
     corpus = corpus_of(tiny)
     columns = corpus.columns()
