@@ -78,9 +78,18 @@ class TransformersChat:
         return Reply(text, ids.shape[1], len(written), finish)
 
     def _text(self, messages: Sequence[dict[str, str]]) -> str:
-        if self._tokenizer.chat_template:
-            return self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return "\n\n".join(message["content"] for message in messages) + "\n\n"
+        from jinja2 import TemplateError
+
+        if not self._tokenizer.chat_template:
+            return "\n\n".join(message["content"] for message in messages) + "\n\n"
+        try:
+            return self._templated(messages)
+        except TemplateError:  # of a model that knows no system role
+            system, first, *rest = messages
+            return self._templated([{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest])
+
+    def _templated(self, messages: Sequence[dict[str, str]]) -> str:
+        return self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
 
     def _check_length(self, length: int) -> None:
         most = getattr(self._model.config, "max_position_embeddings", None)

@@ -48,6 +48,17 @@ def test_it_answers_the_same_each_time(folder):
     assert not chat.parallel and chat.parameters() == {"temperature": 0.0, "max_tokens": 12}
 
 
+def test_a_model_without_a_system_role_reads_it_with_the_question(folder):
+    chat = get_chat_model(f"transformers:{folder}", max_tokens=4)
+    chat._tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "[{{ m.role }}] {{ m.content }} {% endfor %}"
+    )
+    messages = [{"role": "system", "content": "describe"}, {"role": "user", "content": "film"}]
+    assert chat._text(messages) == "[user] describe\n\nfilm "
+    assert chat.ask([*messages, {"role": "assistant", "content": "x"}, {"role": "user", "content": "again"}]).prompt_tokens
+
+
 def test_a_model_that_cannot_do_it_ends_with_a_list(folder, setup):
     chat = get_chat_model(f"transformers:{folder}", max_tokens=4)
     try:
