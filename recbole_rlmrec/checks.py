@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import URLError
 
 from recbole.config import Config
 
@@ -19,7 +20,7 @@ def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
     Raises
     ------
     ConfigError
-        RecBole refuses an option, or one that must be a number is text.
+        RecBole refuses an option, one that must be a number is text, or the split has not three parts.
     ModelError
         There is no such model.
     """
@@ -34,7 +35,25 @@ def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
         if isinstance(default, (int, float)) and isinstance(value, str):
             wanted = "True or False" if isinstance(default, bool) else "a number"
             raise ConfigError(f"{key} is {value!r}; set it to {wanted}, for example {default!r}.")
+    _check_split(config)
     return config
+
+
+def _check_split(config) -> None:
+    if config["benchmark_filename"]:
+        return
+    shares = (config["eval_args"].get("split") or {}).get("RS")
+    if shares is not None and len(shares) != 3:
+        raise ConfigError(
+            f"eval_args splits by {shares}, which are not the shares of training, validation and test; give three, for "
+            "example 'split': {'RS': [0.8, 0.1, 0.1]}."
+        )
+    loaded, time = (config["load_col"] or {}).get("inter"), config["TIME_FIELD"]
+    if config["eval_args"].get("order") == "TO" and loaded and time not in loaded:
+        raise ConfigError(
+            f"eval_args orders by time, but load_col leaves {time!r} out; load it, for example "
+            f"load_col: {{inter: [{', '.join([*loaded, time])}]}}."
+        )
 
 
 def whole_number(options: Mapping[str, str], key: str, default: int) -> int:
@@ -53,11 +72,16 @@ def whole_number(options: Mapping[str, str], key: str, default: int) -> int:
 
 @contextmanager
 def reading(dataset: str) -> Iterator[None]:
-    """Say in a sentence that files of the dataset are in another encoding, or that nothing is left of them."""
+    """Say in a sentence that files of the dataset are in another encoding, out of reach, or leave nothing."""
     try:
         yield
     except UnicodeDecodeError as reason:
         raise DataError(not_decoded(f"A file of {dataset}", reason.encoding)) from None
+    except URLError as reason:
+        raise DataError(
+            f"{dataset} is not here and cannot be downloaded ({reason.reason}); put its atomic files into a folder {dataset}/ "
+            "and set --data_path to the folder above it."
+        ) from None
     except ValueError as reason:
         if not str(reason).startswith("Some feat is empty"):
             raise

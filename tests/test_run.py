@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -140,6 +141,8 @@ def test_load_split_is_the_split_of_the_run(build, tiny):
         (["--dataset=tiny", "--reg_weight=-1"], "reg_weight is -1"),
         (["--dataset=tiny", "--metrics=['Recal']"], "RecBole refuses the options: There is no metric named 'Recal'"),
         (["--dataset=tiny", "--valid_metric=Recall@20"], "valid_metric is Recall@20, which metrics and topk do not give"),
+        (["--dataset=tiny", "--eval_args={'split': {'RS': [0.8, 0.2]}}"], "which are not the shares of training, validation"),
+        (["--dataset=tiny", "--eval_args={'split': {'LS': 'valid_and_test'}, 'order': 'TO'}"], "leaves 'timestamp' out"),
         (["--dataset=tiny", "--user_inter_num_interval=[1000,inf)"], "No interaction of tiny is left"),
         (["--dataset=tiny", "--result_file=dataset/tiny/tiny.inter/result.json"], "cannot be written"),
     ],
@@ -148,6 +151,15 @@ def test_bad_input_is_one_sentence_and_status_2(tiny, capsys, arguments, said):
     assert cli.run_model([*arguments, "--gpu_id=", "--epochs=1"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert said in error[-1] and error[-1].startswith("recbole-rlmrec: ") and "Traceback" not in "".join(error)
+
+
+def test_data_that_cannot_be_downloaded_is_one_sentence(workdir, capsys, monkeypatch):
+    def unreachable(*_):
+        raise URLError("no network")
+
+    monkeypatch.setattr("recbole.data.dataset.dataset.decide_download", unreachable)
+    assert cli.run_model(["--dataset=ml-1m", "--gpu_id="]) == 2
+    assert "ml-1m is not here and cannot be downloaded (no network)" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs")
