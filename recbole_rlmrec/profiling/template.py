@@ -5,6 +5,7 @@ What the texts say is in :mod:`recbole_rlmrec.profiling.sentences`.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from logging import getLogger
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.data.corpus import Corpus, split_hash
+from recbole_rlmrec.data.files import hash_file
 from recbole_rlmrec.data.store import Profile, ProfileStore, now
 from recbole_rlmrec.errors import SemanticError
 from recbole_rlmrec.paths import semantic_root
@@ -89,7 +91,22 @@ def ensure_offline_default(config, train) -> str:
             f"{root} cannot be written to ({reason.strerror}); set semantic_path to a folder of yours."
         ) from None
     _announce(config["dataset"], tag)
+    made_from = (ProfileStore(root / tag).manifest.get("text") or {}).get(config["dataset"])
+    if made_from not in (None, _text_digest(config)):
+        logger.warning(
+            f"The .item or .user file of {config['dataset']} has changed since the profiles {tag} were made from it; "
+            f"delete {root / tag} to have them made anew."
+        )
     return tag
+
+
+def _text_digest(config) -> str:
+    """SHA-256 over the files that hold the text of a dataset."""
+    digest, stem = hashlib.sha256(), Path(config["data_path"]) / config["dataset"]
+    for path in (stem.with_name(f"{stem.name}.{side}") for side in ("item", "user")):
+        if path.is_file():
+            hash_file(digest, path)
+    return digest.hexdigest()
 
 
 def _is_whole(folder: Path) -> bool:
@@ -118,6 +135,7 @@ def _build_default(config, train, root: Path, tag: str) -> None:
                 "by": "template",
                 "how": {"columns": vars(columns)},
                 "split_hash": corpus.split_hash,
+                "text": {config["dataset"]: _text_digest(config)},
                 "users": len(users),
                 "items": len(items),
                 "provenance": "recorded",

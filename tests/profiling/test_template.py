@@ -157,6 +157,17 @@ def test_another_seed_builds_another_default(tiny):
     assert len(tags) == 2
 
 
+def test_text_that_changed_since_is_told(tiny, workdir, caplog):
+    config, (train, _, _) = split(tiny)
+    folder = semantic_root(config) / ensure_offline_default(config, train)
+    ensure_offline_default(config, train)
+    assert "has changed since" not in caplog.text
+    path = workdir / "dataset/tiny/tiny.item"
+    path.write_text(path.read_text().replace("The comedy", "A comedy"))
+    ensure_offline_default(config, train)
+    assert f"has changed since the profiles {folder.name} were made from it; delete {folder} to" in caplog.text
+
+
 def test_lost_matrices_are_made_again_from_the_profiles(tiny):
     config, (train, _, _) = split(tiny)
     folder = semantic_root(config) / ensure_offline_default(config, train)
