@@ -17,7 +17,6 @@ from recbole_rlmrec.data.files import read_yaml, replacing
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cell import Outcome
 from recbole_rlmrec.experiments.compare import read_variants
-from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.study import Study
 from recbole_rlmrec.experiments.tables import Table
@@ -31,7 +30,7 @@ KINDS = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how ma
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the experiment."""
     parser.set_defaults(seeds="1")
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen (default: all three)")
+    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="random", help="how points are chosen (default: random)")
     parser.add_argument("--trials", type=int, default=16, help="points of each model and variant (default: 16)")
     parser.add_argument("--space", type=Path, help="search space by variant, in place of the shipped ones")
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Search for every model and variant; writes ``tune/best.yaml`` for ``--params``."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants)
     if args.trials < 1:
         raise ConfigError(f"--trials is 1 or more, not {args.trials}.")
     _require_hyperopt()
@@ -89,7 +88,7 @@ def _run_all(searches: Sequence[Search], study: Study) -> None:
 def search_space(model: str, variant: str, given: dict | None = None) -> dict:
     """Search space in RecBole's form, ``{"choice": {"align_weight": [0.01, 0.1]}, "loguniform": {...}}``.
 
-    An aligned variant searches what its base searches and the options of its alignment.
+    A variant with profiles searches what its base searches and the options of its alignment, or of KAR.
 
     Parameters
     ----------

@@ -263,6 +263,15 @@ def test_tune_by_other_algorithms_and_a_space_of_ones_own(tiny, workdir, algorit
         assert sorted(trial["params"]["align_weight"] for trial in results["searches"][1]["trials"]) == [0.001, 0.1]
 
 
+def test_tune_searches_the_options_of_kar(tiny, workdir):
+    pytest.importorskip("hyperopt")
+    results = study(FakeLauncher(), "tune", "--variants", "base,kar", "--trials", "2")
+    base, kar = results["searches"]
+    assert len(kar["trials"]) == len(base["trials"]) == 2
+    assert set(kar["best"]) - set(base["best"]) == {"kar_size", "kar_hidden_size", "kar_experts"}
+    assert "kar_size" in yaml.safe_load((workdir / "out" / "tune" / "best.yaml").read_text())["LightGCN"]["kar"]
+
+
 def test_a_failed_trial_is_no_best(tiny, workdir):
     pytest.importorskip("hyperopt")
     (workdir / "space.yaml").write_text("base: {choice: {n_layers: [1, 2]}}\n")
@@ -274,8 +283,8 @@ def test_a_failed_trial_is_no_best(tiny, workdir):
 
 def test_shipped_spaces():
     spaces = {path.stem for path in (PROPERTIES / "hyper").glob("*.yaml")}
-    assert spaces == {"LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "backbone", "con", "gen"}
-    for model in (*(spaces - {"backbone", "con", "gen"}), "BPR"):
+    assert spaces == {"LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "backbone", "con", "gen", "kar"}
+    for model in (*(spaces - {"backbone", "con", "gen", "kar"}), "BPR"):
         base, con, gen = (search_space(model, variant) for variant in ("base", "con", "gen"))
         assert space_size(base) >= 4
         assert set(base["choice"]) < set(con["choice"]) < set(gen["choice"])
