@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from recbole_rlmrec.errors import ConfigError
+
 
 def dataset_root(semantic_path: str | None, dataset: str) -> Path:
-    """Folder of everything that this package keeps for a dataset."""
+    """Folder of everything that this package keeps for a dataset.
+
+    Raises
+    ------
+    ConfigError
+        The dataset's name is no name of a folder.
+    """
+    if dataset in ("", ".", "..") or set(dataset) & set("/\\"):
+        raise ConfigError(f"{dataset!r} is no name of a data set: it is the name of a folder, without the path to it.")
     return Path(semantic_path or "dataset") / dataset
 
 

@@ -135,6 +135,8 @@ class RLMRecTrainer:
         self.record.seconds.append(e_time - s_time)
         for name, value in zip(names, values):
             self.record.losses.setdefault(name, []).append(float(value))
+        if len(self.record.seconds) == 1 and self.eval_step != 1:  # else the first validation is about to say more
+            self._estimate()
         text = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
         for position, name in enumerate(names if len(values) > 1 else (), start=1):
             text = text.replace(set_color(f"train_loss{position}", "blue"), set_color(f"{name}_loss", "blue"), 1)
@@ -157,15 +159,17 @@ class RLMRecTrainer:
         self.record.valid.append([epoch, float(score)])
         return score, result
 
-    def _estimate(self, valid_seconds: float) -> None:
-        """Say after the first validation how long the rest takes at most."""
+    def _estimate(self, valid_seconds: float | None = None) -> None:
+        """Say how long the run takes at most: after the first epoch, and better after the first validation."""
         epoch = float(np.median(self.record.seconds))
-        whole = self.epochs * (epoch + valid_seconds / max(self.eval_step, 1))
+        validation = "" if valid_seconds is None else f" and a validation {valid_seconds:.2f} s"
+        whole = self.epochs * (epoch + (valid_seconds or 0.0) / max(self.eval_step, 1))
+        more = ", validation not counted" if valid_seconds is None and self.eval_step > 0 else ""
         few = max(self.epochs // 10, 1)
+        early = f", less if early stopping ends them (stopping_step={self.stopping_step})" if self.eval_step > 0 else ""
         self.logger.info(
-            f"An epoch takes {epoch:.2f} s and a validation {valid_seconds:.2f} s: {self.epochs} epochs take about "
-            f"{_duration(whole)} at most, less if early stopping ends them (stopping_step={self.stopping_step}). "
-            f"--epochs={few} takes about {_duration(whole * few / self.epochs)}."
+            f"An epoch takes {epoch:.2f} s{validation}: {self.epochs} epochs take about {_duration(whole)} at most{more}{early}"
+            f". --epochs={few} takes about {_duration(whole * few / self.epochs)}."
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,7 @@ def test_doctor_names_data_and_profiles(tiny, workdir, capsys):
     assert cli.main(["doctor", "--models"]) == 0
     text = capsys.readouterr().out
     assert "template-lsa-" in text and "tiny.inter" in text and "LightGCN_RLMRec" in text and "recbole" in text
+    assert re.search(r"covers (\d+) of \1 users and (\d+) of \2 items of the interactions", text)
     assert cli.main(["doctor", "--what"]) == 2
 
 
@@ -275,6 +277,37 @@ def test_doctor_names_what_a_run_would_stop_at(tiny, workdir, capsys):
     assert not any("encode --dataset noitems" in line for line in lines)
     tiny_lines = lines[lines.index("  tiny: tiny.inter, tiny.item, tiny.user") :]
     assert not any(word in line for line in tiny_lines for word in ("MISSING", "CHECK", "no text"))
+
+
+def test_doctor_counts_profiles_of_the_data_alone(tiny, workdir, capsys):
+    lines = [json.dumps({"user_id": user, "profile": "likes drama"}) for user in ("u1", "u2", "stranger")]
+    (workdir / "p.jsonl").write_text("\n".join(lines) + "\n")
+    assert cli.main(["import", "p.jsonl", "--dataset=tiny", "--tag=mine"]) == 0
+    users = {line.split("\t")[0] for line in (workdir / "dataset/tiny/tiny.inter").read_text().splitlines()[1:]}
+    (workdir / "dataset/tiny/semantic/.import-left").mkdir()
+    capsys.readouterr()
+    assert cli.main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert f"covers 2 of {len(users)} users and 0 of" in text and "BROKEN" not in text
+
+
+def test_import_says_when_the_data_set_is_not_there(tiny, workdir, capsys):
+    (workdir / "p.jsonl").write_text('{"user_id": "u1", "profile": "likes drama"}\n')
+    assert cli.main(["import", "p.jsonl", "--dataset=tinny", "--tag=mine"]) == 0
+    assert "holds no interactions of tinny" in capsys.readouterr().out
+    assert cli.main(["import", "p.jsonl", "--dataset=tiny", "--tag=mine"]) == 0
+    assert "holds no interactions" not in capsys.readouterr().out
+    assert cli.main(["import", "p.jsonl", "--dataset=../tiny", "--tag=mine"]) == 2
+    assert "no name of a data set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("eval_step", "said"), [(1, 1), (2, 2), (0, 1)])
+def test_a_run_says_how_long_it_takes(tiny, caplog, eval_step, said):
+    caplog.set_level("INFO")
+    main(options(tiny, model="LightGCN_RLMRec", epochs=4, eval_step=eval_step, alignment="none"))
+    estimates = [record.getMessage() for record in caplog.records if "An epoch takes" in record.getMessage()]
+    assert len(estimates) == said and all("4 epochs take about" in estimate for estimate in estimates)
+    assert ("and a validation" in estimates[-1]) == (eval_step > 0)
 
 
 def test_import_encode_run(tiny, workdir, capsys):

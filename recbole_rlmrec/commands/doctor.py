@@ -8,10 +8,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import recbole
 import torch
 
 from recbole_rlmrec import compat
-from recbole_rlmrec.data.atomic import read_header
+from recbole_rlmrec.data.atomic import read_atomic, read_header
+from recbole_rlmrec.data.embeddings import check_embeddings
+from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.run import versions
 
@@ -86,8 +90,10 @@ def _datasets(root: Path) -> Iterator[str]:
         absent = "comes with RecBole" if folder.name == "ml-100k" else "no atomic files here"
         yield f"{folder.name}: {', '.join(files) or absent}"
         yield from (f"  {line}" for line in _faults(folder, files))
-        for tag in sorted(path for path in (folder / "semantic").glob("*") if path.is_dir()):
-            yield from (f"  {line}" for line in _tag(tag, folder.name))
+        tags = sorted(path for path in (folder / "semantic").glob("[!.]*") if path.is_dir())
+        ids = _ids(folder) if tags else {}
+        for tag in tags:
+            yield from (f"  {line}" for line in _tag(tag, folder.name, ids))
 
 
 def _faults(folder: Path, files: list[str]) -> Iterator[str]:
@@ -106,12 +112,32 @@ def _faults(folder: Path, files: list[str]) -> Iterator[str]:
         yield f"no text: add {name}.item with titles, or recbole-rlmrec import FILE.jsonl --dataset {name} --tag TAG"
 
 
-def _tag(folder: Path, dataset: str) -> Iterator[str]:
-    from recbole_rlmrec.data.semantic import check_embeddings
-    from recbole_rlmrec.data.store import ProfileStore
-
+def _ids(folder: Path) -> dict[str, set[str]]:
+    """Tokens of users and items in the interactions of a data set; empty where its files are not here or not readable."""
+    name = folder.name
+    if name == "ml-100k" and not any(folder.glob(f"{name}.*")):
+        folder = Path(recbole.__file__).parent / "dataset_example" / name
+    found: dict[str, set[str]] = {side: set() for side in SIDES}
     try:
-        manifest = ProfileStore(folder).manifest
+        for path in folder.glob(f"{name}.*inter"):
+            table = read_atomic(path).table
+            for side in SIDES:
+                found[side].update(table[f"{side}_id"])
+    except (DataError, KeyError):
+        return {}
+    return {side: ids for side, ids in found.items() if ids}
+
+
+def _fit(store: ProfileStore, ids: dict[str, set[str]]) -> str:
+    """How many of a data set's users and items have a profile."""
+    counts = [f"{len(ids[side] & store.scan(side).digests.keys())} of {len(ids[side])} {side}s" for side in ids]
+    return f"covers {' and '.join(counts)} of the interactions" if counts else ""
+
+
+def _tag(folder: Path, dataset: str, ids: dict[str, set[str]]) -> Iterator[str]:
+    try:
+        store = ProfileStore(folder)
+        manifest, fit = store.manifest, _fit(store, ids)
     except RLMRecError as error:
         yield f"{folder.name}: BROKEN, {error}"
         return
@@ -120,7 +146,9 @@ def _tag(folder: Path, dataset: str) -> Iterator[str]:
     if manifest.get("dataset") != dataset:
         yield f"  NOT of this data set but of {manifest.get('dataset')}: move the folder there, or make profiles of {dataset}"
         return
-    encoders = sorted(path for path in (folder / "embeddings").glob("*") if path.is_dir())
+    if fit:
+        yield f"  {fit}"
+    encoders = sorted(path for path in (folder / "embeddings").glob("[!.]*") if path.is_dir())
     if not encoders:
         yield f"  not encoded: recbole-rlmrec encode --dataset {dataset} --tag {folder.name} --encoder lsa"
     for encoder in encoders:

@@ -41,4 +41,6 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
 
         summary = import_profiles(args.source, root / "semantic", args.dataset, args.tag)
     print(summary)
+    if not any(root.glob(f"{args.dataset}.*inter")) and args.dataset != "ml-100k":
+        print(f"{root} holds no interactions of {args.dataset}: check the name, or say --data_path when you run it.")
     return 0

@@ -295,9 +295,7 @@ def import_profiles(file: Path | str, root: Path | str, dataset: str, tag: str) 
             for token, profile in found[side].items()
         )
         for side in SIDES:
-            if found[side]:
-                sides[side].update(found[side])
-                store.write(side, sides[side].values())
+            sides[side].update(found[side])
         manifest["how"]["files"].append(
             {"file": file.name, "made": now(), "users": len(found["user"]), "items": len(found["item"])}
         )
@@ -308,7 +306,10 @@ def import_profiles(file: Path | str, root: Path | str, dataset: str, tag: str) 
             "items": len(sides["item"]),
             "provenance": "unknown" if unknown else "recorded",
         }
-        store.write_manifest(manifest)
+        store.write_manifest(manifest)  # first, so that what a kill leaves is a tag that the same import completes
+        for side in SIDES:
+            if found[side]:
+                store.write(side, sides[side].values())
     return ImportSummary(store.folder, len(found["user"]), len(found["item"]), blank, replaced, manifest["provenance"])
 
 

@@ -240,6 +240,21 @@ def test_a_bad_import_writes_nothing(tmp_path, records, reason):
     assert not (tmp_path / "semantic").exists()
 
 
+def test_an_import_that_was_killed_is_completed_by_the_next(tmp_path, monkeypatch):
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"user_id": "u1", "profile": "likes drama"}\n{"item_id": "i1", "profile": "a drama"}\n')
+
+    def killed(self, side, profiles):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ProfileStore, "write", killed)
+        import_profiles(file, tmp_path / "semantic", "tiny", "mine")
+    summary = import_profiles(file, tmp_path / "semantic", "tiny", "mine")
+    assert (summary.users, summary.items) == (1, 1)
+    assert set(ProfileStore(tmp_path / "semantic" / "mine").read("user")) == {"u1"}
+
+
 def test_import_keeps_out_of_tags_of_others(tmp_path):
     jsonl(tmp_path / "a.jsonl", {"item_id": "i1", "profile": "x"})
     with pytest.raises(DataError, match="nowhere.jsonl cannot be read"):
