@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from logging import getLogger
 from typing import TypeVar
 
 from recbole_rlmrec.errors import ChatError
@@ -17,8 +18,11 @@ RATE_PATIENCE = 10
 LONGEST_BACKOFF = 60.0
 LONGEST_WAIT = 900.0
 BURST_SECONDS = 1.0
+WORTH_SAYING = 2.0  # seconds of a wait
+BETWEEN_SAYINGS = 30.0
 
 Result = TypeVar("Result")
+logger = getLogger()
 
 
 class Stopped(ChatError):
@@ -152,6 +156,7 @@ class Patience:
         self._rate_circuit = Circuit(RATE_PATIENCE * circuit.most)
         self._base = base
         self._random = random.Random()
+        self._said = -BETWEEN_SAYINGS
 
     def call(self, send: Callable[[], Result], tokens: int) -> Result:
         """Result of ``send``, tried again while it raises :class:`RetryableError`.
@@ -187,5 +192,12 @@ class Patience:
         else:
             self.throttle.pause(error.retry_after)
             delay = error.retry_after + self._base * self._random.uniform(0.0, 0.5)
+        self._say(error, delay)
         if self.stop.wait(delay):
             raise Stopped("The run is stopping.")
+
+    def _say(self, error: RetryableError, delay: float) -> None:
+        """Log why nothing seems to happen: waits of some seconds, not each of them."""
+        if delay >= WORTH_SAYING and time.monotonic() - self._said >= BETWEEN_SAYINGS:
+            self._said = time.monotonic()
+            logger.warning(f"{error} Asking again in {delay:.0f} s.")

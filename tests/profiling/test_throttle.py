@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from datetime import datetime, timedelta, timezone
@@ -128,6 +129,18 @@ def test_retry_after_pauses_everybody():
 def test_a_wait_of_hours_ends_the_run():
     with pytest.raises(FatalError, match="7,200 s: rerun"):
         patience().call(failing(1, RetryableError("429", 7200.0, rate_limited=True))[0], 0)
+
+
+def test_long_waits_are_said_but_not_each(caplog):
+    stopped = threading.Event()
+    stopped.set()
+    for base, said in ((0.001, 0), (1000, 1)):
+        shared = Patience(Throttle(), Circuit(9), stopped, base=base)
+        for _ in range(3):
+            with pytest.raises(Stopped):
+                shared._wait(RetryableError("example.org answered 503."), 1)
+        assert len(caplog.messages) == said
+    assert re.fullmatch(r"example.org answered 503\. Asking again in \d+ s\.", caplog.messages[0])
 
 
 def test_stopping_ends_every_wait():
