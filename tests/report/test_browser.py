@@ -167,6 +167,13 @@ def test_nothing_is_wider_than_a_phone(page, width):
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_links_and_buttons_are_large_enough_for_a_finger(page):
+    resize(page, 390)
+    heights = """return [...document.querySelectorAll('nav a, summary, #matches button')]
+        .map(e => e.getBoundingClientRect().height).filter(Boolean)"""
+    assert min(page.execute_script(heights)) >= 32
+
+
 def test_everything_can_be_reached_and_has_a_name(page):
     nameless = """return [...document.querySelectorAll('button, a[href], select, input, summary')]
         .filter(e => !(e.textContent.trim() || (e.labels && e.labels.length))).map(e => e.outerHTML)"""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
 
 from recbole_rlmrec.report.figures import LINE_POINTS, bars, colour, thinned
-from recbole_rlmrec.report.page import embed, escape, script
+from recbole_rlmrec.report.page import STATIC, embed, escape, script
 from recbole_rlmrec.report.spaces import agreement, clusters, neighbours, project
 
 
@@ -84,3 +85,9 @@ def test_variants_keep_their_colours():
     names = ["con, shuffled", "con", "gen, shuffled"]
     assert len({colour(name, names) for name in names}) == 3
     assert colour("con", names) == colour("con", ["con"])
+
+
+def test_every_rule_of_the_style_sheet_is_whole():
+    style = (STATIC / "report.css").read_text(encoding="utf-8")
+    outside = re.sub(r"[^{}]+\{\s*[\w-]+:[^{}]*\}", "", style)
+    assert re.fullmatch(r"\s*(@media[^{}]+\{\s*\}\s*)*", outside)
