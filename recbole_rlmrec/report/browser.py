@@ -49,7 +49,7 @@ def map_section(spaces: Spaces, titles: dict[str, str], how: str) -> Section | N
     if not choices:
         return None
     method = {"pca": "principal components", "tsne": "t-SNE"}[how]
-    label = {"base": "before alignment", "con": "after con", "gen": "after gen"}
+    label = {"base": "before alignment", "con": "after con", "gen": "after gen", "kar": "embeddings as input"}
     spoken = ", ".join(f"{name} ({label.get(name, name)})" for name in spaces.variants)
     caption = (
         f"{spaces.model}, seed {spaces.seed}: {' and '.join(counts)}, at most {MAP_LIMIT} of each side, in two dimensions "

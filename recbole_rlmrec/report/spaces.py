@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_rlmrec.checkpoint import load_checkpoint
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.embeddings import read_embeddings
 from recbole_rlmrec.data.profile import SIDES, Profile
 from recbole_rlmrec.data.split import make_config
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.errors import CheckpointError, ModelError, RLMRecError, StoreError
+from recbole_rlmrec.errors import ModelError, RLMRecError, StoreError
 from recbole_rlmrec.experiments.cell import Outcome
+from recbole_rlmrec.experiments.options import VARIANTS
 from recbole_rlmrec.report.sections import Missing, experiment_command
 from recbole_rlmrec.report.sources import Sources
+from recbole_rlmrec.trained import PLACES, load_trained
 
 SEMANTIC = "semantic"
 CLUSTERS = 8
@@ -119,7 +120,7 @@ def _choose(sources: Sources, model: str | None) -> dict[str, Outcome] | None:
     if not aligned:
         return None
     best = max(aligned, key=lambda found: sum(outcome.checkpoint is not None for outcome in found.values()))
-    return {name: best[name] for name in ("base", "con", "gen") if name in best}
+    return {name: best[name] for name in VARIANTS if name in best}
 
 
 def options_of(outcome: Outcome) -> dict:
@@ -183,39 +184,9 @@ def representations(outcome: Outcome) -> dict[str, np.ndarray]:
     ModelError
         The model has no table of users or of items.
     """
-    import torch
-    from recbole.data.interaction import Interaction
-
-    from recbole_rlmrec.model.adapters import Call
-    from recbole_rlmrec.registry import find_model
-
-    config, (train, *_) = _load(outcome)
-    loaded = load_checkpoint(outcome.checkpoint, map_location="cpu")
-    model = find_model(outcome.cell.runs)(config, train)
-    try:
-        model.load_state_dict(loaded["state_dict"])
-    except RuntimeError as error:
-        raise CheckpointError(f"{outcome.checkpoint} does not fit its data ({error})") from None
-    for name in getattr(model, "other_parameter_name", ()):
-        if name.startswith("restore_"):
-            setattr(model, name, None)
-    model.eval()
-    calls, forward = [], model.forward
-
-    def recorded(*args, **kwargs):
-        calls.append(Call(args, forward(*args, **kwargs)))
-        return calls[-1].output
-
-    model.forward = recorded
-    with torch.no_grad():
-        try:
-            model.full_sort_predict(Interaction({train.uid_field: torch.tensor([1])}))
-            lookups = model.adapter.lookups(model, calls)
-            sizes = train.user_num, train.item_num
-            tables = [lookup(torch.arange(1, size)) for lookup, size in zip(lookups, sizes, strict=True)]
-        except (NotImplementedError, TypeError, IndexError):
-            raise ModelError(f"{outcome.cell.model} has no table of its users' and items' representations") from None
-    return {side: table.float().numpy() for side, table in zip(SIDES, tables, strict=True)}
+    options = options_of(outcome)
+    trained = load_trained(outcome.checkpoint, {name: options[name] for name in PLACES if options.get(name)})
+    return {side: table[1:].float().numpy() for side, table in zip(SIDES, trained.representations(), strict=True)}
 
 
 # --- neighbours ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from recbole_rlmrec.errors import DataError, ModelError, StoreError
 from recbole_rlmrec.report.build import write_report
 from recbole_rlmrec.report.sources import read_sources
 
+from .conftest import QUICK, run_experiment
+
 
 class Page(HTMLParser):
     """Elements with what their scripts say, and all text outside scripts and styles."""
@@ -98,6 +100,16 @@ def test_the_browser_shows_what_the_cells_found(page, results):
                 assert shares == pytest.approx(values[row, about["metrics"].index("recall@10")], abs=1e-6)
     (first,) = [entry for entry in browser["entries"]["item"] if items[entry["i"]] == "i1"]
     assert "window.broken = 1" in first["p"] and browser["titles"][first["i"]] == "<script>window.broken = 3</script>"
+
+
+def test_kar_is_on_the_map_and_in_the_browser(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(results.parent)
+    data = ("--dataset", "nasty", "--output", str(tmp_path / "kar"), "--semantic_tag=made", "--gpu_id=")
+    assert run_experiment("compare", "--variants", "base,kar", "--seeds", "1", *data, *QUICK) == 0
+    missing = write_report([tmp_path / "kar"], tmp_path / "r.html", projection="pca")
+    assert not [one for one in missing if "map" in one.what.lower()]
+    browser = Page((tmp_path / "r.html").read_text(encoding="utf-8")).data()["browser"]
+    assert browser["variants"] == ["base", "kar"] and browser["spaces"] == ["semantic", "base", "kar"]
 
 
 def test_limit_is_kept_and_said(results, tmp_path):
