@@ -8,6 +8,7 @@ from pathlib import Path
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.report.browser import Browser, map_section, titles_of
+from recbole_rlmrec.report.glance import glance_table
 from recbole_rlmrec.report.page import render
 from recbole_rlmrec.report.sections import Missing, Section, result_sections
 from recbole_rlmrec.report.sources import Sources, read_sources
@@ -46,6 +47,8 @@ def write_report(
     """
     sources = read_sources(folders)
     sections, missing = result_sections(sources)
+    if glance := glance_table(sources):
+        sections.insert(0, Section("glance", "At a glance", tables=[glance]))
     spaces, lacking = read_spaces(sources, model)
     missing += lacking
     browser = None

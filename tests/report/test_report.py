@@ -56,7 +56,7 @@ def page(report) -> Page:
 
 
 def test_every_section_whose_data_is_there(page):
-    order = ["results", "curves", "ablation", "noise", "groups", "efficiency", "map", "profiles", "missing"]
+    order = ["glance", "results", "curves", "ablation", "noise", "groups", "efficiency", "map", "profiles", "missing"]
     assert page.sections() == order
     assert "recbole-rlmrec experiment pretrain --dataset nasty --models LightGCN --seeds 2" in page.text
     assert "experiment noise --dataset" not in page.text
@@ -141,7 +141,7 @@ def test_an_experiment_that_was_stopped(results, tmp_path):
     write_json(out / "compare" / "plan.json", {"format": 1, "cells": cells})
     assert main(["report", str(out), "-o", str(tmp_path / "r.html"), "--projection", "pca"]) == 0
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
-    assert page.sections() == ["results", "curves", "map", "profiles", "missing"]
+    assert page.sections() == ["glance", "results", "curves", "map", "profiles", "missing"]
     assert f"not finished: these are 2 of its {len(cells)} cells" in page.text
 
 

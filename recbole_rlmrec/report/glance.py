@@ -1,0 +1,122 @@
+"""The report's first section: does alignment help, how much, how sure is that, what does it cost, where?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+from recbole_rlmrec.experiments.stats import mean_and_deviation
+from recbole_rlmrec.experiments.tables import percent, stars
+from recbole_rlmrec.report.sources import Findings, Sources
+
+LEVEL = 0.05
+_NOTE = (
+    "Gains are relative to base. Interval: 95% confidence interval of the gain over seeds, from the t distribution, with the "
+    "base's mean taken as it is. p: paired t-tests over users (would other users differ?) and over seeds (would another "
+    "training?), Holm's correction over all rows. Helps, hurts: both are below .05."
+)
+
+
+def glance_table(sources: Sources) -> dict | None:
+    """One row for each comparison with base in the metric of validation; None where nothing was compared.
+
+    Costs are of `efficiency`, the place where the gain is largest of `groups`, where these were run.
+    """
+    rows, columns = [], ["model", "variant", "answer", "base", "mean", "gain", "interval", "p users", "p seeds", "seeds"]
+    costs, places = _costs(sources), _places(sources)
+    columns += ["time per epoch"] * bool(costs) + ["gains most for"] * bool(places)
+    for one in sources.of("compare"):
+        for found in one.results.get("comparisons", []):
+            if found["metric"] == one.metric:
+                pair = found["model"], found["variant"]
+                row = [*pair, verdict(found), found["base_mean"], found["mean"], percent(found["gain"])]
+                row += [_interval_text(one, found), found["holm_users"], found["holm_seeds"], found["seeds"]]
+                rows.append(row + [costs.get(pair)] * bool(costs) + [places.get(pair)] * bool(places))
+    metric = next((one.metric for one in sources.of("compare")), None)
+    return {"title": f"{metric} at test", "columns": columns, "rows": rows, "notes": [_NOTE]} if rows else None
+
+
+def verdict(comparison: dict) -> str:
+    """What both corrected tests say together."""
+    users, seeds = (_below(comparison[name]) for name in ("holm_users", "holm_seeds"))
+    word = "helps" if comparison["mean"] > comparison["base_mean"] else "hurts"
+    if users and seeds:
+        return word
+    if users and comparison["holm_seeds"] is None:
+        return f"{word} in one training; more seeds would tell"
+    if users or seeds:
+        return f"perhaps {word}: significant over {'users' if users else 'seeds'} alone"
+    return "no significant difference"
+
+
+def _below(p: float | None) -> bool:
+    return p is not None and p < LEVEL
+
+
+def gain_interval(values: Sequence[float], base: Sequence[float]) -> tuple[float, float] | None:
+    """95% confidence interval of the relative gain.
+
+    Parameters
+    ----------
+    values, base : sequence of float [n]
+        Pairs, one per seed.
+
+    Returns
+    -------
+    (float, float) or None
+        None with fewer than two pairs, or where the base's mean is 0.
+    """
+    from scipy.stats import t
+
+    mean, deviation = mean_and_deviation([value - reference for value, reference in zip(values, base, strict=True)])
+    level = sum(base) / len(base)
+    if deviation is None or not level:
+        return None
+    half = t.ppf(0.975, len(values) - 1) * deviation / sqrt(len(values))
+    return (mean - half) / level, (mean + half) / level
+
+
+def _interval_text(one: Findings, comparison: dict) -> str | None:
+    sides = [
+        {row["seed"]: row["metrics"][one.metric] for row in one.rows if _plain(row, comparison["model"], variant)}
+        for variant in (comparison["variant"], comparison["base"])
+    ]
+    seeds = sorted(set(sides[0]) & set(sides[1]))
+    found = gain_interval(*([side[seed] for seed in seeds] for side in sides)) if seeds else None
+    return found and f"{percent(found[0])} to {percent(found[1])}"
+
+
+def _plain(row: dict, model: str, variant: str) -> bool:
+    return (row["model"], row["variant"], bool(row["setting"])) == (model, variant, False)
+
+
+def _costs(sources: Sources) -> dict[tuple[str, str], str]:
+    """Time per epoch by model and variant, as a multiple of base's."""
+    found = {}
+    for one in sources.of("efficiency"):
+        seconds: dict[tuple[str, str], list[float]] = {}
+        for row in one.rows:
+            seconds.setdefault((row["model"], row["variant"]), []).append(row["epoch_seconds"])
+        means = {pair: mean_and_deviation(values)[0] for pair, values in seconds.items()}
+        for (model, variant), mean in means.items():
+            if variant != "base" and means.get((model, "base")):
+                found[model, variant] = f"{mean / means[model, 'base']:.1f} x base"
+    return found
+
+
+def _places(sources: Sources) -> dict[tuple[str, str], str]:
+    """The group with the largest gain by model and variant, among those with a gain that is significant over users."""
+    best: dict[tuple[str, str], dict] = {}
+    for one in sources.of("groups"):
+        for row in one.results.get("groups", []):
+            test = row["comparison"]
+            if test and row["metric"] == one.metric and (test["gain"] or 0) > 0 and _below(test["holm_users"]):
+                kept = best.get((row["model"], row["variant"]))
+                if kept is None or test["gain"] > kept["comparison"]["gain"]:
+                    best[row["model"], row["variant"]] = row
+    return {pair: _place(row) for pair, row in best.items()}
+
+
+def _place(row: dict) -> str:
+    test, whose = row["comparison"], "users" if row["by"] == "user activity" else "items"
+    return f"{whose} with {row['from']} to {row['to']} interactions, {percent(test['gain'])}{stars(test['holm_users'])}"

@@ -1,0 +1,77 @@
+"""The report's first answer: what the tests say together, and how wide the gain is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from recbole_rlmrec.report.glance import gain_interval, glance_table, verdict
+from recbole_rlmrec.report.sources import Findings, Sources
+
+
+@pytest.mark.parametrize(
+    ("users", "seeds", "mean", "said"),
+    [
+        (0.01, 0.02, 0.3, "helps"),
+        (0.01, 0.02, 0.1, "hurts"),
+        (0.01, 0.05, 0.3, "perhaps helps: significant over users alone"),
+        (0.2, 0.01, 0.1, "perhaps hurts: significant over seeds alone"),
+        (0.2, 0.3, 0.3, "no significant difference"),
+        (0.001, None, 0.3, "helps in one training; more seeds would tell"),
+        (None, 0.01, 0.3, "perhaps helps: significant over seeds alone"),
+    ],
+)
+def test_verdict_needs_both_tests(users, seeds, mean, said):
+    assert verdict({"holm_users": users, "holm_seeds": seeds, "mean": mean, "base_mean": 0.2}) == said
+
+
+def test_interval_is_that_of_the_paired_t_test():
+    rng = np.random.default_rng(1)
+    base = rng.normal(0.2, 0.01, 5)
+    values = base + rng.normal(0.01, 0.004, 5)
+    expected = stats.ttest_rel(values, base).confidence_interval(0.95)
+    low, high = gain_interval(values.tolist(), base.tolist())
+    assert (low * base.mean(), high * base.mean()) == pytest.approx((expected.low, expected.high))
+    assert gain_interval([0.3], [0.2]) is None and gain_interval([0.3, 0.4], [0.0, 0.0]) is None
+
+
+def comparison(variant, gain, p, **more):
+    names = {"model": "LightGCN", "variant": variant, "base": "base", "metric": "recall@20", "seeds": 2}
+    return {**names, "mean": 0.2 * (1 + gain), "base_mean": 0.2, "gain": gain, "holm_users": p, "holm_seeds": p, **more}
+
+
+def test_costs_and_places_of_other_experiments(tmp_path):
+    def cells(seconds):
+        pairs = [("base", seed) for seed in (1, 2)] + [("con", seed) for seed in (1, 2)]
+        return [
+            {
+                **{"key": f"{variant}{seed}", "model": "LightGCN", "variant": variant, "seed": seed, "setting": {}},
+                **{"metrics": {"recall@20": 0.2 + 0.02 * (variant == "con") + 0.001 * seed * (variant == "con")}},
+                "epoch_seconds": seconds[variant],
+            }
+            for variant, seed in pairs
+        ]
+
+    group = {"model": "LightGCN", "variant": "con", "metric": "recall@20", "by": "item popularity"}
+    groups = [
+        {**group, "from": 1, "to": 7, "comparison": comparison("con", 0.9, 0.2)},
+        {**group, "from": 8, "to": 17, "comparison": comparison("con", 0.5, 0.004)},
+        {**group, "from": 18, "to": 90, "comparison": comparison("con", 0.1, 0.004)},
+    ]
+    settings = {"settings": {"valid_metric": "Recall@20"}, "cells": cells({"base": 1.0, "con": 2.5})}
+    found = [
+        Findings("compare", tmp_path, {**settings, "comparisons": [comparison("con", 0.1, 0.01)]}),
+        Findings("efficiency", tmp_path, settings),
+        Findings("groups", tmp_path, {**settings, "groups": groups}),
+    ]
+    table = glance_table(Sources("d", [tmp_path], found))
+    (row,) = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    assert row["answer"] == "helps" and row["gain"] == "+10.0%"
+    assert row["time per epoch"] == "2.5 x base"
+    assert row["gains most for"] == "items with 8 to 17 interactions, +50.0%**"
+    low, high = (float(part.rstrip("%")) for part in row["interval"].split(" to "))
+    assert low < 10.75 < high
+    alone = glance_table(Sources("d", [tmp_path], found[:1]))
+    assert alone["columns"] == table["columns"][:-2]
+    assert glance_table(Sources("d", [tmp_path], found[1:])) is None
