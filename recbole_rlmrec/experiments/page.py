@@ -43,7 +43,7 @@ def read_stored(folders: Sequence[Path]) -> Stored:
     Raises
     ------
     ConfigError
-        There is no result of `compare`, or the folders are of several datasets.
+        There is no result of `compare`, or the folders are of several datasets or splits.
     StoreError
         A file is unreadable.
     """
@@ -59,6 +59,8 @@ def read_stored(folders: Sequence[Path]) -> Stored:
     datasets = {results["dataset"] for results in found.values()}
     if len(datasets) > 1:
         raise ConfigError(f"The folders hold results of several datasets ({', '.join(sorted(datasets))}); name those of one.")
+    if len({results["data"]["digest"] for results in found.values() if not results.get("resplit")}) > 1:
+        raise ConfigError(f"compare and tune ran on different splits or files of {datasets.pop()}; name folders of one split.")
     return Stored(found["compare"], found.get("tune"))
 
 

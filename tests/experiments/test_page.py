@@ -49,6 +49,14 @@ def test_page_with_tuned_parameters(compared, workdir):
     assert "mask_ratio choice [0.05, 0.1, 0.15, 0.2, 0.3]" in row and row.endswith("| 2 |")
 
 
+def test_a_search_on_another_split_is_refused(compared, workdir):
+    pytest.importorskip("hyperopt")
+    other = "--eval_args={'split':{'RS':[0.6,0.2,0.2]}}"
+    run_experiment(FakeLauncher(), "tune", "--dataset", "tiny", "--output", "tuned", "--trials", "1", *QUICK, other)
+    with pytest.raises(ConfigError, match="compare and tune ran on different splits or files of tiny"):
+        page("tuned", "out")
+
+
 def test_what_the_page_says_of_split_and_mode_is_what_was_run(tiny, workdir):
     pytest.importorskip("hyperopt")
     run_experiment(FakeLauncher(), "tune", "--dataset", "tiny", "--output", "tuned", "--trials", "2", *QUICK)
