@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cell import Outcome
 from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table, read_variants
 from recbole_rlmrec.experiments.data import Data, changed
+from recbole_rlmrec.experiments.pretrain import not_shown
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.stats import Comparison, compare_tables, correct, mean_and_deviation
 from recbole_rlmrec.experiments.study import Study
@@ -202,11 +204,12 @@ def _compare_groups(cells: dict, metrics: list[str], groups: int) -> dict[tuple,
 def _hold_out(
     study: Study, variants: list[str], side: str, keeps: list[int], share: float
 ) -> tuple[list[Outcome], list[Table], list[Comparison]]:
-    cells, chosen = [], {}
+    cells, chosen, lost = [], {}, []
     for seed in study.seeds:
         full = study.data_of(seed)
         for keep in keeps:
             data, chosen[seed, keep] = held_out(study, full, side, keep, share, seed)
+            lost.append(not_shown(full.pairs("train"), data.pairs("train"), ("user", "item")))
             setting = {"held out": f"{side} with {keep}"}
             for model in study.models:
                 cells += [study.cell(model, variant, seed, data=data, setting=setting) for variant in variants]
@@ -222,14 +225,29 @@ def _hold_out(
     narrowed = [Narrowed(outcome, part) for outcome in outcomes]
     comparisons = compare_all(narrowed, lambda cell: f"base, {cell.setting['held out']}")
     table = main_table(narrowed, comparisons, f"Results for held-out {side} alone")
-    note = (
-        f"{share:.0%} of the {side} keep that many training interactions; the figures are theirs alone. "
-        "Profiles named with --semantic_tag were made from whatever they were made from, perhaps from interactions that are "
-        "held out here; the offline default is made anew from what is left."
-    )
-    table.notes.append(note)
+    note = f"{share:.0%} of the {side} that are tested keep that many training interactions; the figures are theirs alone. "
+    if set(variants) - {"base"}:
+        note += _what_profiles_know(study, pd.concat(lost).drop_duplicates())
+    table.notes.append(note.strip())
     tables = [table, comparison_table(comparisons, f"Tests for held-out {side}")] if comparisons else [table]
     return outcomes, tables, comparisons
+
+
+def _what_profiles_know(study: Study, lost: pd.DataFrame) -> str:
+    """Whether the profiles were made from training interactions that are held out, a sentence."""
+    if not study.options.get("semantic_tag"):
+        return "The profiles are made anew from what is left."
+    profiles = study.profiles()
+    quoted, unknown = ProfileStore(profiles.folder).quoted_pairs()
+    if unknown:
+        return f"Profiles of {profiles.tag} do not record what they were made from: they may know what is held out here."
+    known = len(lost.merge(quoted, on=["user", "item"]))
+    if not known:
+        return f"The profiles of {profiles.tag} quote none of the {len(lost)} interactions that are held out."
+    return (
+        f"The profiles of {profiles.tag} quote {known} of the {len(lost)} interactions that are held out, which base does "
+        "not see: a gain here is in part theirs."
+    )
 
 
 class Narrowed(Outcome):

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.leakage import check_leakage
+from recbole_rlmrec.data.split import PARTS
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table, read_variants
 from recbole_rlmrec.experiments.data import Data, changed
@@ -118,10 +119,19 @@ def random_split(rows: pd.DataFrame, user: str, shares: tuple[float, float], see
 
 def _profiles(study: Study, early: Data, late: Data) -> Profiles:
     """Profiles for the early part that quote nothing of the later part's validation and test."""
-    profiles = study.profiles(early)
-    pairs, _ = ProfileStore(profiles.folder).quoted_pairs()
-    _, train = late.load(study.options)
-    check_leakage(pairs, train, study.options.get("leakage") or "error", profiles.tag)
+    try:
+        profiles = study.profiles(early)
+        pairs, _ = ProfileStore(profiles.folder).quoted_pairs()
+        _, train = late.load(study.options)
+        check_leakage(pairs, train, study.options.get("leakage") or "error", profiles.tag)
+    except LeakageError:
+        tag = study.options.get("semantic_tag")
+        places = f"--data_path={early.root} --semantic_path={early.semantic_path}"
+        raise LeakageError(
+            f"The profiles of tag {tag!r} quote interactions that pretrain holds out; leave out --semantic_tag, or make some "
+            f"for its early part: recbole-rlmrec profile --dataset {early.name} --tag NEW --chat-model MODEL {places} "
+            f'"--benchmark_filename={list(PARTS)}".'
+        ) from None
     return profiles
 
 

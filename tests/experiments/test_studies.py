@@ -12,9 +12,10 @@ import yaml
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.embeddings import read_embeddings
 from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.split import freeze_split
 from recbole_rlmrec.data.store import import_profiles
 from recbole_rlmrec.encoding.encode import encode_tag
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import not_shown, random_split
 from recbole_rlmrec.experiments.tune import search_space, space_size
@@ -224,6 +225,37 @@ def test_template_profiles_are_made_anew_for_what_is_left(tiny, workdir, fake):
     cells = [json.loads((workdir / "out" / c["folder"] / "cell.json").read_text())["options"] for c in results["cells"]]
     assert cells[0]["semantic_tag"] != cells[1]["semantic_tag"]
     assert cells[1]["semantic_path"] == cells[1]["data_path"] != cells[0]["data_path"]
+
+
+def tag_of_training(folder, name):
+    """Profiles, under the tag ``known``, that quote every training interaction of a frozen split."""
+    freeze_split("tiny", name, folder / "dataset")
+    pairs = read_atomic(folder / "dataset" / name / f"{name}.train.inter").table[["user_id", "item_id"]]
+    with open(folder / "profiles.jsonl", "w") as file:
+        for side in ("user", "item"):
+            for token, quoted in pairs.groupby(f"{side}_id"):
+                row = {f"{side}_id": token, "profile": f"Text number {len(quoted)}.", "pairs": quoted.to_numpy().tolist()}
+                file.write(json.dumps(row) + "\n")
+    import_profiles(folder / "profiles.jsonl", folder / "dataset" / name / "semantic", name, "known")
+    encode_tag(folder / "dataset" / name / "semantic" / "known", "lsa", show_progress=False)
+
+
+def test_what_named_profiles_know_of_what_is_held_out_is_counted(tiny, workdir, fake):
+    tag_of_training(workdir, "cut")
+    hold = ("--holdout", "users", "--keep", "1", "--variants", "base,con", "--semantic_tag=known")
+    assert run_experiment(fake, "groups", "--dataset", "cut", "--output", "out", "--seeds", "1", *hold, *QUICK) == 0
+    notes = json.loads((workdir / "out" / "groups" / "results.json").read_text())["tables"][2]["notes"]
+    (copy,) = (workdir / "out" / "data").glob("cut-held-out-*")
+    sizes = [len(read_atomic(root / "cut" / "cut.train.inter").table) for root in (workdir / "dataset", copy)]
+    lost = sizes[0] - sizes[1]
+    assert lost > 0 and f"The profiles of known quote {lost} of the {lost} interactions that are held out" in notes[-1]
+
+
+def test_pretrain_says_which_profiles_it_needs(tiny, workdir, fake):
+    tag_of_training(workdir, "cut")
+    with pytest.raises(LeakageError, match="for its early part: recbole-rlmrec profile --dataset cut --tag NEW") as told:
+        run_experiment(fake, "pretrain", "--dataset", "cut", "--output", "out", "--semantic_tag=known", *QUICK)
+    assert f"--data_path={workdir / 'out' / 'data' / 'cut-early-0.5-2020'} " in str(told.value)
 
 
 @pytest.mark.parametrize(
