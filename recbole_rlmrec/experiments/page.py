@@ -10,7 +10,7 @@ from statistics import mean, stdev
 
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.errors import ConfigError, StoreError
-from recbole_rlmrec.experiments.stats import METHOD
+from recbole_rlmrec.experiments.stats import METHOD, smaller_is_better
 from recbole_rlmrec.experiments.tables import Table, percent, stars, with_deviation
 
 _HIDDEN = ("data_path", "semantic_path", "gpu_id", "show_progress", "benchmark_filename")
@@ -129,7 +129,7 @@ def results_table(compare: dict) -> Table:
         for metric in metrics:
             values = [cell[metric] for cell in groups[key]]
             text = with_deviation(means[key, metric], stdev(values) if len(values) > 1 else None)
-            best = max(means[other, metric] for other in groups if other[0] == key[0])
+            best = (min if smaller_is_better(metric) else max)(means[other, metric] for other in groups if other[0] == key[0])
             text = f"**{text}**" if means[key, metric] == best else text
             test = tests.get((*key, metric))
             row.append(text + (f" ({percent(test['gain'])}{stars(test['holm_users'])})" if test else ""))

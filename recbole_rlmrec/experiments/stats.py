@@ -65,6 +65,13 @@ def relative_gain(value: float, base: float) -> float | None:
     return value / base - 1 if base else None
 
 
+def smaller_is_better(metric: str) -> bool:
+    """Whether RecBole counts less of a metric, ``giniindex@10``, as better."""
+    from recbole.evaluator.register import metrics_dict
+
+    return bool(getattr(metrics_dict.get(metric.partition("@")[0].lower()), "smaller", False))
+
+
 def paired_test(values: Sequence[float], base: Sequence[float]) -> float | None:
     """Two-sided p value of the paired t-test.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from recbole_rlmrec.experiments.stats import mean_and_deviation
+from recbole_rlmrec.experiments.stats import mean_and_deviation, smaller_is_better
 from recbole_rlmrec.experiments.tables import percent, stars
 from recbole_rlmrec.report.sources import Findings, Sources
 
@@ -39,7 +39,8 @@ def glance_table(sources: Sources) -> dict | None:
 def verdict(comparison: dict) -> str:
     """What both corrected tests say together."""
     users, seeds = (_below(comparison[name]) for name in ("holm_users", "holm_seeds"))
-    word = "helps" if comparison["mean"] > comparison["base_mean"] else "hurts"
+    more = comparison["mean"] > comparison["base_mean"]
+    word = "hurts" if more == smaller_is_better(comparison["metric"]) else "helps"
     if users and seeds:
         return word
     if users and comparison["holm_seeds"] is None:

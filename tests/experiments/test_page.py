@@ -9,6 +9,7 @@ import pytest
 
 from recbole_rlmrec.commands import benchmark
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.page import results_table
 
 from .conftest import QUICK, FakeLauncher, run_experiment
 
@@ -37,6 +38,14 @@ def test_page_of_a_comparison(compared, workdir):
     assert "| LightGCN | defaults | not tuned | 0 |" in text
     assert str(workdir) not in text
     assert page("out") == text
+
+
+def test_the_best_is_bold_also_where_less_is_better():
+    cells = [
+        {"model": "BPR", "variant": variant, "metrics": {"recall@5": value, "giniindex@5": value}}
+        for variant, value in (("base", 0.2), ("con", 0.3))
+    ]
+    assert [row[2:] for row in results_table({"cells": cells}).rows] == [["0.2000", "**0.2000**"], ["**0.3000**", "0.3000"]]
 
 
 def test_page_with_tuned_parameters(compared, workdir):

@@ -23,7 +23,13 @@ from recbole_rlmrec.report.sources import Findings, Sources
     ],
 )
 def test_verdict_needs_both_tests(users, seeds, mean, said):
-    assert verdict({"holm_users": users, "holm_seeds": seeds, "mean": mean, "base_mean": 0.2}) == said
+    found = {"metric": "recall@20", "holm_users": users, "holm_seeds": seeds, "mean": mean, "base_mean": 0.2}
+    assert verdict(found) == said
+
+
+def test_less_of_some_metrics_is_better():
+    tests = {"holm_users": 0.01, "holm_seeds": 0.01, "mean": 0.3, "base_mean": 0.2}
+    assert verdict({**tests, "metric": "giniindex@10"}) == "hurts"
 
 
 def test_interval_is_that_of_the_paired_t_test():
