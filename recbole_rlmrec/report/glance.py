@@ -22,15 +22,15 @@ def glance_table(sources: Sources) -> dict | None:
 
     Costs are of `efficiency`, the place where the gain is largest of `groups`, where these were run.
     """
-    rows, columns = [], ["model", "variant", "answer", "base", "mean", "gain", "interval", "p users", "p seeds", "seeds"]
+    rows, columns = [], ["model", "variant", "gain", "answer", "interval", "base", "mean", "p users", "p seeds", "seeds"]
     costs, places = _costs(sources), _places(sources)
     columns += ["time per epoch"] * bool(costs) + ["gains most for"] * bool(places)
     for one in sources.of("compare"):
         for found in one.results.get("comparisons", []):
             if found["metric"] == one.metric:
                 pair = found["model"], found["variant"]
-                row = [*pair, verdict(found), found["base_mean"], found["mean"], percent(found["gain"])]
-                row += [_interval_text(one, found), found["holm_users"], found["holm_seeds"], found["seeds"]]
+                row = [*pair, percent(found["gain"]), verdict(found), _interval_text(one, found)]
+                row += [found[name] for name in ("base_mean", "mean", "holm_users", "holm_seeds", "seeds")]
                 rows.append(row + [costs.get(pair)] * bool(costs) + [places.get(pair)] * bool(places))
     metric = next((one.metric for one in sources.of("compare")), None)
     return {"title": f"{metric} at test", "columns": columns, "rows": rows, "notes": [_NOTE]} if rows else None

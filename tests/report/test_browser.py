@@ -192,5 +192,8 @@ def test_it_prints(page):
     try:
         assert not page.find_element(By.ID, "search-form").is_displayed()
         assert page.find_element(By.ID, "entry").is_displayed()
+        inside = """return [...document.querySelectorAll('.plot')].every(
+            p => p.getBoundingClientRect().bottom >= p.querySelector('svg').getBoundingClientRect().bottom - 1)"""
+        assert page.execute_script(inside), "a plot covers the caption below it"
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

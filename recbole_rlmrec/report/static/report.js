@@ -49,7 +49,9 @@
     place.append(...plots);
     for (const [position, figure] of chosen.entries()) {
       const plot = plots[position];
-      Plotly.newPlot(plot, figure.data, layoutOf(figure), CONFIG);
+      const layout = layoutOf(figure);
+      plot.style.minHeight = `${layout.height}px`;
+      Plotly.newPlot(plot, figure.data, layout, CONFIG);
       plot.on("plotly_click", (event) => {
         const target = event.points[0].customdata;
         if (typeof target === "string") location.hash = "#" + encode(target);
