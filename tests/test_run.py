@@ -94,6 +94,11 @@ def test_the_script_and_the_module_do_the_same(tiny, workdir):
     assert results[0]["run"]["series"]["losses"] == results[1]["run"]["series"]["losses"]
 
 
+def test_the_module_knows_the_commands(workdir):
+    done = subprocess.run([sys.executable, "-m", "recbole_rlmrec", "show", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--user" in done.stdout
+
+
 def test_split_options():
     ours, rest = split_options(["--model=A", "--dataset", "b", "--epochs=3"], ("model", "dataset"))
     assert ours == {"model": "A", "dataset": "b"} and rest == ["--epochs=3"]

@@ -121,9 +121,10 @@ class Study:
         theirs = read_json(path, StoreError, "choose another --output") if path.is_file() else None
         if theirs and theirs.get("dataset") != self.dataset:
             raise ConfigError(f"{self.output} holds results of dataset {theirs.get('dataset')!r}; choose another --output.")
+        digest = None if self.resplit else self.data.digest  # splits that are drawn check themselves
         if theirs is None:
-            write_json(path, {"format": 1, "dataset": self.dataset, "digest": self.data.digest, "made": now()})
-        elif theirs.get("digest") != self.data.digest:
+            write_json(path, {"format": 1, "dataset": self.dataset, "digest": digest, "made": now()})
+        elif None not in (digest, theirs.get("digest")) and theirs["digest"] != digest:
             raise ConfigError(
                 f"{self.output} holds results of {self.dataset} with other files or another split; choose another --output."
             )

@@ -243,9 +243,12 @@ def test_data_that_comes_split_stays_where_it_is(tiny, workdir, fake):
 
 
 def test_a_split_for_each_seed(tiny, workdir, fake):
-    compare(fake, "--resplit")
+    compare(fake, "--resplit", "--checkpoints", "none")
     cells = json.loads((workdir / "out" / "compare" / "results.json").read_text())["cells"]
     records = [json.loads((workdir / "out" / c["folder"] / "cell.json").read_text()) for c in cells]
     assert {record["dataset"] for record in records} == {"tiny-split-2020", "tiny-split-2021"}
     tags = {record["options"]["semantic_tag"] for record in records if record["variant"] == "con"}
     assert len(tags) == 2
+    before = len(fake.started)
+    compare(fake, "--resplit", "--checkpoints", "none", seeds="2021,2022")
+    assert len(fake.started) == before + len(cells) // 2
