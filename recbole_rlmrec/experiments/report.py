@@ -88,7 +88,12 @@ def cells_csv(rows: Sequence[dict]) -> str:
 
 def command() -> str:
     """The command line of this process, as it can be typed again."""
-    return shlex.join(["recbole-rlmrec", *sys.argv[1:]])
+    return " ".join(["recbole-rlmrec", *map(quoted, sys.argv[1:])])
+
+
+def quoted(argument: str) -> str:
+    """An argument as a person would type it in a shell: double quotes around text that holds single ones."""
+    return f'"{argument}"' if "'" in argument and not set(argument) & set('"$`\\!') else shlex.quote(argument)
 
 
 def _write(path: Path, text: str) -> None:

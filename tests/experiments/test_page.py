@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 
 import pytest
 
 from recbole_rlmrec.commands import benchmark
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.page import results_table
+from recbole_rlmrec.experiments.report import quoted
 
 from .conftest import QUICK, FakeLauncher, run_experiment
 
@@ -86,3 +88,9 @@ def test_bad_folders(compared, workdir):
     (workdir / "other" / "tune" / "results.json").write_text(json.dumps({**results, "dataset": "books"}))
     with pytest.raises(ConfigError, match="several datasets"):
         page("out", "other")
+
+
+@pytest.mark.parametrize("argument", ["--seeds=5", "--val_interval={'rating':'[4,inf)'}", "it's $HOME", "a b", "!\"'", ""])
+def test_commands_can_be_typed_again(argument):
+    assert shlex.split(quoted(argument)) == [argument]
+    assert quoted("--f=['a']") == "\"--f=['a']\""
