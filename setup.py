@@ -58,7 +58,7 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.5"],
+        "dev": [*TEST, "ruff>=0.5", "selenium>=4.20"],
         "tune": TUNE,
         "ray": [
             'ray[tune]<=2.6.3; python_version < "3.12"',

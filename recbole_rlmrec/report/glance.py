@@ -13,7 +13,7 @@ LEVEL = 0.05
 _NOTE = (
     "Gains are relative to base. Interval: 95% confidence interval of the gain over seeds, from the t distribution, with the "
     "base's mean taken as it is. p: paired t-tests over users (would other users differ?) and over seeds (would another "
-    "training?), Holm's correction over all rows. Helps, hurts: both are below .05."
+    "training?), Holm's correction over all rows. Helps, hurts: both are below .05; perhaps: one of them."
 )
 
 
@@ -46,7 +46,7 @@ def verdict(comparison: dict) -> str:
     if users and comparison["holm_seeds"] is None:
         return f"{word} in one training; more seeds would tell"
     if users or seeds:
-        return f"perhaps {word}: significant over {'users' if users else 'seeds'} alone"
+        return f"perhaps {word}: over {'users' if users else 'seeds'} alone"
     return "no significant difference"
 
 

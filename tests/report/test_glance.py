@@ -15,11 +15,11 @@ from recbole_rlmrec.report.sources import Findings, Sources
     [
         (0.01, 0.02, 0.3, "helps"),
         (0.01, 0.02, 0.1, "hurts"),
-        (0.01, 0.05, 0.3, "perhaps helps: significant over users alone"),
-        (0.2, 0.01, 0.1, "perhaps hurts: significant over seeds alone"),
+        (0.01, 0.05, 0.3, "perhaps helps: over users alone"),
+        (0.2, 0.01, 0.1, "perhaps hurts: over seeds alone"),
         (0.2, 0.3, 0.3, "no significant difference"),
         (0.001, None, 0.3, "helps in one training; more seeds would tell"),
-        (None, 0.01, 0.3, "perhaps helps: significant over seeds alone"),
+        (None, 0.01, 0.3, "perhaps helps: over seeds alone"),
     ],
 )
 def test_verdict_needs_both_tests(users, seeds, mean, said):
