@@ -12,6 +12,7 @@ from recbole.config import Config
 
 from recbole_rlmrec.data.atomic import not_decoded, read_header
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
+from recbole_rlmrec.model.options import number
 
 
 def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
@@ -35,8 +36,7 @@ def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
         if isinstance(default, (int, float)) and isinstance(value, str):
             wanted = "True or False" if isinstance(default, bool) else "a number"
             raise ConfigError(f"{key} is {value!r}; set it to {wanted}, for example {default!r}.")
-    if config["learning_rate"] <= 0:
-        raise ConfigError(f"learning_rate is {config['learning_rate']!r}; set it to a number above 0, for example 0.001.")
+    number(config, "learning_rate", 1e-12, "a number above 0, for example 0.001")
     _check_split(config)
     return config
 

@@ -143,6 +143,7 @@ def test_load_split_is_the_split_of_the_run(build, tiny):
         (["--dataset=tiny", "--nproc=two"], "--nproc=two is no whole number"),
         (["--dataset=tiny", "--seed=abc"], "seed is 'abc'; set it to a number"),
         (["--dataset=tiny", "--fast_loader=maybe"], "fast_loader is 'maybe'; set it to True or False"),
+        (["--dataset=tiny", "--learning_rate=-1"], "learning_rate is -1; set it to a number above 0"),
         (["--dataset=tiny", "--embedding_size=0"], "embedding_size is 0"),
         (["--dataset=tiny", "--reg_weight=-1"], "reg_weight is -1"),
         (["--dataset=tiny", "--metrics=['Recal']"], "RecBole refuses the options: There is no metric named 'Recal'"),

@@ -137,7 +137,8 @@ def _fit(store: ProfileStore, ids: dict[str, set[str]]) -> str:
 def _tag(folder: Path, dataset: str, ids: dict[str, set[str]]) -> Iterator[str]:
     try:
         store = ProfileStore(folder)
-        manifest, fit = store.manifest, _fit(store, ids)
+        manifest = store.manifest
+        fit = _fit(store, ids) if manifest.get("dataset") == dataset else ""
     except RLMRecError as error:
         yield f"{folder.name}: BROKEN, {error}"
         return

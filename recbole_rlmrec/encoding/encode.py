@@ -83,6 +83,10 @@ def encode_tag(
     if not texts:
         raise StoreError(f"{store.folder} holds no profiles to encode; make or import some first.")
     encoder = encoder or get_encoder(encoder_name, **options)
+    if "max_tokens" in (about := encoder.info()):
+        limit = about["max_tokens"]
+        said = f"reads {limit} tokens of each text" if limit else "does not say how long a text may be"
+        logger.info(f"{encoder.name} {said}.")
     target = store.folder / "embeddings" / encoder_slug(encoder_name)
     with held(target, f"Another process is encoding into {target}; wait until it has ended."):
         job = _Job(target, texts, encoder, dtype)

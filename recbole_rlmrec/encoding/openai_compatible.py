@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from logging import getLogger
 
 import numpy as np
 
@@ -18,8 +17,6 @@ from recbole_rlmrec.profiling.tokens import TokenCounter, cut
 PREFIX = "openai:"
 MOST_BYTES = 128 * 1024 * 1024
 _LIMITS = {"text-embedding-3-small": 8191, "text-embedding-3-large": 8191, "text-embedding-ada-002": 8191}
-
-logger = getLogger()
 
 
 class OpenAICompatibleEncoder(TextEncoder):
@@ -86,8 +83,6 @@ class OpenAICompatibleEncoder(TextEncoder):
         self._stop = threading.Event()
         self._width: int | None = None
         self._patience = Patience(Throttle(), Circuit(max(20, 4 * concurrency)), self._stop, first_wait)
-        limit = f"reads {self.max_tokens} tokens of each text" if self.max_tokens else "does not say how long a text may be"
-        logger.info(f"{self._model} at {self._endpoint.host} {limit}.")
 
     def info(self) -> dict:
         """See :meth:`TextEncoder.info`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections.abc import Sequence
-from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,6 @@ from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.errors import ConfigError, EncoderError
 
 PRECISIONS = ("float32", "float16", "bfloat16")
-
-logger = getLogger()
 
 
 class SentenceTransformerEncoder(TextEncoder):
@@ -65,8 +62,6 @@ class SentenceTransformerEncoder(TextEncoder):
         devices = [part.strip() for part in (device or "").split(",") if part.strip()]
         self._model = _load(name, devices[0] if devices else None, precision)
         self._pool = self._start_pool(devices) if len(devices) > 1 else None
-        limit = f"reads {self.max_tokens} tokens of each text" if self.max_tokens else "does not say how long a text may be"
-        logger.info(f"{name} {limit}.")
 
     def _start_pool(self, devices: list[str]) -> dict:
         pool = self._model.start_multi_process_pool(devices)

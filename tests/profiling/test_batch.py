@@ -187,14 +187,19 @@ def test_killed_before_the_batch_was_noted(setup, server, rounds, monkeypatch):
     assert len(server.batches) == 1, "it was found by its mark, not made twice"
 
 
-def test_killed_while_collecting(setup, server, rounds, monkeypatch):
-    rounds.step("submit")
-    run_batches(server)
+def collect_killed_once(rounds, monkeypatch):
+    """Collect, killed before what was collected is noted, and again."""
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "_save", lambda self: (_ for _ in ()).throw(KeyboardInterrupt) if not self.open else None)
         with pytest.raises(KeyboardInterrupt):
             rounds.step("collect")
     rounds.step("collect")
+
+
+def test_killed_while_collecting(setup, server, rounds, monkeypatch):
+    rounds.step("submit")
+    run_batches(server)
+    collect_killed_once(rounds, monkeypatch)
     assert sorted(setup.tokens("item")) == setup.corpus.items
     assert setup.store.manifest["usage"]["test-model (batch)"]["requests"] == 8
 
@@ -203,11 +208,7 @@ def test_killed_after_failures_were_listed(setup, server, rounds, monkeypatch):
     server.batch_answer = unusable
     rounds.step("submit")
     run_batches(server)
-    with monkeypatch.context() as patch:
-        patch.setattr(Batches, "_save", lambda self: (_ for _ in ()).throw(KeyboardInterrupt) if not self.open else None)
-        with pytest.raises(KeyboardInterrupt):
-            rounds.step("collect")
-    rounds.step("collect")
+    collect_killed_once(rounds, monkeypatch)
     assert setup.store.manifest["usage"]["test-model (batch)"]["requests"] == len(setup.listed()) == 8
 
 
