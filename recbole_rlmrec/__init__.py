@@ -10,8 +10,8 @@ registry.apply()
 
 from recbole_rlmrec.model.adapters import Adapter, EmbeddingAdapter, GraphAdapter, register_adapter  # noqa: E402
 from recbole_rlmrec.model.alignment import Alignment, register_alignment  # noqa: E402
+from recbole_rlmrec.model.lookup import register_model  # noqa: E402
 from recbole_rlmrec.model.rlmrec import RLMRecMixin  # noqa: E402
-from recbole_rlmrec.registry import register_model  # noqa: E402
 
 __version__ = "0.1.0"
 

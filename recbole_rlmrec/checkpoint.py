@@ -179,10 +179,15 @@ def _enum(name):
     return _Function(lambda value: _Later(kind(value)))
 
 
+_MOVED = {"recbole_rlmrec.model.general_recommender": "recbole_rlmrec.model.lookup"}
+"""Where checkpoints of version 0.1 look for classes that are made when they are asked for."""
+
+
 def _model_class(module, name):
     """A recommender's class: of RecBole, of this package, or of a module that the caller has imported."""
     from recbole.model.abstract_recommender import AbstractRecommender
 
+    module = _MOVED.get(module, module)
     if module.startswith(("recbole.model.", "recbole_rlmrec.model.")):
         try:
             importlib.import_module(module)

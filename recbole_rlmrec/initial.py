@@ -92,7 +92,7 @@ def load_initial(model, dataset, folder: Path | str) -> None:
 
 def _names(model: str) -> dict[str, str]:
     from recbole_rlmrec.model.adapters import get_adapter
-    from recbole_rlmrec.registry import backbone_name
+    from recbole_rlmrec.model.lookup import backbone_name
 
     adapter = get_adapter(backbone_name(model))
     return {"user": adapter.user_embedding, "item": adapter.item_embedding}

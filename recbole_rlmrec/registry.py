@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import importlib
-import pkgutil
 import re
 import sys
 from collections.abc import Callable
@@ -23,24 +21,19 @@ import recbole.utils.utils as recbole_utils
 from recbole.data.dataset import Dataset
 from recbole.utils.argument_list import dataset_arguments
 
-from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
 from recbole_rlmrec.loader import FastTrainDataLoader, wants_fast_loader
+from recbole_rlmrec.model.lookup import backbone_name, find_model, original_get_model, suffix_of
 
-SUFFIX = "_RLMRec"
-KAR_SUFFIX = "_KAR"
-SUFFIXES = (SUFFIX, KAR_SUFFIX)
 _PLACES = Path(__file__).parent / "properties", Path(__file__).parents[1] / "properties"
 PROPERTIES = next((path for path in _PLACES if path.is_dir()), _PLACES[0])
 
-_original_get_model = recbole_utils.get_model
 _original_get_trainer = recbole_utils.get_trainer
 _original_get_dataloader = data_utils.get_dataloader
 _original_build = Dataset.build
 _original_load_defaults = configurator.Config._load_internal_config_dict
 _original_run_recboles = quick_start.run_recboles
 
-_registered: dict[str, type] = {}
 _warned: set[str] = set()
 
 
@@ -48,7 +41,7 @@ def apply() -> None:
     """Put every seam in place; calling it again changes nothing."""
     if Dataset.build is not _original_build:
         return
-    _replace(_original_get_model, find_model)
+    _replace(original_get_model, find_model)
     _replace(_original_get_trainer, find_trainer)
     _replace(_original_get_dataloader, find_dataloader)
     _replace(data_utils.create_samplers, create_samplers)
@@ -66,108 +59,6 @@ def _replace(original: Callable, replacement: Callable) -> None:
 
 
 # --- models --------------------------------------------------------------------------------------------------------
-
-
-def register_model(cls: type) -> type:
-    """Make a recommender of your own known to RecBole by its class name; usable as a decorator.
-
-    Returns
-    -------
-    type
-        The class itself.
-    """
-    _registered[cls.__name__] = cls
-    return cls
-
-
-def backbone_name(model: str) -> str:
-    """Name of the recommender that ``MODEL_RLMRec`` or ``MODEL_KAR`` is built on; other names stay as they are."""
-    return model.removesuffix(_suffix(model))
-
-
-def _suffix(model: str) -> str:
-    return next((suffix for suffix in SUFFIXES if model.endswith(suffix)), "")
-
-
-def find_model(model_name: str) -> type:
-    """RecBole's ``get_model``, extended by this package's models, registered ones and ``NAME_RLMRec``.
-
-    Raises
-    ------
-    ModelError
-        There is no such model, or it cannot be aligned; the message lists near matches.
-    """
-    model = _registered.get(model_name) or _own_model(model_name)
-    if model is not None:
-        return model
-    if model_name.endswith(SUFFIX):
-        return aligned_model(backbone_name(model_name))
-    try:
-        return _original_get_model(model_name)
-    except ModuleNotFoundError as error:  # RecBole's last place to look needs lightgbm and xgboost to be imported
-        if error.name not in ("lightgbm", "xgboost") or model_name.lower() == error.name:
-            raise
-    except (ValueError, AttributeError):
-        pass
-    raise ModelError(_unknown_model(model_name))
-
-
-def _own_model(name: str) -> type | None:
-    package = "recbole_rlmrec.model.general_recommender"
-    if not re.fullmatch(r"[a-z0-9_]+", name.lower()) or importlib.util.find_spec(f"{package}.{name.lower()}") is None:
-        return None
-    return getattr(importlib.import_module(f"{package}.{name.lower()}"), name, None)
-
-
-@functools.cache
-def aligned_model(backbone: str) -> type:
-    """The class ``BACKBONE_RLMRec`` of a recommender that has an adapter and no file of its own here.
-
-    Raises
-    ------
-    ModelError
-        There is no such recommender, or no adapter reaches its representations.
-    """
-    from recbole_rlmrec.model.adapters import get_adapter
-    from recbole_rlmrec.model.rlmrec import RLMRecMixin
-
-    base = find_model(backbone)
-    get_adapter(backbone)
-    return type(
-        backbone + SUFFIX,
-        (RLMRecMixin, base),
-        {
-            "__module__": "recbole_rlmrec.model.general_recommender",
-            "__doc__": f"{backbone} aligned with the profiles of users and items.",
-            "backbone": backbone,
-        },
-    )
-
-
-def model_names() -> list[str]:
-    """Names of every general recommender that can be run, RecBole's and this package's."""
-    import recbole.model.general_recommender as theirs
-    from recbole.model.abstract_recommender import GeneralRecommender
-
-    import recbole_rlmrec.model.general_recommender as ours
-    from recbole_rlmrec.model.adapters import ADAPTERS
-
-    names = {name for name, value in vars(theirs).items() if _is_model(value, GeneralRecommender)}
-    for module in pkgutil.iter_modules(ours.__path__):
-        found = vars(importlib.import_module(f"{ours.__name__}.{module.name}"))
-        names |= {name for name in found if name.lower() == module.name}
-    return sorted(names | set(_registered) | {backbone + SUFFIX for backbone in ADAPTERS})
-
-
-def _is_model(value, base: type) -> bool:
-    return isinstance(value, type) and issubclass(value, base) and value is not base
-
-
-def _unknown_model(name: str) -> str:
-    by_lower = {known.lower(): known for known in model_names()}
-    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=4, cutoff=0.6)]
-    hint = f"Did you mean {', '.join(near)}?" if near else "`recbole-rlmrec doctor --models` lists all of them."
-    return f"There is no model named {name!r}. {hint}"
 
 
 # --- defaults ------------------------------------------------------------------------------------------------------
@@ -192,7 +83,7 @@ def _load_defaults(self, model: str, model_class: type, dataset: str) -> None:
 
 
 def _model_files(model: str) -> list[Path]:
-    suffix = _suffix(model)
+    suffix = suffix_of(model)
     names = [backbone_name(model), suffix[1:], model] if suffix else [model]
     return [PROPERTIES / "model" / f"{name}.yaml" for name in names]
 
@@ -279,12 +170,13 @@ def find_trainer(model_type, model_name: str) -> type:
     from recbole.trainer import Trainer
 
     from recbole_rlmrec import trainer
+    from recbole_rlmrec.plugin import record
 
     own = getattr(trainer, f"{model_name}Trainer", None)
     theirs = _original_get_trainer(model_type, backbone_name(model_name))
     # Trees (XGBoost, LightGBM) have a trainer that is not of this kind, and models that are no modules.
     if own is None and not issubclass(theirs, Trainer):
-        trainer.forget()
+        record.forget()
         return theirs
     return own or trainer.recording(theirs)
 
@@ -294,6 +186,6 @@ def run_recboles(rank: int, *args):
 
     It is looked up by name in this module, so a spawned process imports this package before it needs our models.
     """
-    from recbole_rlmrec.run import spawned
+    from recbole_rlmrec.plugin.record import spawned
 
     return spawned(_original_run_recboles, rank, *args)

@@ -6,11 +6,9 @@ option of RecBole as ``--key=value``.
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -22,9 +20,8 @@ from recbole_rlmrec import per_user
 from recbole_rlmrec.checks import check_data, check_target, read_config, reading, whole_number
 from recbole_rlmrec.data.files import read_yaml, write_json
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.trainer import last_record
+from recbole_rlmrec.plugin.record import describe_run, plain
 
-PACKAGES = ("recbole-rlmrec", "recbole", "torch", "numpy", "scipy", "pandas", "scikit-learn", "sentence-transformers")
 OURS = ("model", "dataset", "config_files", "result_file", "per_user_file")
 DEFAULT_MODEL, DEFAULT_DATASET = "LightGCN_RLMRec", "ml-100k"
 USAGE = """usage: run_recbole_rlmrec.py --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"]
@@ -83,69 +80,10 @@ def main(argv: Sequence[str] | None = None) -> dict:
         )
         result = result if result is None or "run" in result else {**result, **describe_run()}
     if target is not None and result is not None:
-        write_json(target, _plain(result))
+        write_json(target, plain(result))
     if users is not None:
         users.write(users_target)
     return result
-
-
-def spawned(run_recboles, rank: int, *args) -> None:
-    """Body of a process that RecBole spawned: as RecBole's, with the run's description added to what rank 0 returns."""
-    *positional, kwargs = args
-    queue = kwargs.get("queue")
-    if queue is not None:
-        kwargs["queue"] = _Describing(queue)
-    run_recboles(rank, *positional, kwargs)
-
-
-class _Describing:
-    """A queue that adds the description of this process's run to each result."""
-
-    def __init__(self, queue):
-        self._queue = queue
-
-    def put(self, result: dict) -> None:
-        self._queue.put({**result, **describe_run()})
-
-
-def describe_run() -> dict:
-    """Settings, series and versions of the last run in this process, JSON-able."""
-    record = last_record()
-    if record is None:
-        return {"run": None}
-    config = record.config
-    alignment = config["alignment"]
-    return {
-        "model": config["model"],
-        "dataset": config["dataset"],
-        "alignment": None if alignment is None else str(alignment).lower(),
-        "seed": config["seed"],
-        "run": {**record.as_dict(), **peak_memory()},
-        "settings": {key: _plain(value) for key, value in sorted(config.final_config_dict.items())},
-        "versions": versions(),
-    }
-
-
-def peak_memory() -> dict[str, float | None]:
-    """Peak memory of this process (None on Windows) and of its GPU (None without one), in MiB."""
-    try:
-        import resource
-    except ImportError:
-        return {"peak_rss_mib": None, "peak_gpu_mib": None}
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
-    return {"peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, "peak_gpu_mib": gpu}
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that matter; None where one is not installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def split_options(argv: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -215,13 +153,3 @@ def load_split(dataset: str, options: Sequence[str], model: str = "BPR"):
         check_data(config)
         data = create_dataset(config)
         return config, data, data.build()
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(entry) for entry in value]
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        return value.item()
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)

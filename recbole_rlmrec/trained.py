@@ -20,7 +20,7 @@ from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
 from recbole_rlmrec.evaluation import expands_pairs
-from recbole_rlmrec.registry import SUFFIX, backbone_name, find_model
+from recbole_rlmrec.model.lookup import SUFFIX, backbone_name, find_model
 from recbole_rlmrec.run import check_data
 from recbole_rlmrec.sampler import UserItems
 

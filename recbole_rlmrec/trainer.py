@@ -14,64 +14,7 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.evaluation import FastCollector
 from recbole_rlmrec.initial import load_initial
 from recbole_rlmrec.optimizer import RowWiseAdam
-
-
-class RunRecord:
-    """Series of the last run in this process, one entry per training epoch or validation.
-
-    Attributes
-    ----------
-    config : recbole.config.Config
-    seconds : list of float
-        Time of each training epoch.
-    losses : dict of str to list of float
-        Each named loss, summed over the batches of an epoch as RecBole reports it.
-    valid : list of [int, float]
-        Epoch and validation score.
-    best_epoch : int or None
-    provenance : dict or None
-        Where the profiles came from; None without alignment.
-    parameters : int
-        Number of trainable parameters.
-    """
-
-    def __init__(self, config, model):
-        self.config = config
-        self.seconds: list[float] = []
-        self.losses: dict[str, list[float]] = {}
-        self.valid: list[list[float]] = []
-        self.best_epoch: int | None = None
-        self.provenance = getattr(model, "semantic_provenance", None)
-        self.parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        self.checkpoint: str | None = None
-
-    def as_dict(self) -> dict:
-        """JSON-able form, as it goes into the result file."""
-        return {
-            "epochs": len(self.seconds),
-            "best_epoch": self.best_epoch,
-            "median_epoch_seconds": float(np.median(self.seconds)) if self.seconds else None,
-            "parameters": self.parameters,
-            "profiles": self.provenance,
-            "checkpoint": self.checkpoint,
-            "series": {"seconds": self.seconds, "losses": self.losses, "valid": self.valid},
-        }
-
-
-class _Last:
-    """The record of the last run in this process."""
-
-    record: RunRecord | None = None
-
-
-def last_record() -> RunRecord | None:
-    """The record of the last run in this process, or None before the first."""
-    return _Last.record
-
-
-def forget() -> None:
-    """Called where a run begins that leaves no record."""
-    _Last.record = None
+from recbole_rlmrec.plugin.record import begin_record
 
 
 class RLMRecTrainer:
@@ -80,7 +23,7 @@ class RLMRecTrainer:
     def __init__(self, config, model):
         super().__init__(config, model)
         self.eval_step = min(self.eval_step, self.epochs)  # RecBole's trainer of Pop and kin sets epochs to 1 too late
-        self.record = _Last.record = RunRecord(config, model)
+        self.record = begin_record(config, model)
         self.record.checkpoint = self.saved_model_file
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)

@@ -10,7 +10,7 @@ from recbole.utils import get_trainer
 
 from recbole_rlmrec.errors import CheckpointError, ConfigError
 from recbole_rlmrec.initial import export_initial, load_initial
-from recbole_rlmrec.trainer import last_record
+from recbole_rlmrec.plugin.record import last_record
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from recbole.utils.case_study import full_sort_topk
 import recbole_rlmrec
 from recbole_rlmrec import registry
 from recbole_rlmrec.errors import ModelError
+from recbole_rlmrec.model import lookup
 from recbole_rlmrec.trainer import RLMRecTrainer
 
 
@@ -137,8 +138,8 @@ def test_user_models_are_registered(build):
         assert get_model("Mine") is Mine
         assert issubclass(get_model("Mine_RLMRec"), Mine)
     finally:
-        registry._registered.pop("Mine")
-        registry.aligned_model.cache_clear()
+        lookup._registered.pop("Mine")
+        lookup.aligned_model.cache_clear()
         recbole_rlmrec.model.adapters.ADAPTERS.pop("Mine")
 
 
@@ -173,7 +174,7 @@ def test_caches_of_other_loaders_are_not_reused(build, workdir):
 
 
 def test_model_names_in_a_fresh_process(tmp_path):
-    script = "import recbole_rlmrec, json; from recbole_rlmrec.registry import model_names; print(json.dumps(model_names()))"
+    script = "import recbole_rlmrec, json; from recbole_rlmrec.model.lookup import model_names; print(json.dumps(model_names()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=600)
     names = json.loads(done.stdout.splitlines()[-1])
     assert {"LightGCN", "LightGCN_RLMRec", "BPR_RLMRec"} <= set(names) and "Pop_RLMRec" not in names

@@ -13,8 +13,9 @@ import torch
 
 from recbole_rlmrec import cli
 from recbole_rlmrec.data.atomic import read_atomic
-from recbole_rlmrec.errors import ConfigError, DataError
-from recbole_rlmrec.run import command_line, load_split, main, spawned, split_options
+from recbole_rlmrec.errors import ConfigError, DataError, guarded
+from recbole_rlmrec.plugin.record import spawned
+from recbole_rlmrec.run import command_line, load_split, main, split_options
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_recbole_rlmrec.py"
 
@@ -179,7 +180,7 @@ def test_a_folder_of_others_is_one_sentence(capsys):
     def write():
         raise PermissionError(13, "Permission denied", "/a/folder")
 
-    assert cli.guarded(write) == 2
+    assert guarded(write) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("recbole-rlmrec: /a/folder: permission denied; ") and "\n" not in error
 

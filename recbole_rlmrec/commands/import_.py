@@ -11,9 +11,7 @@ from recbole_rlmrec.paths import dataset_root
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument(
-        "source", type=Path, help="profiles as FILE.jsonl, a tag's archive, or a released folder"
-    )
+    parser.add_argument("source", type=Path, help="profiles as FILE.jsonl, a tag's archive, or a released folder")
     parser.add_argument("--dataset", required=True, help="name of the data set")
     parser.add_argument("--tag", default=None, help="name to give to the profiles (required for a .jsonl file)")
     parser.add_argument("--semantic-path", default=None, help="folder above the data set's (default: dataset/)")

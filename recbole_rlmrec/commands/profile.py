@@ -88,9 +88,7 @@ class Job:
     def questions(self) -> Questions:
         """What is asked, by what the store holds now."""
         failures = Failures(self.store.folder)
-        return Questions(
-            self.builder, self.store, failures, self.chat, self.args.retry_failed, self.args.max_attempts
-        )
+        return Questions(self.builder, self.store, failures, self.chat, self.args.retry_failed, self.args.max_attempts)
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:

@@ -182,9 +182,7 @@ class _Job:
         width = next(iter(where.values()))[0].shape[1]
         for side in self._texts:
             self._write_matrix(side, where, width)
-        tokens = {
-            side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()
-        }
+        tokens = {side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()}
         del where  # nothing may be mapped that is replaced or removed: Windows refuses that
         self._finished = []
         write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": self._manifest(origin, width)})

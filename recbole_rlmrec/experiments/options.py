@@ -10,7 +10,7 @@ import torch
 
 from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.registry import SUFFIX, find_model
+from recbole_rlmrec.model.lookup import SUFFIX, find_model
 from recbole_rlmrec.run import split_options
 
 ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}

@@ -22,7 +22,7 @@ from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments.cell import FORMAT, Cell, Outcome
 from recbole_rlmrec.experiments.launch import LOG
-from recbole_rlmrec.run import versions
+from recbole_rlmrec.plugin.record import versions
 
 ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json")
 KEPT = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)

@@ -19,8 +19,8 @@ from recbole_rlmrec.experiments.data import Data, prepare
 from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.runner import Runner
 from recbole_rlmrec.model.adapters import get_adapter
+from recbole_rlmrec.model.lookup import KAR_SUFFIX, SUFFIX, find_model
 from recbole_rlmrec.paths import encoder_slug
-from recbole_rlmrec.registry import KAR_SUFFIX, SUFFIX, find_model
 
 PLAN = "plan.json"
 
@@ -145,9 +145,7 @@ class Study:
                 find_model(model + KAR_SUFFIX)
             masking = get_adapter(model).masking
             if "gen" in variants and masking:
-                raise ModelError(
-                    f"{model} cannot be aligned with gen: {masking}; leave it out or say --variants base,con."
-                )
+                raise ModelError(f"{model} cannot be aligned with gen: {masking}; leave it out or say --variants base,con.")
 
     def profiles(self, data: Data | None = None, tag: str | None = None, encoder: str | None = None) -> Profiles:
         """Profiles for cells on some data, checked; the offline default is built where none are named.

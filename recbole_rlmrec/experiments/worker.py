@@ -16,7 +16,7 @@ from time import perf_counter
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a cell; returns the exit status. Standard input is a pipe that closes when the experiment ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from recbole_rlmrec.cli import guarded
+    from recbole_rlmrec.errors import guarded
 
     return guarded(lambda: run_cell(sys.argv[1:] if argv is None else argv))
 

@@ -38,8 +38,7 @@ class RLMRecMixin:
         alignment = ALIGNMENTS[settings.kind]
         if alignment.masks and self.adapter.masking:
             raise ModelError(
-                f"alignment: {settings.kind} does not work for {self.backbone}: {self.adapter.masking}. "
-                "Use alignment: con."
+                f"alignment: {settings.kind} does not work for {self.backbone}: {self.adapter.masking}. Use alignment: con."
             )
         semantic = load_semantic(config, dataset)
         self.semantic_provenance = semantic.provenance

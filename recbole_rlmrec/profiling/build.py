@@ -58,9 +58,7 @@ class PromptBuilder:
     sampling : Sampling
     """
 
-    def __init__(
-        self, corpus: Corpus, columns: Columns, domain: Domain, counter: TokenCounter, sampling: Sampling
-    ) -> None:
+    def __init__(self, corpus: Corpus, columns: Columns, domain: Domain, counter: TokenCounter, sampling: Sampling) -> None:
         self.users: Sequence[str] = corpus.users
         self.items: Sequence[str] = corpus.items
         self.sampling = sampling

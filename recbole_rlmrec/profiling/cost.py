@@ -55,9 +55,7 @@ class Usage:
         return cls(*(count if isinstance(count, int) else 0 for count in counts))
 
 
-def find_price(
-    model: str, price_in: float | None = None, price_out: float | None = None, batch: bool = False
-) -> Price | None:
+def find_price(model: str, price_in: float | None = None, price_out: float | None = None, batch: bool = False) -> Price | None:
     """Price of a model; None where neither the table nor the caller knows it.
 
     Parameters

@@ -148,9 +148,7 @@ class _Run:
         pending = self._questions.pending(side, stored, items.text if items else None)
         done: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         lock = threading.Lock()
-        threads = [
-            threading.Thread(target=self._work, args=(pending, lock, done), daemon=True) for _ in range(self._workers)
-        ]
+        threads = [threading.Thread(target=self._work, args=(pending, lock, done), daemon=True) for _ in range(self._workers)]
         for thread in threads:
             thread.start()
         try:

@@ -130,9 +130,7 @@ def _read_about(folder: Path) -> dict:
             f"{folder} is empty; fill it with `recbole-rlmrec experiment compare --dataset NAME --output {folder}`."
         )
     if not (folder / "folder.json").is_file():
-        raise DataError(
-            f"{folder} holds no experiment (it has no folder.json); give what --output of an experiment was."
-        )
+        raise DataError(f"{folder} holds no experiment (it has no folder.json); give what --output of an experiment was.")
     about = read_json(folder / "folder.json", StoreError, "restore it from a copy or call the experiment again")
     if not isinstance(about.get("dataset"), str):
         raise StoreError(f"{folder / 'folder.json'} does not name a dataset; restore it from a copy.")

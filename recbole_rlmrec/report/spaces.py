@@ -92,9 +92,7 @@ def read_spaces(sources: Sources, model: str | None = None) -> tuple[Spaces | No
     try:
         spaces = _read(chosen)
     except (RLMRecError, OSError) as error:
-        return None, [
-            Missing("Map and profile browser", f"the data or profiles of the runs cannot be read: {error}", "")
-        ]
+        return None, [Missing("Map and profile browser", f"the data or profiles of the runs cannot be read: {error}", "")]
     if not any(outcome.checkpoint for outcome in chosen.values()):
         return spaces, [Missing("Map of the spaces", "no trained model was kept", keep)]
     missing = []
@@ -169,9 +167,7 @@ def _read(chosen: dict[str, Outcome]) -> Spaces:
     profiles = {side: store.read(side) for side in SIDES}
     encoder = str(found.manifest.get("encoder"))
     cell = aligned.cell
-    return Spaces(
-        cell.model, cell.seed, chosen, corpus, heldout, profiles, store.manifest, encoder, {SEMANTIC: vectors}
-    )
+    return Spaces(cell.model, cell.seed, chosen, corpus, heldout, profiles, store.manifest, encoder, {SEMANTIC: vectors})
 
 
 def representations(outcome: Outcome) -> dict[str, np.ndarray]:

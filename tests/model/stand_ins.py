@@ -10,7 +10,8 @@ from recbole.config.configurator import Config
 from recbole.data.interaction import Interaction
 
 from recbole_rlmrec.data.semantic import Semantic, SemanticTable
-from recbole_rlmrec.registry import PROPERTIES, find_model
+from recbole_rlmrec.model.lookup import find_model
+from recbole_rlmrec.registry import PROPERTIES
 
 
 class Options(dict):

@@ -19,8 +19,8 @@ import recbole_rlmrec
 from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import ADAPTERS, NOT_ALIGNABLE, Adapter, EmbeddingAdapter, get_adapter
-from recbole_rlmrec.registry import find_model
-from recbole_rlmrec.trainer import last_record
+from recbole_rlmrec.model.lookup import find_model
+from recbole_rlmrec.plugin.record import last_record
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 ALIGNED = sorted(ADAPTERS)
@@ -342,12 +342,12 @@ class MyModel(GeneralRecommender):
 @pytest.fixture
 def forget(monkeypatch):
     """What a test registers is gone after it."""
-    from recbole_rlmrec import registry
+    from recbole_rlmrec.model import lookup
 
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(lookup, "_registered", dict(lookup._registered))
     before = dict(ADAPTERS)
     yield
-    registry.aligned_model.cache_clear()
+    lookup.aligned_model.cache_clear()
     ADAPTERS.clear()
     ADAPTERS.update(before)
 

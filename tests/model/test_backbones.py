@@ -362,7 +362,7 @@ def test_runs_and_repeats_itself(backbone, alignment, run):
 def test_runs_alone_and_its_checkpoint_loads(backbone, run):
     from recbole.quick_start import load_data_and_model
 
-    from recbole_rlmrec.trainer import last_record
+    from recbole_rlmrec.plugin.record import last_record
 
     torch.set_default_dtype(torch.float32)
     run(backbone, epochs=1)

@@ -17,9 +17,7 @@ from recbole_rlmrec.data.store import import_profiles
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.experiments.worker import run_cell
 
-NASTY = (
-    "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>\u2028 & <b>bold</b> {{data}}"
-)
+NASTY = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>\u2028 & <b>bold</b> {{data}}"
 QUICK = (
     "--epochs=2",
     "--eval_step=1",
@@ -60,15 +58,12 @@ def write_data(folder: Path) -> None:
     rng = np.random.default_rng(3)
     folder.mkdir(parents=True)
     pairs = sorted(
-        {(cell // ITEMS, cell % ITEMS) for cell in rng.permutation(USERS * ITEMS)[:180]}
-        | {(u, 0) for u in range(USERS)}
+        {(cell // ITEMS, cell % ITEMS) for cell in rng.permutation(USERS * ITEMS)[:180]} | {(u, 0) for u in range(USERS)}
     )
     lines = [f"u{user}\ti{item}\t{1 + (user + item) % 5}\t{1000 + n}" for n, (user, item) in enumerate(pairs)]
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     (folder / "nasty.inter").write_text("\n".join([header, *lines]) + "\n")
-    titles = [
-        f"i{item}\t{'<script>window.broken = 3</script>' if item == 1 else f'Film {item}'}" for item in range(ITEMS)
-    ]
+    titles = [f"i{item}\t{'<script>window.broken = 3</script>' if item == 1 else f'Film {item}'}" for item in range(ITEMS)]
     (folder / "nasty.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
 
 
@@ -78,9 +73,7 @@ def write_profiles(path: Path) -> None:
     lines = []
     for side, count in (("user", USERS), ("item", ITEMS)):
         for number in range(count):
-            text = f"## Overview\nLikes **{words[number % 5]}** and {words[number // 5 % 5]}." + (
-                NASTY if number == 1 else ""
-            )
+            text = f"## Overview\nLikes **{words[number % 5]}** and {words[number // 5 % 5]}." + (NASTY if number == 1 else "")
             record = {
                 f"{side}_id": f"{side[0]}{number}",
                 "profile": text,

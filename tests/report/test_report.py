@@ -75,9 +75,7 @@ def test_nothing_is_loaded_from_elsewhere(page):
     for _, attributes in page.elements:
         for name in ("src", "href", "action", "data"):
             assert re.match(r"#|data:,", attributes.get(name, "#")), attributes
-    (policy,) = [
-        a["content"] for tag, a in page.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"
-    ]
+    (policy,) = [a["content"] for tag, a in page.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe-eval" not in policy
     assert "script-src 'unsafe-inline'" not in policy
 
@@ -120,9 +118,7 @@ def test_limit_is_kept_and_said(results, tmp_path):
 
 
 def test_curves_keep_base_and_alignment_loss_apart(page):
-    figures = [
-        f for f in page.data()["figures"] if "LightGCN" in f and f["LightGCN"][0]["title"].endswith("at validation")
-    ]
+    figures = [f for f in page.data()["figures"] if "LightGCN" in f and f["LightGCN"][0]["title"].endswith("at validation")]
     valid, *losses = figures[0]["LightGCN"]
     names = {figure["title"]: {trace["name"] for trace in figure["data"]} for figure in losses}
     aligned = names.pop("Alignment loss")
@@ -246,6 +242,4 @@ def test_bad_options(results, tmp_path, capsys):
     assert main(["report", str(results), "-o", str(tmp_path)]) == 2
     assert main(["report", str(results), "--epochs=3"]) == 2
     said = capsys.readouterr().err
-    assert (
-        "--limit is 1 or more" in said and "is a folder; say which file" in said and "does not know --epochs=3" in said
-    )
+    assert "--limit is 1 or more" in said and "is a folder; say which file" in said and "does not know --epochs=3" in said

@@ -51,9 +51,7 @@ class _BlockLogSumExp(Function):
         return grad_anchors, grad_columns, None, None
 
 
-def block_logsumexp(
-    anchors: torch.Tensor, columns: torch.Tensor, temperature: float, block: int | None = None
-) -> torch.Tensor:
+def block_logsumexp(anchors: torch.Tensor, columns: torch.Tensor, temperature: float, block: int | None = None) -> torch.Tensor:
     """Row-wise log-sum-exp of ``anchors @ columns.T / temperature``.
 
     Parameters
