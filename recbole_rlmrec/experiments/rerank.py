@@ -18,7 +18,8 @@ from recbole_rlmrec.experiments.reranking import Answers, Question, Ranking, ask
 from recbole_rlmrec.experiments.stats import Comparison, compare_tables, correct
 from recbole_rlmrec.experiments.study import Study
 from recbole_rlmrec.experiments.tables import Table, percent, stars
-from recbole_rlmrec.profiling.chat import TEMPLATE, ChatModel, get_chat_model
+from recbole_rlmrec.llm.chat import TEMPLATE, ChatModel
+from recbole_rlmrec.llm.models import get_chat_model
 from recbole_rlmrec.profiling.generate import Pace
 from recbole_rlmrec.trained import load_trained
 

@@ -13,8 +13,9 @@ import pandas as pd
 
 from recbole_rlmrec.data.corpus import Columns, Corpus
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.profiling.prompts import Domain, Prompt, wrap
-from recbole_rlmrec.profiling.tokens import MESSAGE_TOKENS, TokenCounter, cut
+from recbole_rlmrec.llm.prompt import Prompt
+from recbole_rlmrec.llm.tokens import MESSAGE_TOKENS, TokenCounter, cut
+from recbole_rlmrec.profiling.prompts import Domain, wrap
 
 SHORTEST_PART = 16
 MOST_ROUNDS = 8

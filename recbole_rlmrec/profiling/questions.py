@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.llm.chat import ChatModel
+from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.profiling.build import PromptBuilder
-from recbole_rlmrec.profiling.chat import ChatModel
-from recbole_rlmrec.profiling.prompts import Prompt
 from recbole_rlmrec.profiling.stored import Failure, Failures, Stored
 
 SIDES = ("item", "user")

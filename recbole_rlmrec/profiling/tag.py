@@ -12,8 +12,8 @@ import numpy as np
 from recbole_rlmrec.data.profile import text_digest
 from recbole_rlmrec.data.store import ProfileStore, now
 from recbole_rlmrec.errors import StoreError
+from recbole_rlmrec.llm.cost import BATCH, Usage, find_price
 from recbole_rlmrec.profiling.answers import count_words
-from recbole_rlmrec.profiling.cost import BATCH, Usage, find_price
 from recbole_rlmrec.profiling.questions import SIDES, Questions
 from recbole_rlmrec.profiling.stored import drop_lines, usage_of_lines
 

@@ -19,7 +19,7 @@ from recbole_rlmrec.commands.archive import export_archive, import_archive
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, SemanticError, StoreError
-from recbole_rlmrec.profiling.transport import FatalError
+from recbole_rlmrec.llm.endpoint import FatalError
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "profiling"))

@@ -13,9 +13,9 @@ from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments import rerank, reranking
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.reranking import Answers, Question, judge
-from recbole_rlmrec.profiling.chat import Reply
-from recbole_rlmrec.profiling.prompts import Prompt, unwrap
-from recbole_rlmrec.profiling.transport import RefusedError
+from recbole_rlmrec.llm.chat import Reply
+from recbole_rlmrec.llm.endpoint import RefusedError
+from recbole_rlmrec.llm.prompt import Prompt, unwrap
 
 from .conftest import SMALL, run_experiment
 

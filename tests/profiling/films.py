@@ -7,15 +7,15 @@ from recbole.utils import FeatureType
 
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.llm.cost import Meter, Usage, find_price
+from recbole_rlmrec.llm.models import get_chat_model
+from recbole_rlmrec.llm.tokens import TokenCounter
 from recbole_rlmrec.profiling.build import PromptBuilder, Sampling
-from recbole_rlmrec.profiling.chat import get_chat_model
-from recbole_rlmrec.profiling.cost import Meter, Usage, find_price
 from recbole_rlmrec.profiling.generate import Pace, generate_profiles
 from recbole_rlmrec.profiling.prompts import load_domain
 from recbole_rlmrec.profiling.questions import Questions
 from recbole_rlmrec.profiling.stored import Failures
 from recbole_rlmrec.profiling.tag import Tag, describe
-from recbole_rlmrec.profiling.tokens import TokenCounter
 
 DESCRIPTION = "A long and winding tale of {0}, told by those who were there and by those who were not, number {0}."
 REVIEW = "I liked {0} a lot because it is number {0} and made me think of {1}."

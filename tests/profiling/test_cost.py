@@ -10,7 +10,7 @@ from films import Setup, chat_of, make_corpus
 from loopback import Loopback
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.profiling.cost import (
+from recbole_rlmrec.llm.cost import (
     BudgetReached,
     Meter,
     Price,
@@ -19,7 +19,7 @@ from recbole_rlmrec.profiling.cost import (
     find_price,
     read_prices,
 )
-from recbole_rlmrec.profiling.report import describe_estimate, describe_result, estimate
+from recbole_rlmrec.profiling.estimate import describe_estimate, describe_result, estimate
 from recbole_rlmrec.profiling.tag import SideSummary, spent
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from recbole_rlmrec.errors import ChatError
-from recbole_rlmrec.profiling.chat import get_chat_model
-from recbole_rlmrec.profiling.transport import FatalError, RefusedError
+from recbole_rlmrec.llm.endpoint import FatalError, RefusedError
+from recbole_rlmrec.llm.models import get_chat_model
 
 transformers = pytest.importorskip("transformers")
 WORDS = "you are given a film describe which viewers would enjoy it data json { } title".split()

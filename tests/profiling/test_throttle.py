@@ -10,8 +10,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from recbole_rlmrec.profiling.throttle import TRIES, Bucket, Circuit, Patience, Stopped, Throttle
-from recbole_rlmrec.profiling.transport import FatalError, RefusedError, RetryableError, retry_after
+from recbole_rlmrec.llm.endpoint import FatalError, RefusedError, RetryableError, retry_after
+from recbole_rlmrec.llm.patience import TRIES, Bucket, Circuit, Patience, Stopped, Throttle
 
 
 class Clock:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from recbole_rlmrec.profiling.tokens import TokenCounter, cut
+from recbole_rlmrec.llm.tokens import TokenCounter, cut
 
 COUNTER = TokenCounter("no such model")
 

@@ -10,8 +10,10 @@ from films import chat_of
 from loopback import Loopback
 
 from recbole_rlmrec.errors import ChatError, ConfigError
-from recbole_rlmrec.profiling.chat import OPENAI_URL, OpenAIChat, get_chat_model, get_endpoint
-from recbole_rlmrec.profiling.transport import Endpoint, FatalError, RefusedError, RetryableError, clean
+from recbole_rlmrec.llm.chat import OPENAI_URL
+from recbole_rlmrec.llm.endpoint import Endpoint, FatalError, RefusedError, RetryableError, clean
+from recbole_rlmrec.llm.models import get_chat_model, get_endpoint
+from recbole_rlmrec.llm.openai_compatible import OpenAIChat
 
 KEY = "sk-loopback-0123456789abcdef"
 MESSAGES = [{"role": "system", "content": "Describe."}, {"role": "user", "content": "<data>{}</data>"}]

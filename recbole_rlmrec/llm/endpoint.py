@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from recbole_rlmrec.errors import ChatError, ConfigError
-from recbole_rlmrec.profiling.secrets import BearerKey, scrub
+from recbole_rlmrec.llm.secrets import BearerKey, scrub
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"

@@ -10,7 +10,7 @@ from logging import getLogger
 from typing import TypeVar
 
 from recbole_rlmrec.errors import ChatError
-from recbole_rlmrec.profiling.transport import FatalError, RetryableError
+from recbole_rlmrec.llm.endpoint import FatalError, RetryableError
 
 TRIES = 8
 RATE_LIMITED_TRIES = 40

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recbole_rlmrec.errors import ChatError, ConfigError
-from recbole_rlmrec.profiling.chat import LOCAL_PREFIX, Reply
-from recbole_rlmrec.profiling.transport import RefusedError
+from recbole_rlmrec.llm.chat import LOCAL_PREFIX, Reply
+from recbole_rlmrec.llm.endpoint import RefusedError
 
 
 class TransformersChat:
@@ -52,11 +52,11 @@ class TransformersChat:
         self._model = model.to(device, dtype).eval()
 
     def parameters(self) -> dict:
-        """See :class:`recbole_rlmrec.profiling.chat.ChatModel`."""
+        """See :class:`recbole_rlmrec.llm.chat.ChatModel`."""
         return {"temperature": self._temperature, "max_tokens": self._max_tokens}
 
     def ask(self, messages: Sequence[dict[str, str]]) -> Reply:
-        """See :class:`recbole_rlmrec.profiling.chat.ChatModel`."""
+        """See :class:`recbole_rlmrec.llm.chat.ChatModel`."""
         import torch
 
         inputs = self._tokenizer(self._text(messages), return_tensors="pt", add_special_tokens=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.profiling.chat import LOCAL_PREFIX, TEMPLATE
+from recbole_rlmrec.llm.chat import LOCAL_PREFIX, TEMPLATE
 
 PRICES = Path(__file__).parent / "prices.yaml"
 BATCH = " (batch)"

@@ -10,7 +10,7 @@ from logging import getLogger
 from pathlib import Path
 
 from recbole_rlmrec.data.columns import Columns
-from recbole_rlmrec.profiling.cost import Price, Usage, expected_completion
+from recbole_rlmrec.llm.cost import Price, Usage, expected_completion
 from recbole_rlmrec.profiling.prompts import Domain
 from recbole_rlmrec.profiling.questions import SIDES, Question, Questions
 from recbole_rlmrec.profiling.tag import SideSummary
