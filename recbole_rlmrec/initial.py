@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from recbole_rlmrec.checkpoint import load_checkpoint
-from recbole_rlmrec.data.embeddings import read_embeddings
-from recbole_rlmrec.data.files import write_json
-from recbole_rlmrec.data.folders import building
+from recbole_rlmrec.data.files import building, write_json
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.errors import CheckpointError, ConfigError
 
 SIDES = ("user", "item")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from recbole.utils import get_trainer, init_seed
 
-from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.model.adapters import ADAPTERS
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 RANKING = {"metrics": ["Recall", "NDCG", "MRR"], "topk": [3], "valid_metric": "NDCG@3"}
 VALUES = {

@@ -9,10 +9,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from recbole_rlmrec.data.embeddings import check_embeddings, list_encoders
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import ProfileStore, check_tag
+from recbole_rlmrec.encoding.embeddings import check_embeddings, list_encoders
 from recbole_rlmrec.errors import SemanticError, StoreError
 
 _SLUG = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from recbole_rlmrec.data.embeddings import check_unchanged, list_encoders, read_embeddings
 from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.paths import dataset_root, encoder_slug, semantic_root
 from recbole_rlmrec.data.profile import SIDES
-from recbole_rlmrec.data.semantic import tag_folder
-from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.data.store import ProfileStore, tag_folder
+from recbole_rlmrec.encoding.embeddings import check_unchanged, list_encoders, read_embeddings
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.paths import dataset_root, encoder_slug, semantic_root
 
 _BLOCK = 4096
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from recbole_rlmrec.data.paths import dataset_root
 from recbole_rlmrec.errors import DataError
-from recbole_rlmrec.paths import dataset_root
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         raise DataError(f"{args.source} does not exist; give a .jsonl file, an archive or a folder.")
     root = dataset_root(args.semantic_path, args.dataset)
     if args.source.is_dir():
-        from recbole_rlmrec.data.released import import_released
+        from recbole_rlmrec.exchange.released import import_released
 
         summary = import_released(args.source, root.parent, args.dataset)
     elif args.source.name.endswith((".tar.gz", ".tgz")):
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     else:
         if not args.tag:
             raise DataError("Profiles need a name; add --tag, for example --tag=gpt.")
-        from recbole_rlmrec.data.store import import_profiles
+        from recbole_rlmrec.exchange.profiles import import_profiles
 
         summary = import_profiles(args.source, root / "semantic", args.dataset, args.tag)
     print(summary)

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.data.corpus import Corpus
-from recbole_rlmrec.data.semantic import tag_folder
-from recbole_rlmrec.data.store import ProfileStore, check_tag
+from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.data.store import ProfileStore, check_tag, tag_folder
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.chat import ChatModel
 from recbole_rlmrec.llm.cost import PRICES, Meter, Price, Usage, find_price
 from recbole_rlmrec.llm.models import get_chat_model
 from recbole_rlmrec.llm.openai_compatible import OpenAIChat
 from recbole_rlmrec.llm.tokens import TokenCounter
-from recbole_rlmrec.paths import semantic_root
 from recbole_rlmrec.profiling.batch import MOST_REQUESTS, Batches
 from recbole_rlmrec.profiling.build import PromptBuilder, Sampling
 from recbole_rlmrec.profiling.estimate import (

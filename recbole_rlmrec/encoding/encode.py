@@ -14,12 +14,12 @@ from recbole.utils import set_color
 from tqdm import tqdm
 
 from recbole_rlmrec.data.files import held, read_json, replacing, write_json
+from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.journal import Journal
 from recbole_rlmrec.encoding.registry import get_encoder, register_encoder, same_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
-from recbole_rlmrec.paths import encoder_slug
 
 __all__ = ["encode_tag", "get_encoder", "register_encoder", "same_encoder"]
 

@@ -10,7 +10,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recbole_rlmrec.data.semantic import load_semantic
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.compare import read_variants
@@ -18,6 +17,7 @@ from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.study import Profiles, Study
 from recbole_rlmrec.experiments.tables import Table
+from recbole_rlmrec.semantic.load import load_semantic
 from recbole_rlmrec.trained import load_trained
 
 SUMMARY = "users more than three hops apart with similar profiles: rank and similarity with and without alignment"

@@ -10,20 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
-from recbole_rlmrec.data.files import read_json
-from recbole_rlmrec.data.folders import building
-from recbole_rlmrec.data.split import (
-    FILTERS,
-    PARTS,
-    digest_files,
-    freeze_split,
-    frozen_options,
-    make_config,
-    write_atomic,
-)
+from recbole_rlmrec.data.atomic import PARTS, AtomicFile, digest_files, read_atomic, write_atomic
+from recbole_rlmrec.data.files import building, read_json
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.run import check_data, init_seed
+from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options, make_config
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.leakage import check_leakage
-from recbole_rlmrec.data.split import PARTS
+from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.experiments.cell import Cell, Outcome
@@ -19,6 +18,7 @@ from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.report import Report
 from recbole_rlmrec.experiments.study import Profiles, Study
 from recbole_rlmrec.initial import export_initial
+from recbole_rlmrec.semantic.leakage import check_leakage
 
 SUMMARY = "the early part of the data gives the initial embeddings of a plain backbone on the later part"
 EARLY, LATE = (0.8, 0.1), (0.6, 0.2)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from recbole_rlmrec.data.embeddings import list_encoders
 from recbole_rlmrec.data.files import hash_file, read_json, write_json
-from recbole_rlmrec.data.semantic import load_semantic
+from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.store import SIDES, now
+from recbole_rlmrec.encoding.embeddings import list_encoders
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
 from recbole_rlmrec.experiments.cell import Cell, Outcome
 from recbole_rlmrec.experiments.data import Data, prepare
@@ -20,7 +20,7 @@ from recbole_rlmrec.experiments.options import ALIGNMENTS
 from recbole_rlmrec.experiments.runner import Runner
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.model.lookup import KAR_SUFFIX, SUFFIX, find_model
-from recbole_rlmrec.paths import encoder_slug
+from recbole_rlmrec.semantic.load import load_semantic
 
 PLAN = "plan.json"
 

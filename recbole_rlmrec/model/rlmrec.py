@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 
-from recbole_rlmrec.data.semantic import load_semantic
 from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import Call, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Mask, Step, read_settings
 from recbole_rlmrec.model.device import exactly
+from recbole_rlmrec.semantic.load import load_semantic
 
 
 class RLMRecMixin:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recbole_rlmrec.data.embeddings import check_embeddings
-from recbole_rlmrec.data.released import Released, import_released
-from recbole_rlmrec.data.unpickle import read_pickle
+from recbole_rlmrec.encoding.embeddings import check_embeddings
 from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.exchange.released import Released, import_released
+from recbole_rlmrec.exchange.unpickle import read_pickle
 
 N_USERS, N_ITEMS, WIDTH = 14, 24, 6
 
@@ -164,7 +164,7 @@ def test_nothing_half_written_stays(released, workdir, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("recbole_rlmrec.data.released.write_json", fail)
+    monkeypatch.setattr("recbole_rlmrec.exchange.released.write_json", fail)
     with pytest.raises(OSError, match="no space"):
         import_released(released, workdir / "dataset", "amazon")
     assert not list((workdir / "dataset").iterdir())

@@ -16,13 +16,15 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
-from recbole_rlmrec.data.leakage import check_leakage
-from recbole_rlmrec.data.reduction import fit
-from recbole_rlmrec.data.semantic import Semantic, SemanticTable, check_embeddings, load_semantic
-from recbole_rlmrec.data.store import Profile, ProfileStore, import_profiles
+from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, LeakageError, SemanticError, StoreError
-from recbole_rlmrec.paths import semantic_root
+from recbole_rlmrec.exchange.profiles import import_profiles
+from recbole_rlmrec.semantic.leakage import check_leakage
+from recbole_rlmrec.semantic.load import check_embeddings, load_semantic
+from recbole_rlmrec.semantic.reduction import fit
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 
 def split(options: dict, **more):

@@ -8,13 +8,13 @@ import pytest
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
-from recbole_rlmrec.data.atomic import read_atomic
-from recbole_rlmrec.data.corpus import split_hash
-from recbole_rlmrec.data.split import PARTS, freeze_split, make_config
+from recbole_rlmrec.data.atomic import PARTS, read_atomic
+from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.run import main
+from recbole_rlmrec.runs.frozen import freeze_split, make_config
 
 
 def run_splits(dataset, options):
@@ -104,7 +104,7 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tiny, workdir, mo
     freeze_split("tiny", "frozen", workdir / "dataset", {"gpu_id": ""})
     with pytest.raises(DataError, match="exists"):
         freeze_split("tiny", "frozen", workdir / "dataset", {"gpu_id": ""})
-    monkeypatch.setattr("recbole_rlmrec.data.split.copy_semantic", lambda *a: (_ for _ in ()).throw(RLMRecError("stop")))
+    monkeypatch.setattr("recbole_rlmrec.runs.frozen.copy_semantic", lambda *a: (_ for _ in ()).throw(RLMRecError("stop")))
     with pytest.raises(RLMRecError):
         freeze_split("tiny", "second", workdir / "dataset", {"gpu_id": ""})
     assert sorted(path.name for path in (workdir / "dataset").iterdir()) == ["frozen", "tiny"]

@@ -10,16 +10,16 @@ import pytest
 import yaml
 
 from recbole_rlmrec.data.atomic import read_atomic
-from recbole_rlmrec.data.embeddings import read_embeddings
 from recbole_rlmrec.data.files import write_json
-from recbole_rlmrec.data.split import freeze_split
-from recbole_rlmrec.data.store import import_profiles
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
+from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import not_shown, random_split
 from recbole_rlmrec.experiments.tune import search_space, space_size
 from recbole_rlmrec.registry import PROPERTIES
+from recbole_rlmrec.runs.frozen import freeze_split
 
 from .conftest import QUICK, SMALL, FakeLauncher, run_experiment
 

@@ -9,9 +9,9 @@ import yaml
 from recbole.config.configurator import Config
 from recbole.data.interaction import Interaction
 
-from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.model.lookup import find_model
 from recbole_rlmrec.registry import PROPERTIES
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 
 class Options(dict):

@@ -16,11 +16,11 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import nn
 
 import recbole_rlmrec
-from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import ADAPTERS, NOT_ALIGNABLE, Adapter, EmbeddingAdapter, get_adapter
 from recbole_rlmrec.model.lookup import find_model
 from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 ALIGNED = sorted(ADAPTERS)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from recbole_rlmrec.commands import experiment as command
-from recbole_rlmrec.data.store import import_profiles
 from recbole_rlmrec.encoding.encode import encode_tag
+from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.experiments.worker import run_cell
 
 NASTY = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>\u2028 & <b>bold</b> {{data}}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import json
 import shutil
 import tempfile
@@ -13,22 +11,19 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType, init_seed
 
 from recbole_rlmrec.checks import check_data, reading
-from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
-from recbole_rlmrec.data.corpus import split_hash
-from recbole_rlmrec.data.files import hash_file, write_json
-from recbole_rlmrec.data.folders import building
+from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_atomic
+from recbole_rlmrec.data.files import building, write_json
+from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError
-from recbole_rlmrec.paths import semantic_root
 from recbole_rlmrec.run import command_line
 
-PARTS = ("train", "valid", "test")
 _ROW = "rlmrec_row"
 _COLUMNS = ("field_separator", "seq_separator", "USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "LABEL_FIELD")
 _LOADING = ("load_col", "unload_col", "threshold", "normalize_all", "normalize_field", "encoding", "seq_len")
@@ -174,23 +169,8 @@ def frozen_options(config) -> dict:
     return {"benchmark_filename": list(PARTS), **options, **dict.fromkeys(FILTERS)}
 
 
-@functools.cache
-def digest_files(folder: Path, dataset: str) -> str:
-    """SHA-256 over the atomic files of a dataset, 16 digits."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob(f"{dataset}.*")):
-        if path.suffix in (".inter", ".item", ".user"):
-            digest.update(path.name.encode() + b"\0")
-            hash_file(digest, path)
-    return digest.hexdigest()[:16]
 
 
-def write_atomic(path: Path, like: AtomicFile, table: pd.DataFrame, separator: str = "\t", encoding: str = "utf-8") -> None:
-    """Write rows of text as an atomic file with the header of another."""
-    header = separator.join(f"{name}:{kind.value}" for name, kind in like.types.items())
-    lines = (separator.join(row) for row in table.itertuples(index=False, name=None))
-    with open(path, "w", encoding=encoding, newline="\n") as file:
-        file.write("\n".join([header, *lines]) + "\n")
 
 
 def copy_semantic(source: Path, target: Path, name: str, digest: str) -> list[str]:

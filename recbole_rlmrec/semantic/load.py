@@ -2,118 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from logging import getLogger
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from recbole_rlmrec.data.corpus import split_hash
-from recbole_rlmrec.data.embeddings import (
+from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.paths import encoder_slug, semantic_root
+from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.store import ProfileStore, list_tags, tag_folder
+from recbole_rlmrec.encoding.embeddings import (
     Embeddings,
     check_embeddings,
     check_unchanged,
     list_encoders,
     read_embeddings,
 )
-from recbole_rlmrec.data.leakage import check_keys, quoted_keys
-from recbole_rlmrec.data.profile import SIDES
-from recbole_rlmrec.data.reduction import reduce
-from recbole_rlmrec.data.store import ProfileStore, check_tag, list_tags
 from recbole_rlmrec.errors import SemanticError
-from recbole_rlmrec.paths import encoder_slug, semantic_root
+from recbole_rlmrec.semantic.leakage import check_keys, quoted_keys
+from recbole_rlmrec.semantic.reduction import reduce
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 __all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
 
 logger = getLogger()
 
 
-class SemanticTable:
-    """Frozen embeddings of the users or of the items of a run.
-
-    Not a module: it is no part of a state dict, and a deep copy of a model shares it.
-
-    Parameters
-    ----------
-    matrix : ndarray
-        float32 or float16 [r, d], possibly a memory map. On a CPU rows are gathered from it as they are needed; on another
-        device it is copied there once.
-    row_of_id : ndarray
-        int64 [n]: row of each internal id, -1 where it has none; id 0, the padding, never has one.
-    device : torch.device
-        Where :meth:`rows` delivers.
-
-    Attributes
-    ----------
-    dim, n : int
-        Width d and number of internal ids, padding included.
-    covered : BoolTensor [n]
-        Who has a profile.
-    count : int
-        How many have one.
-    """
-
-    def __init__(self, matrix: np.ndarray, row_of_id: np.ndarray, device: torch.device | str):
-        device = torch.device(device)
-        row_of_id = np.array(row_of_id, dtype=np.int64)
-        row_of_id[0] = -1
-        self.n, self.dim = len(row_of_id), matrix.shape[1]
-        self._matrix = torch.from_numpy(matrix if matrix.flags.writeable else matrix.copy()).to(device)
-        self._row_of_id = torch.from_numpy(row_of_id).int().to(device)
-        self.covered = self._row_of_id >= 0
-        self.count = int(np.count_nonzero(row_of_id >= 0))
-
-    @cached_property
-    def ids(self) -> torch.Tensor:
-        """Internal ids of those who have a profile [count], ascending."""
-        return self.covered.nonzero().squeeze(1)
-
-    def rows(self, ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings of internal ids that have a profile.
-
-        Parameters
-        ----------
-        ids : LongTensor [k]
-            On the table's device.
-
-        Returns
-        -------
-        Tensor
-            float32 [k, d] on the table's device.
-        """
-        return self._matrix.index_select(0, self._row_of_id[ids]).float()
-
-    def __deepcopy__(self, memo) -> SemanticTable:
-        return self
 
 
-@dataclass
-class Semantic:
-    """Semantic embeddings of a run.
-
-    Attributes
-    ----------
-    user, item : SemanticTable
-        Tables of equal width.
-    tag, encoder : str
-        Which profiles, and what encoded them.
-    provenance : dict
-        Where they come from, for the result file: JSON-able.
-    """
-
-    user: SemanticTable
-    item: SemanticTable
-    tag: str
-    encoder: str
-    provenance: dict
-
-    @property
-    def dim(self) -> int:
-        """Width of both tables."""
-        return self.user.dim
 
 
 def load_semantic(config, train, report: bool = True) -> Semantic:
@@ -184,7 +101,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
 def _resolve_tag(config, train, root: Path) -> str:
     wanted = config["semantic_tag"]
     if wanted in (None, ""):
-        from recbole_rlmrec.profiling.template import ensure_offline_default
+        from recbole_rlmrec.semantic.default import ensure_offline_default
 
         tag = ensure_offline_default(config, train)
         if others := [name for name in list_tags(root) if not name.startswith("template-lsa-")]:
@@ -193,38 +110,6 @@ def _resolve_tag(config, train, root: Path) -> str:
     return tag_folder(root, str(wanted), config["dataset"]).name
 
 
-def tag_folder(root: Path, tag: str | None, dataset: str) -> Path:
-    """Folder of the profiles of a tag, or of the only one that there is where none is named.
-
-    Parameters
-    ----------
-    root : Path
-        The dataset's ``semantic`` folder.
-    tag : str or None
-    dataset : str
-
-    Raises
-    ------
-    SemanticError
-        There are no such profiles, or none are named and there are several; the message lists the tags that there are.
-    ConfigError
-        The tag is no name of a folder.
-    """
-    tags = list_tags(root)
-    if tag is None and tags:
-        if len(tags) > 1:
-            raise SemanticError(f"There are several sets of profiles in {root}; choose one with --tag: {', '.join(tags)}.")
-        return root / tags[0]
-    if tag is not None and (root / check_tag(tag)).is_dir():
-        return root / tag
-    missing = "no profiles" if tag is None else f"no profiles with the tag {tag!r}"
-    there = f"there are: {', '.join(tags)}" if tags else "there are none yet"
-    tag = tag or "TAG"
-    raise SemanticError(
-        f"There are {missing} in {root}; {there}. Make them with `recbole-rlmrec profile --dataset {dataset} --tag {tag} "
-        f"--chat-model MODEL`, or import them with `recbole-rlmrec import FILE.jsonl --dataset {dataset} --tag {tag}`, then "
-        f"encode them."
-    )
 
 
 def _resolve_encoder(config, folder: Path) -> Path:

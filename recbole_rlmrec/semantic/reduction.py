@@ -9,8 +9,8 @@ from logging import getLogger
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from recbole_rlmrec.data.embeddings import Embeddings
 from recbole_rlmrec.data.files import replacing, write_json
+from recbole_rlmrec.encoding.embeddings import Embeddings
 from recbole_rlmrec.errors import ConfigError, SemanticError
 
 _BLOCK = 4096

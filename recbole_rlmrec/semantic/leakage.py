@@ -8,7 +8,7 @@ from logging import getLogger
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.corpus import heldout_keys, split_keys
+from recbole_rlmrec.data.pairs import heldout_keys, split_keys
 from recbole_rlmrec.errors import ConfigError, LeakageError
 
 MODES = ("error", "warn")
