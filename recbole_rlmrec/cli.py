@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_model(argv: Sequence[str] | None = None) -> int:
     """Train and evaluate a model and print where the result is; returns the exit status."""
-    from recbole_rlmrec.run import USAGE, main as run
+    from recbole_rlmrec.runs.run import USAGE, main as run
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):

@@ -93,7 +93,8 @@ try:
     quick_start.tune.run()
 except ImportError as error:
     print(error)
-print(sorted(name for name in sys.modules if name.split(".")[0] == "ray"), [r.name for r in recbole_rlmrec.compat.active()])
+from recbole_rlmrec.plugin.compat import active
+print(sorted(name for name in sys.modules if name.split(".")[0] == "ray"), [repair.name for repair in active()])
 print(result["test_result"]["recall@10"], again["test_result"]["recall@10"])
 """
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import recbole
 import torch
 
-from recbole_rlmrec import compat
 from recbole_rlmrec.data.atomic import read_atomic, read_header
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.embeddings import check_embeddings
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
+from recbole_rlmrec.plugin import compat
 from recbole_rlmrec.plugin.record import versions
 
 OPTIONAL = {

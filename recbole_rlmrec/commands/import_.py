@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
 
         summary = import_released(args.source, root.parent, args.dataset)
     elif args.source.name.endswith((".tar.gz", ".tgz")):
-        from recbole_rlmrec.commands.archive import import_archive
+        from recbole_rlmrec.exchange.archive import import_archive
 
         summary = import_archive(args.source, root / "semantic", args.dataset, args.tag)
     else:

@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
-    from recbole_rlmrec.run import split_options
-    from recbole_rlmrec.trained import PLACES, load_trained
+    from recbole_rlmrec.runs.run import split_options
+    from recbole_rlmrec.runs.trained import PLACES, load_trained
 
     places, rest = split_options(options, PLACES)
     if rest:
@@ -90,7 +90,7 @@ def recommend(
 
     Parameters
     ----------
-    trained : recbole_rlmrec.trained.Trained
+    trained : recbole_rlmrec.runs.trained.Trained
     users : LongTensor [n]
         Internal ids.
     k : int

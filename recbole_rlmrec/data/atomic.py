@@ -111,6 +111,7 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, FeatureT
         raise DataError(f"{path} has two columns of one name; rename one of them.")
     return types
 
+
 PARTS = ("train", "valid", "test")
 
 

@@ -192,12 +192,6 @@ class Corpus:
                     raise ConfigError(f"There is no column {name!r} to be the {role}; columns there: {known}.")
 
 
-
-
-
-
-
-
 def _tokens(dataset, field: str) -> list[str]:
     return [str(token) for token in dataset.field2id_token[field][1:]]
 

@@ -227,16 +227,6 @@ def pairs_frame(scans: Iterable[Scan]) -> pd.DataFrame:
     return pd.DataFrame(sorted(quoted), columns=["user", "item"], dtype=object)
 
 
-
-
-
-
-
-
-
-
-
-
 def tag_folder(root: Path, tag: str | None, dataset: str) -> Path:
     """Folder of the profiles of a tag, or of the only one that there is where none is named.
 

@@ -25,7 +25,7 @@ from recbole_rlmrec.llm.prompt import CLOSE, OPEN, Prompt
 from recbole_rlmrec.llm.secrets import scrub
 from recbole_rlmrec.profiling.answers import BadAnswer, find_object, tidy
 from recbole_rlmrec.profiling.generate import Pace
-from recbole_rlmrec.trained import Trained
+from recbole_rlmrec.runs.trained import Trained
 
 SYSTEM = f"""You put recommendations into the order that suits one user best.
 The user message holds one JSON object between {OPEN} and {CLOSE}. It may have "profile" (what the user likes). "history" \

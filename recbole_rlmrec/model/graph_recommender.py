@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from recbole_rlmrec.model.alignment.infonce import logsumexp_total, normalize_rows
 from recbole_rlmrec.model.device import must_not_wait
 from recbole_rlmrec.model.graph import dataset_adjacency
-from recbole_rlmrec.model.options import count, number, squared_norm
+from recbole_rlmrec.model.options import count, number
 
 
 class GraphRecommender(GeneralRecommender):
@@ -148,3 +149,8 @@ def contrast_among(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, temp
 def _info_nce(anchors, own, columns, weight, temperature, bias=None):
     positive = weight @ (anchors * own).sum(dim=1) / temperature
     return logsumexp_total(anchors, columns, weight, temperature, bias) - positive
+
+
+def squared_norm(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+    """Sum of squares of all trainable parameters: the paper's regulariser."""
+    return sum(parameter.square().sum() for parameter in parameters if parameter.requires_grad)

@@ -68,15 +68,11 @@ class Domain:
         return task.text.strip() + "\n" + re.sub(r"\{(\w+)\}", lambda match: values[match.group(1)], _RULES)
 
 
-
-
 def wrap(data: dict) -> str:
     """The user message around ``data``: JSON in which no ``<`` is left that could close the block."""
     text = json.dumps(data, ensure_ascii=False, indent=None).replace("<", "\\u003c")
     text = text.encode("utf-8", "replace").decode()
     return f"{OPEN}\n{text}\n{CLOSE}{_REMINDER}"
-
-
 
 
 def domains() -> list[str]:

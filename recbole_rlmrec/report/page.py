@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_rlmrec.experiments.tables import shown
+from recbole_rlmrec.experiments.results.tables import shown
 from recbole_rlmrec.report.sections import Missing, Section
 
 STATIC = Path(__file__).with_name("static")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from recbole_rlmrec.experiments.efficiency import seconds_to_best
-from recbole_rlmrec.experiments.options import FIRST_SEED
-from recbole_rlmrec.experiments.tables import percent, stars
+from recbole_rlmrec.experiments.cells.cell import seconds_to_best
+from recbole_rlmrec.experiments.cells.options import FIRST_SEED
+from recbole_rlmrec.experiments.results.tables import percent, stars
 from recbole_rlmrec.report.figures import Figures, bars, dots, lines, summary
 from recbole_rlmrec.report.sources import Findings, Sources
 

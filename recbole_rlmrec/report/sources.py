@@ -10,9 +10,9 @@ from pathlib import Path
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.errors import DataError, StoreError
 from recbole_rlmrec.experiments import EXPERIMENTS
-from recbole_rlmrec.experiments.cell import Cell, Outcome
-from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.study import PLAN
+from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
+from recbole_rlmrec.experiments.cells.study import PLAN
+from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 
 # Experiments whose cells say something before all are there, and what a variant is compared with.
 _REPORTED_UNFINISHED = {

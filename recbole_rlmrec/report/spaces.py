@@ -13,12 +13,12 @@ from recbole_rlmrec.data.profile import SIDES, Profile
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.errors import ModelError, RLMRecError, StoreError
-from recbole_rlmrec.experiments.cell import Outcome
-from recbole_rlmrec.experiments.options import VARIANTS
+from recbole_rlmrec.experiments.cells.cell import Outcome
+from recbole_rlmrec.experiments.cells.options import VARIANTS
 from recbole_rlmrec.report.sections import Missing, experiment_command
 from recbole_rlmrec.report.sources import Sources
 from recbole_rlmrec.runs.frozen import make_config
-from recbole_rlmrec.trained import PLACES, load_trained
+from recbole_rlmrec.runs.trained import PLACES, load_trained
 
 SEMANTIC = "semantic"
 CLUSTERS = 8

@@ -15,14 +15,14 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType, init_seed
 
-from recbole_rlmrec.checks import check_data, reading
 from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError
-from recbole_rlmrec.run import command_line
+from recbole_rlmrec.runs.checks import check_data, reading
+from recbole_rlmrec.runs.run import command_line
 
 _ROW = "rlmrec_row"
 _COLUMNS = ("field_separator", "seq_separator", "USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "LABEL_FIELD")
@@ -167,10 +167,6 @@ def frozen_options(config) -> dict:
     """Options with which a run reads a frozen split as its source was read."""
     options = {key: config[key] for key in (*_COLUMNS, *_LOADING) if config[key] is not None}
     return {"benchmark_filename": list(PARTS), **options, **dict.fromkeys(FILTERS)}
-
-
-
-
 
 
 def copy_semantic(source: Path, target: Path, name: str, digest: str) -> list[str]:

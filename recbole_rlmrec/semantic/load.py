@@ -29,10 +29,6 @@ __all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
 logger = getLogger()
 
 
-
-
-
-
 def load_semantic(config, train, report: bool = True) -> Semantic:
     """Load the semantic embeddings that a run asks for; the offline default is built where it asks for none.
 
@@ -108,8 +104,6 @@ def _resolve_tag(config, train, root: Path) -> str:
             logger.info(f"No semantic_tag given, so the offline default is used; there are also: {', '.join(others)}.")
         return tag
     return tag_folder(root, str(wanted), config["dataset"]).name
-
-
 
 
 def _resolve_encoder(config, folder: Path) -> Path:

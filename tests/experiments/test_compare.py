@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from launchers import QUICK, FakeLauncher, run_experiment
 
 from recbole_rlmrec.errors import ConfigError, DataError, ModelError, StoreError
-
-from .conftest import QUICK, FakeLauncher, run_experiment
 
 
 def compare(launcher, *more, seeds="2"):

@@ -286,7 +286,7 @@ def test_ncl_keeps_the_alignment_in_its_warm_up(run, warm_up):
 
 
 def test_recvae_trains_the_alignment_network(run, monkeypatch):
-    import recbole_rlmrec.trainer as trainers
+    import recbole_rlmrec.plugin.trainer as trainers
 
     seen = []
     original = trainers.RunRecord.__init__

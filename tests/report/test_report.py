@@ -9,14 +9,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from launchers import QUICK, HereLauncher, run_experiment
 
 from recbole_rlmrec.cli import main
 from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.errors import DataError, ModelError, StoreError
 from recbole_rlmrec.report.build import write_report
 from recbole_rlmrec.report.sources import read_sources
-
-from .conftest import QUICK, run_experiment
 
 
 class Page(HTMLParser):
@@ -103,7 +102,7 @@ def test_the_browser_shows_what_the_cells_found(page, results):
 def test_kar_is_on_the_map_and_in_the_browser(results, tmp_path, monkeypatch):
     monkeypatch.chdir(results.parent)
     data = ("--dataset", "nasty", "--output", str(tmp_path / "kar"), "--semantic_tag=made", "--gpu_id=")
-    assert run_experiment("compare", "--variants", "base,kar", "--seeds", "1", *data, *QUICK) == 0
+    assert run_experiment(HereLauncher(), "compare", "--variants", "base,kar", "--seeds", "1", *data, *QUICK) == 0
     missing = write_report([tmp_path / "kar"], tmp_path / "r.html", projection="pca")
     assert not [one for one in missing if "map" in one.what.lower()]
     browser = Page((tmp_path / "r.html").read_text(encoding="utf-8")).data()["browser"]

@@ -11,7 +11,8 @@ import torch
 from recbole.model.general_recommender.lightgcn import LightGCN
 
 from recbole_rlmrec.model.graph import combine_layers, dataset_adjacency
-from recbole_rlmrec.model.options import choice, count, number, share, squared_norm
+from recbole_rlmrec.model.graph_recommender import squared_norm
+from recbole_rlmrec.model.options import choice, count, number, share
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
 
 

@@ -12,8 +12,8 @@ from recbole.model.general_recommender.sgl import SGL
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.graph import combine_layers, dataset_adjacency
-from recbole_rlmrec.model.graph_recommender import bpr_loss, contrast_with_all, with_repeats
-from recbole_rlmrec.model.options import choice, count, number, share, squared_norm
+from recbole_rlmrec.model.graph_recommender import bpr_loss, contrast_with_all, squared_norm, with_repeats
+from recbole_rlmrec.model.options import choice, count, number, share
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
 
 
