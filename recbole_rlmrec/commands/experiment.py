@@ -79,8 +79,8 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
 def _refuse_misplaced(args: argparse.Namespace, options: dict) -> None:
     """Refuse an option of the command, or one like it, that would silently go to RecBole."""
     from recbole_rlmrec.plugin.defaults import unknown_options
-    from recbole_rlmrec.runs.frozen import make_config
     from recbole_rlmrec.runs.run import OURS
+    from recbole_rlmrec.runs.split import make_config
 
     parser = argparse.ArgumentParser(conflict_handler="resolve", add_help=False)
     _add_common(parser)

@@ -17,7 +17,7 @@ from recbole_rlmrec.experiments.cells.cell import Outcome
 from recbole_rlmrec.experiments.cells.options import VARIANTS
 from recbole_rlmrec.report.sections import Missing, experiment_command
 from recbole_rlmrec.report.sources import Sources
-from recbole_rlmrec.runs.frozen import make_config
+from recbole_rlmrec.runs.split import draw_split, make_config
 from recbole_rlmrec.runs.trained import PLACES, load_trained
 
 SEMANTIC = "semantic"
@@ -133,12 +133,8 @@ def options_of(outcome: Outcome) -> dict:
 
 
 def _load(outcome: Outcome):
-    from recbole.data import create_dataset
-    from recbole.utils import init_seed
-
     config = make_config(outcome.cell.runs, outcome.cell.dataset, options_of(outcome))
-    init_seed(config["seed"], config["reproducibility"])
-    return config, create_dataset(config).build()
+    return config, draw_split(config)[1]
 
 
 def _read(chosen: dict[str, Outcome]) -> Spaces:

@@ -102,7 +102,7 @@ CASES = {
 def device(request, monkeypatch):
     """Whether ids are made unique, or stay as they are so that nobody waits for their number."""
     waits = request.param == "cpu"
-    monkeypatch.setattr("recbole_rlmrec.model.alignment.contrastive.must_not_wait", lambda ids: not waits)
+    monkeypatch.setattr("recbole_rlmrec.model.alignment.contrastive.on_gpu", lambda ids: not waits)
 
 
 @pytest.mark.usefixtures("device")

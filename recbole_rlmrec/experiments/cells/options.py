@@ -11,7 +11,7 @@ import torch
 from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.lookup import SUFFIX, find_model
-from recbole_rlmrec.runs.run import split_options
+from recbole_rlmrec.runs.command_line import split_options
 
 ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
 VARIANTS = (*ALIGNMENTS, "kar")
