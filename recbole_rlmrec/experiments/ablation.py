@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Cell
-from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.derived import CHANGES, change_embeddings, with_reasoning
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 from recbole_rlmrec.experiments.results.files import Report

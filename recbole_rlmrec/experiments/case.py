@@ -11,8 +11,8 @@ import scipy.sparse as sp
 import torch
 
 from recbole_rlmrec.errors import ConfigError, DataError
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Profiles, Study, places, read_profiles
+from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
 from recbole_rlmrec.experiments.results.files import Report
 from recbole_rlmrec.experiments.results.tables import Table
 from recbole_rlmrec.runs.trained import load_trained
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Train each variant with the first seed and see how close it puts each pair."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants, PAPER)
     if args.pairs < 1:
         raise ConfigError(f"--pairs is the number of pairs, 1 or more, not {args.pairs}.")
     study.check_models(variants)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.cells.variants import VARIANTS, read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 from recbole_rlmrec.experiments.results.files import Report
 
@@ -14,7 +14,7 @@ SUMMARY = "base, con and gen of each backbone, with significance over seeds and 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
+    parser.add_argument("--variants", default="base,con,gen", help=f"of {', '.join(VARIANTS)}, or all (default: base,con,gen)")
 
 
 def run(study: Study, args: argparse.Namespace) -> Report:

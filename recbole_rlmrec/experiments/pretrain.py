@@ -13,8 +13,8 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
+from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 from recbole_rlmrec.experiments.results.files import Report
 from recbole_rlmrec.plugin.initial import export_initial
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Train on the early part, then a base model on the later part from nothing and from what each variant learnt."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants, PAPER)
     if not 0 < args.early < 1:
         raise ConfigError(f"--early is a share between 0 and 1, not {args.early}.")
     if study.resplit:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Cell
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Study, places, read_profiles
+from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
 from recbole_rlmrec.experiments.reranking import Answers, Question, Ranking, ask, ask_about, draw_users, judge
 from recbole_rlmrec.experiments.results.comparison import comparison_table
 from recbole_rlmrec.experiments.results.files import Report
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Train each variant with the first seed, have its top items reranked, and measure both orders."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants, PAPER)
     chat, pace = _chat(args), Pace(args.concurrency, args.rpm)
     study.check_models(variants)
     seed = study.seeds[0]

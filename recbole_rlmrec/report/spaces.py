@@ -14,7 +14,7 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.errors import ModelError, RLMRecError, StoreError
 from recbole_rlmrec.experiments.cells.cell import Outcome
-from recbole_rlmrec.experiments.cells.options import VARIANTS
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.report.sections import Missing, experiment_command
 from recbole_rlmrec.report.sources import Sources
 from recbole_rlmrec.runs.split import draw_split, make_config

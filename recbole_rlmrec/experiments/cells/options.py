@@ -10,11 +10,9 @@ import torch
 
 from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.model.lookup import SUFFIX, find_model
 from recbole_rlmrec.runs.command_line import split_options
-
-ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
-VARIANTS = (*ALIGNMENTS, "kar")
 
 # The paper's sizes; validation every 3 epochs and a patience of 50 of them for every variant alike, because graph
 # recommenders can stay on a popularity plateau for their first 50 epochs, and on sparse data with gen for longer than 60
@@ -154,25 +152,3 @@ def read_params(path: Path | None) -> dict:
             known = ", ".join(VARIANTS)
             raise ConfigError(f"{path} has options of {model} for {', '.join(sorted(unknown))}; variants are {known}.")
     return found
-
-
-def read_variants(text: str, allowed: Sequence[str] = VARIANTS) -> list[str]:
-    """Names of variants, in the order of tables.
-
-    Parameters
-    ----------
-    text : str
-        Separated by commas.
-    allowed : sequence of str
-        What an experiment takes.
-
-    Raises
-    ------
-    ConfigError
-        One is unknown.
-    """
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in allowed]
-    if unknown or not wanted:
-        raise ConfigError(f"--variants takes {', '.join(allowed)} here, not {text!r}.")
-    return [name for name in allowed if name in wanted]
