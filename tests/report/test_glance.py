@@ -24,7 +24,12 @@ from recbole_rlmrec.report.sources import Findings, Sources
 )
 def test_verdict_needs_both_tests(users, seeds, mean, said):
     found = {"metric": "recall@20", "holm_users": users, "holm_seeds": seeds, "mean": mean, "base_mean": 0.2}
-    assert verdict(found) == said
+    assert verdict({**found, "seeds": 1 if seeds is None else 2}) == said
+
+
+def test_seeds_that_say_nothing_are_not_too_few():
+    found = {"metric": "recall@20", "holm_users": 0.001, "holm_seeds": None, "mean": 0.3, "base_mean": 0.2, "seeds": 2}
+    assert verdict(found) == "perhaps helps: over users alone"
 
 
 def test_less_of_some_metrics_is_better():
@@ -40,6 +45,7 @@ def test_interval_is_that_of_the_paired_t_test():
     low, high = gain_interval(values.tolist(), base.tolist())
     assert (low * base.mean(), high * base.mean()) == pytest.approx((expected.low, expected.high))
     assert gain_interval([0.3], [0.2]) is None and gain_interval([0.3, 0.4], [0.0, 0.0]) is None
+    assert gain_interval([0.3, 0.4], [0.2, 0.3]) is None
 
 
 def comparison(variant, gain, p, **more):
