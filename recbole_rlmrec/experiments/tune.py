@@ -18,13 +18,13 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome
 from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Study
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.tables import Table
 from recbole_rlmrec.plugin.defaults import PROPERTIES
 
 SUMMARY = "hyper-parameter search, the same number of trials for base and aligned models"
 ALGORITHMS = ("grid", "random", "bayes")
-KINDS = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
+RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", type=Path, help="search space by variant, in place of the shipped ones")
 
 
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Search for every model and variant; writes ``tune/best.yaml`` for ``--params``."""
     variants = read_variants(args.variants)
     if args.trials < 1:
@@ -59,7 +59,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     _write_best(study.output / study.name / "best.yaml", best)
     outcomes = [outcome for search in searches for trial in search.trials for outcome in trial.outcomes]
     findings = {"searches": [search.as_dict() for search in searches]}
-    return Report(outcomes, [best_table(searches)], findings)
+    return Results(outcomes, [best_table(searches)], findings)
 
 
 def _require_hyperopt() -> None:
@@ -120,12 +120,12 @@ def search_space(model: str, variant: str, given: dict | None = None) -> dict:
 def _checked(space, where: str) -> dict:
     if not isinstance(space, dict) or not space or not all(isinstance(ranges, dict) for ranges in space.values()):
         raise ConfigError(f"{where} is missing or not of the form choice: {{align_weight: [0.01, 0.1]}}.")
-    if unknown := sorted(set(map(str, space)) - set(KINDS)):
-        raise ConfigError(f"{where} has {', '.join(unknown)}; a range is one of {', '.join(KINDS)}.")
+    if unknown := sorted(set(map(str, space)) - set(RANGES)):
+        raise ConfigError(f"{where} has {', '.join(unknown)}; a range is one of {', '.join(RANGES)}.")
     for kind, ranges in space.items():
         for name, limits in ranges.items():
-            if not isinstance(limits, list) or not limits or (KINDS[kind] and not _is_range(limits, KINDS[kind])):
-                form = {None: "a list of values", 2: "[low, high]", 3: "[low, high, step]"}[KINDS[kind]]
+            if not isinstance(limits, list) or not limits or (RANGES[kind] and not _is_range(limits, RANGES[kind])):
+                form = {None: "a list of values", 2: "[low, high]", 3: "[low, high, step]"}[RANGES[kind]]
                 raise ConfigError(f"{where}: {name} under {kind} needs {form}, not {limits!r}.")
     return space
 

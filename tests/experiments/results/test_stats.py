@@ -120,6 +120,22 @@ def test_small_things():
 
 def test_a_table_in_every_form():
     table = Table("T", ["a", "b"], [["x|y", 0.25], [None, 3]], ["A note."])
-    assert table.markdown() == "### T\n\n| a | b |\n| --- | --- |\n| x\\|y | 0.2500 |\n| - | 3 |\n\nA note.\n"
+    assert table.markdown() == (
+        "### T\n\n| a    | b      |\n|------|--------|\n| x\\|y | 0.2500 |\n| -    | 3      |\n\nA note.\n"
+    )
     assert table.csv() == "a,b\nx|y,0.25\n,3\n"
-    assert "A note." in table.text() and "x|y  0.2500" in table.text()
+    assert table.text() == "T\n\na    b\n---  ------\nx|y  0.2500\n-    3\n\nA note.\n"
+
+
+@pytest.mark.parametrize("value", ["a\nb", "\x1b[2J", "\x01", "\r\n", "\u2028", "", "007", "1e5", "nan", "# x", "---"])
+def test_a_cell_is_one_cell_and_stays_as_it_is(value):
+    table = Table("T", ["first", "second"], [[value, "z"], ["y", value]])
+    kept = "".join(c if c.isprintable() else " " for c in value).strip()
+    lines = table.markdown().splitlines()
+    assert len(lines) == 6 and len({line.count("|") for line in lines[2:]}) == 1
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:]] == [[kept, "z"], ["y", kept]]
+    assert len(table.text().splitlines()) == 6 and not set(table.text()) & set("\x1b\x01\r\u2028")
+
+
+def test_a_table_without_rows_has_its_head():
+    assert "| a   | b   |" in Table("T", ["a", "b"]).markdown() and "a    b" in Table("T", ["a", "b"]).text()
