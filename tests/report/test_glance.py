@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from recbole_rlmrec.experiments.results.tables import shown
 from recbole_rlmrec.report.glance import gain_interval, glance_table, verdict
 from recbole_rlmrec.report.sources import Findings, Sources
 
@@ -87,3 +88,26 @@ def test_costs_and_places_of_other_experiments(tmp_path):
     alone = glance_table(Sources("d", [tmp_path], found[:1]))
     assert alone["columns"] == table["columns"][:-2]
     assert glance_table(Sources("d", [tmp_path], found[1:])) is None
+
+
+@pytest.mark.parametrize(
+    ("con", "said"),
+    [
+        ([0.21, 0.42], "too wide"),
+        ([0.30, 0.3], "-"),
+        ([0.22, 0.23], "-19.3% to +44.3%"),
+    ],
+)
+def test_intervals_that_no_metric_can_have_are_not_printed(con, said, tmp_path):
+    """With two seeds t is 12.706; differences of .02 and .03 from .2: .125 -+ 12.706 * .0071 / sqrt(2) / .2."""
+    rows = [
+        {
+            **{"key": f"{variant}{seed}", "model": "M", "variant": variant, "seed": seed, "setting": {}},
+            "metrics": {"recall@20": value},
+        }
+        for variant, values in (("base", [0.2, 0.2]), ("con", con))
+        for seed, value in enumerate(values)
+    ]
+    tests = [{**comparison("con", sum(con) / 0.4 - 1, 0.5), "model": "M"}]
+    table = glance_table(Sources("d", [tmp_path], [Findings("compare", tmp_path, {"cells": rows, "comparisons": tests})]))
+    assert shown(table["rows"][0][table["columns"].index("interval")]) == said
