@@ -14,7 +14,7 @@ from recbole_rlmrec.data.files import read_yaml, replacing
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.cells.variants import VARIANTS, read_variants
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.tables import Table
 from recbole_rlmrec.experiments.search.halving import Halving
 from recbole_rlmrec.experiments.search.search import ALGORITHMS, Search
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", type=Path, help="search space by variant, in place of the shipped ones")
 
 
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Search for every model and variant; writes ``tune/best.yaml`` for ``--params``."""
     variants = read_variants(args.variants)
     if args.trials < 1:
@@ -60,7 +60,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     _write_best(study.output / study.name / "best.yaml", best)
     outcomes = [outcome for search in searches for trial in search.trials for outcome in trial.outcomes]
     findings = {"searches": [search.as_dict() for search in searches]}
-    return Report(outcomes, [best_table(searches)], findings)
+    return Results(outcomes, [best_table(searches)], findings)
 
 
 def _require_hyperopt() -> None:
@@ -81,12 +81,6 @@ def _run_all(searches: Sequence[Search], study: Study) -> None:
             study.runner.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-# --- spaces --------------------------------------------------------------------------------------------------------
-
-
-# --- searches ------------------------------------------------------------------------------------------------------
 
 
 def best_table(searches: Sequence[Search]) -> Table:

@@ -33,7 +33,7 @@ DEFAULTS = {
 TEXTS = ("initial_embeddings", "semantic_tag", "semantic_encoder", "data_path", "semantic_path")
 ALIGNMENT = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage", "mask_ratio")
 FIRST_SEED = 2020
-PLACES = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
+LOCATIONS = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
 QUIET = ("show_progress", "state", "worker")
 
 
@@ -99,7 +99,7 @@ def _check_validation(options: dict) -> None:
 
 def relevant(options: dict) -> dict:
     """Options that make a difference to a run's figures: not where files lie, and no profiles without alignment."""
-    kept = {key: value for key, value in options.items() if key not in (*PLACES, *QUIET)}
+    kept = {key: value for key, value in options.items() if key not in (*LOCATIONS, *QUIET)}
     if options.get("alignment") == "none":
         kept = {key: value for key, value in kept.items() if key not in ALIGNMENT and not key.startswith("align_")}
     return {**kept, "gpu": options.get("gpu_id") != ""}

@@ -8,7 +8,7 @@ from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.plugin.defaults import PROPERTIES
 
-KINDS = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
+RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
 
 
 def search_space(model: str, variant: str, given: dict | None = None) -> dict:
@@ -46,12 +46,12 @@ def search_space(model: str, variant: str, given: dict | None = None) -> dict:
 def _checked(space, where: str) -> dict:
     if not isinstance(space, dict) or not space or not all(isinstance(ranges, dict) for ranges in space.values()):
         raise ConfigError(f"{where} is missing or not of the form choice: {{align_weight: [0.01, 0.1]}}.")
-    if unknown := sorted(set(map(str, space)) - set(KINDS)):
-        raise ConfigError(f"{where} has {', '.join(unknown)}; a range is one of {', '.join(KINDS)}.")
+    if unknown := sorted(set(map(str, space)) - set(RANGES)):
+        raise ConfigError(f"{where} has {', '.join(unknown)}; a range is one of {', '.join(RANGES)}.")
     for kind, ranges in space.items():
         for name, limits in ranges.items():
-            if not isinstance(limits, list) or not limits or (KINDS[kind] and not _is_range(limits, KINDS[kind])):
-                form = {None: "a list of values", 2: "[low, high]", 3: "[low, high, step]"}[KINDS[kind]]
+            if not isinstance(limits, list) or not limits or (RANGES[kind] and not _is_range(limits, RANGES[kind])):
+                form = {None: "a list of values", 2: "[low, high]", 3: "[low, high, step]"}[RANGES[kind]]
                 raise ConfigError(f"{where}: {name} under {kind} needs {form}, not {limits!r}.")
     return space
 
