@@ -12,7 +12,7 @@ from recbole.model.general_recommender.sgl import SGL
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.graph import combine_layers, dataset_adjacency
-from recbole_rlmrec.model.graph_recommender import bpr_loss, contrast_with_all, squared_norm, with_repeats
+from recbole_rlmrec.model.graph_recommender import PairwiseLoss, contrast_with_all, squared_norm, with_repeats
 from recbole_rlmrec.model.options import choice, count, number, share
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
 
@@ -37,6 +37,7 @@ class _SGL(SGL):
         number(config, "ssl_tau", 1e-6, "a number above 0")
         self._training_graph = lambda: dataset_adjacency(dataset)
         super().__init__(config, dataset)
+        self.pair_loss = PairwiseLoss()
         del self._training_graph
 
     def create_adjust_matrix(self, is_sub: bool):
@@ -63,7 +64,7 @@ class _SGL(SGL):
             contrast_with_all(one, other, with_repeats(ids), self.ssl_tau)
             for one, other, ids in zip(*views, (user, torch.cat([positive, negative])))
         )
-        bpr = bpr_loss(users, items, user, positive, negative)
+        bpr = self.pair_loss(users, items, user, positive, negative)
         return bpr, self.reg_weight * squared_norm(self.parameters()), self.ssl_weight / len(user) * contrast
 
 
