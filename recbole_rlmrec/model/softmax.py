@@ -49,8 +49,18 @@ class SoftmaxSettings:
         ConfigError
             An option is out of range.
         """
-        if config["loss"] in (None, "") or choice(config, "loss", LOSSES) == "bpr":
-            return None
+        bpr = config["loss"] in (None, "") or choice(config, "loss", LOSSES) == "bpr"
+        return None if bpr else cls.read(config)
+
+    @classmethod
+    def read(cls, config) -> SoftmaxSettings:
+        """Read and check the options, whatever ``loss`` is.
+
+        Raises
+        ------
+        ConfigError
+            An option is out of range.
+        """
         negatives = config["softmax_negatives"]
         if negatives not in ("batch", "all"):
             negatives = count(config, "softmax_negatives", "`batch`, `all` or a whole number of at least 1")
@@ -62,7 +72,8 @@ class SoftmaxLoss:
     r"""Mean over the batch of the cross-entropy of each positive item among the candidates of its step.
 
     .. math::
-        L = \frac{1}{B} \sum_{(u, i)} \Big[ \log \Big( \exp s_{ui} + \sum_{j \in C, j \ne i} n_j \exp s_{uj} \Big) - s_{ui} \Big],
+        L = \frac{1}{B} \sum_{(u, i)} \Big[
+            \log \Big( \exp s_{ui} + \sum_{j \in C, j \ne i} n_j \exp s_{uj} \Big) - s_{ui} \Big],
         \quad s_{ui} = \frac{\cos(e_u, e_i)}{\tau}
 
     The candidates C are all items, or as many as asked for, drawn uniformly and without replacement each step for the
