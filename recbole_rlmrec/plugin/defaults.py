@@ -10,7 +10,7 @@ from pathlib import Path
 
 import recbole.config.configurator as configurator
 
-from recbole_rlmrec.model.lookup import backbone_name, suffix_of
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, suffix_of
 
 _PLACES = Path(__file__).parents[1] / "properties", Path(__file__).parents[2] / "properties"
 
@@ -41,7 +41,10 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
 
 def _model_files(model: str) -> list[Path]:
     suffix = suffix_of(model)
-    names = [backbone_name(model), suffix[1:], model] if suffix else [model]
+    backbone = backbone_name(model)
+    names = [backbone, suffix[1:], model] if suffix else [model]
+    if suffix == SEMANTIC_SUFFIX:
+        names[1:1] = [SUFFIX[1:], backbone + SUFFIX]
     return [PROPERTIES / "model" / f"{name}.yaml" for name in names]
 
 
