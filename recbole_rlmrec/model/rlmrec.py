@@ -60,10 +60,17 @@ class RLMRecMixin:
             self._calls.append(Call(args, output))
         return output
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        if self.alignment is not None:
+            self.alignment.begin_epoch(epoch)
+        if hasattr(super(), "begin_epoch"):
+            super().begin_epoch(epoch)
+
     def calculate_loss(self, interaction, *args, **kwargs):
         if self.alignment is None:
             return super().calculate_loss(interaction, *args, **kwargs)
-        self._mask = mask = self.alignment.begin()
+        self._mask = mask = self.alignment.begin() if self.alignment.share else None
         with self._observed() as calls:
             losses = super().calculate_loss(interaction, *args, **kwargs)
         with no_autocast(self.device):
