@@ -72,10 +72,17 @@ class RLMRecMixin:
             self._calls.append(Call(args, output))
         return output
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        if self.alignment is not None:
+            self.alignment.begin_epoch(epoch)
+        if hasattr(super(), "begin_epoch"):
+            super().begin_epoch(epoch)
+
     def calculate_loss(self, interaction, *args, **kwargs):
         if self.alignment is None and self.softmax_loss is None:
             return super().calculate_loss(interaction, *args, **kwargs)
-        self._mask = mask = None if self.alignment is None else self.alignment.begin()
+        self._mask = mask = self.alignment.begin() if self.alignment is not None and self.alignment.share else None
         if self.softmax_loss is not None:
             self.restore_user_e = self.restore_item_e = None
             self._interaction = interaction

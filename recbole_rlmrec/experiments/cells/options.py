@@ -11,6 +11,7 @@ import torch
 from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
+from recbole_rlmrec.model.alignment import alignment_options
 from recbole_rlmrec.model.lookup import SUFFIX, find_model
 from recbole_rlmrec.runs.command_line import split_options
 
@@ -31,7 +32,7 @@ DEFAULTS = {
     "show_progress": False,
 }
 TEXTS = ("initial_embeddings", "semantic_tag", "semantic_encoder", "data_path", "semantic_path")
-ALIGNMENT = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage", "mask_ratio")
+PROFILES = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage")
 FIRST_SEED = 2020
 LOCATIONS = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
 QUIET = ("show_progress", "state", "worker")
@@ -101,7 +102,7 @@ def relevant(options: dict) -> dict:
     """Options that make a difference to a run's figures: not where files lie, and no profiles without alignment."""
     kept = {key: value for key, value in options.items() if key not in (*LOCATIONS, *QUIET)}
     if options.get("alignment") == "none":
-        kept = {key: value for key, value in kept.items() if key not in ALIGNMENT and not key.startswith("align_")}
+        kept = {key: value for key, value in kept.items() if key not in (*PROFILES, *alignment_options())}
     return {**kept, "gpu": options.get("gpu_id") != ""}
 
 
