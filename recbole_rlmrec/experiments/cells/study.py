@@ -20,6 +20,7 @@ from recbole_rlmrec.experiments.cells.options import ALIGNMENTS
 from recbole_rlmrec.experiments.cells.runner import Runner
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.model.lookup import KAR_SUFFIX, SUFFIX, find_model
+from recbole_rlmrec.plugin.initial import SEMANTIC
 from recbole_rlmrec.semantic.load import load_semantic
 
 PLAN = "plan.json"
@@ -217,7 +218,8 @@ class Study:
             merged |= profiles.run_options()
             identity["profiles"] = profiles.digest
         merged |= {**self.params.get(model, {}).get(variant, {}), **options}
-        if initial := merged.get("initial_embeddings"):
+        initial = merged.get("initial_embeddings")
+        if initial and initial != SEMANTIC:
             merged["initial_embeddings"] = str(Path(initial).resolve())
             identity["initial"] = digest_embeddings(Path(initial), "correct initial_embeddings")
         keep = self.keeps(seed) if keep is None else keep
