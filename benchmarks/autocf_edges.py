@@ -13,7 +13,7 @@ from recbole.data import create_dataset
 from recbole.utils import init_seed
 
 from recbole_rlmrec.model.lookup import find_model
-from recbole_rlmrec.runs.run import command_line
+from recbole_rlmrec.runs.command_line import command_line
 
 
 def main() -> None:

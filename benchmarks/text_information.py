@@ -19,7 +19,7 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
-from recbole_rlmrec.runs.run import command_line
+from recbole_rlmrec.runs.command_line import command_line
 from recbole_rlmrec.semantic.load import load_semantic
 from recbole_rlmrec.semantic.table import SemanticTable
 

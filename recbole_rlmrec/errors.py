@@ -45,6 +45,13 @@ class CheckpointError(RLMRecError):
     """A checkpoint is unreadable or holds objects that are not allowed."""
 
 
+def duration(seconds: float) -> str:
+    """A length of time in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
 def guarded(action: Callable[[], int]) -> int:
     """Run an action; an error that a person can act on becomes one line and exit status 2."""
     try:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         root = dataset_root(args.semantic_path, args.dataset) / "semantic"
         print(export_archive(tag_folder(root, args.tag, args.dataset), args.archive))
         return 0
-    from recbole_rlmrec.runs.run import load_split
+    from recbole_rlmrec.runs.split import load_split
 
     config, data, _ = load_split(args.dataset, options)
     folder = tag_folder(semantic_root(config), args.tag, args.dataset)

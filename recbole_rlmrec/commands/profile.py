@@ -127,7 +127,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
 
 
 def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
-    from recbole_rlmrec.runs.run import load_split
+    from recbole_rlmrec.runs.split import load_split
 
     check_tag(args.tag)
     _check_numbers(args)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print a profile; returns the exit status."""
-    from recbole_rlmrec.runs.run import load_split
+    from recbole_rlmrec.runs.split import load_split
 
     config, _, splits = load_split(args.dataset, options)
     store = ProfileStore(tag_folder(semantic_root(config), args.tag, args.dataset))

@@ -49,9 +49,19 @@ def _pair_ids(dataset) -> tuple[np.ndarray, np.ndarray]:
     return feat[dataset.uid_field].numpy().astype(np.int64), feat[dataset.iid_field].numpy().astype(np.int64)
 
 
+def pair_key(users, items, n_items: int):
+    """One integer per pair of internal ids: ``user * n_items + item``, of numbers, arrays or tensors; see `pair_of`."""
+    return users * n_items + items
+
+
+def pair_of(keys, n_items: int):
+    """User and item of a key, the inverse of `pair_key`."""
+    return keys // n_items, keys % n_items
+
+
 def pair_keys(dataset, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """One integer per pair of internal ids, int64 [n]; 0 where either id is the padding."""
-    return np.where((users > 0) & (items > 0), users * dataset.item_num + items, 0)
+    """Keys of pairs of internal ids, int64 [n]; 0 where either id is the padding."""
+    return np.where((users > 0) & (items > 0), pair_key(users, items, dataset.item_num), 0)
 
 
 def split_keys(dataset) -> np.ndarray:

@@ -14,14 +14,13 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recbole_rlmrec.data.atomic import PARTS
-from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore, now
 from recbole_rlmrec.encoding.encode import FORMAT
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.exchange.unpickle import read_pickle
-from recbole_rlmrec.runs.frozen import building
 
 TAG = "released"
 ENCODER = "text-embedding-ada-002"

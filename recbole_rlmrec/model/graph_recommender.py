@@ -12,7 +12,7 @@ from recbole.utils import InputType
 from torch import nn
 
 from recbole_rlmrec.model.alignment.infonce import logsumexp_total, normalize_rows
-from recbole_rlmrec.model.device import must_not_wait
+from recbole_rlmrec.model.device import on_gpu
 from recbole_rlmrec.model.graph import dataset_adjacency
 from recbole_rlmrec.model.options import count, number
 
@@ -110,7 +110,7 @@ class Nodes(NamedTuple):
 
 def with_repeats(ids: torch.Tensor) -> Nodes:
     """Each id as often as it occurs in the batch."""
-    if must_not_wait(ids):
+    if on_gpu(ids):
         return Nodes(ids, torch.ones(len(ids), device=ids.device))
     unique, counts = ids.unique(return_counts=True)
     return Nodes(unique, counts.to(torch.get_default_dtype()))
@@ -118,7 +118,7 @@ def with_repeats(ids: torch.Tensor) -> Nodes:
 
 def each_once(ids: torch.Tensor, n: int) -> Nodes:
     """Each of the ids, which are below ``n``, once; where they stay as they are, one that occurs k times counts 1/k."""
-    if must_not_wait(ids):
+    if on_gpu(ids):
         counts = torch.zeros(n, device=ids.device).index_add_(0, ids, torch.ones(len(ids), device=ids.device))[ids]
         return Nodes(ids, counts.reciprocal(), -counts.log())
     unique = ids.unique()

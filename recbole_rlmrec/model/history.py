@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch.autograd import Function
 
-from recbole_rlmrec.model.device import exactly, wide
+from recbole_rlmrec.model.device import at_least_float32, no_autocast
 
 
 class HistoryMean:
@@ -59,5 +59,5 @@ def _csr(matrix: sp.csr_matrix, device) -> torch.Tensor:
 
 
 def _product(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    with exactly(x.device):
-        return matrix @ wide(x)
+    with no_autocast(x.device):
+        return matrix @ at_least_float32(x)

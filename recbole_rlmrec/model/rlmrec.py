@@ -16,7 +16,7 @@ from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import Call, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Mask, Step, read_settings
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
-from recbole_rlmrec.model.device import exactly
+from recbole_rlmrec.model.device import no_autocast
 from recbole_rlmrec.model.graph_recommender import PairwiseLoss
 from recbole_rlmrec.model.softmax import SoftmaxLoss, SoftmaxSettings, item_popularity
 from recbole_rlmrec.semantic.load import load_semantic
@@ -72,10 +72,17 @@ class RLMRecMixin:
             self._calls.append(Call(args, output))
         return output
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        if self.alignment is not None:
+            self.alignment.begin_epoch(epoch)
+        if hasattr(super(), "begin_epoch"):
+            super().begin_epoch(epoch)
+
     def calculate_loss(self, interaction, *args, **kwargs):
         if self.alignment is None and self.softmax_loss is None:
             return super().calculate_loss(interaction, *args, **kwargs)
-        self._mask = mask = None if self.alignment is None else self.alignment.begin()
+        self._mask = mask = self.alignment.begin() if self.alignment is not None and self.alignment.share else None
         if self.softmax_loss is not None:
             self.restore_user_e = self.restore_item_e = None
             self._interaction = interaction
@@ -83,7 +90,7 @@ class RLMRecMixin:
             losses = super().calculate_loss(interaction, *args, **kwargs)
         if self.alignment is None:
             return losses
-        with exactly(self.device):
+        with no_autocast(self.device):
             aligned = self.alignment(self._step(interaction, calls, mask))
         return self._join(losses, aligned)
 

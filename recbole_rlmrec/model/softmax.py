@@ -15,7 +15,7 @@ import torch
 
 from recbole_rlmrec.model.alignment.contrastive import ABSENT, draw
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp, logsumexp_total, normalize_rows
-from recbole_rlmrec.model.device import exactly, must_not_wait, to_device, wide
+from recbole_rlmrec.model.device import at_least_float32, no_autocast, on_gpu, to_device
 from recbole_rlmrec.model.options import choice, count, flag, number
 
 Lookup = Callable[[torch.Tensor], torch.Tensor]
@@ -105,7 +105,7 @@ class SoftmaxLoss:
         users, positives : torch.LongTensor
             Internal ids [B].
         """
-        with exactly(users.device):
+        with no_autocast(users.device):
             if self.settings.negatives == "batch":
                 return self._among_batch(user, item, users, positives) / max(len(users), 1)
             return self._among_drawn(user, item, users, positives) / max(len(users), 1)
@@ -151,7 +151,7 @@ class _Batch(NamedTuple):
 
 def _batch_items(ids: torch.Tensor, n_items: int) -> _Batch:
     """The items of a batch, each once; on a GPU, which is not waited for, an item's other occurrences count nothing."""
-    if not must_not_wait(ids):
+    if not on_gpu(ids):
         unique, places, counts = ids.unique(return_inverse=True, return_counts=True)
         return _Batch(unique, counts.to(torch.get_default_dtype()).log(), places)
     rows = torch.arange(len(ids), device=ids.device)
@@ -163,14 +163,14 @@ def _batch_items(ids: torch.Tensor, n_items: int) -> _Batch:
 
 def _distinct(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Ids, each once (on a GPU as they are), where each row's id stands among them, and how often each occurs."""
-    if must_not_wait(ids):
+    if on_gpu(ids):
         return ids, torch.arange(len(ids), device=ids.device), torch.ones(len(ids), device=ids.device)
     unique, rows, counts = ids.unique(return_inverse=True, return_counts=True)
     return unique, rows, counts.to(torch.get_default_dtype())
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:
-    return normalize_rows(wide(x))
+    return normalize_rows(at_least_float32(x))
 
 
 def item_popularity(dataset) -> torch.Tensor:

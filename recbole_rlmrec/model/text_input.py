@@ -10,7 +10,7 @@ from torch import nn
 from torch.autograd import Function
 
 from recbole_rlmrec.errors import SemanticError
-from recbole_rlmrec.model.device import exactly
+from recbole_rlmrec.model.device import no_autocast
 from recbole_rlmrec.model.history import HistoryMean
 from recbole_rlmrec.model.options import choice, count, flag, number
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
@@ -117,7 +117,7 @@ class TextNetwork(nn.Module):
         weight = self.first.weight
         if self.training and self.dropout:
             weight = F.dropout(torch.ones_like(weight[0]), self.dropout) * weight
-        with exactly(weight.device):
+        with no_autocast(weight.device):
             return _TableProduct.apply(weight, table) - weight @ self.center.to(weight.dtype)
 
     def rest(self, product: torch.Tensor) -> torch.Tensor:

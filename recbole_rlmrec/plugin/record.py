@@ -115,13 +115,19 @@ def describe_run() -> dict:
 
 def peak_memory() -> dict[str, float | None]:
     """Peak memory of this process (None on Windows) and of its GPU (None without one), in MiB."""
+    resident = resident_memory()
+    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+    return {"peak_rss_mib": resident / 2**20 if resident else None, "peak_gpu_mib": gpu}
+
+
+def resident_memory() -> int:
+    """Most memory that this process has held, in bytes; 0 where the system does not tell."""
     try:
         import resource
     except ImportError:
-        return {"peak_rss_mib": None, "peak_gpu_mib": None}
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
-    return {"peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, "peak_gpu_mib": gpu}
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 2**10
 
 
 def versions() -> dict[str, str | None]:

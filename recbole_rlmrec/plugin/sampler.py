@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from recbole.sampler import Sampler
 
+from recbole_rlmrec.data.pairs import pair_key
+
 
 class UserItems:
     """Which items each user has, as sorted rows.
@@ -20,7 +22,7 @@ class UserItems:
     Parameters
     ----------
     keys : LongTensor [n_pairs]
-        ``user * n_items + item`` of every pair, ascending, each once.
+        `data.pairs.pair_key` of every pair, ascending, each once.
     n_users, n_items : int
         Numbers of internal ids, padding included.
 
@@ -38,7 +40,7 @@ class UserItems:
     @classmethod
     def of_pairs(cls, users: torch.Tensor, items: torch.Tensor, n_users: int, n_items: int) -> UserItems:
         """From pairs in any order, with or without repeats."""
-        keys = torch.unique_consecutive(torch.sort(users * n_items + items).values)
+        keys = torch.unique_consecutive(torch.sort(pair_key(users, items, n_items)).values)
         return cls(keys, n_users, n_items)
 
     @classmethod

@@ -9,7 +9,7 @@ import numpy as np
 from recbole.trainer import RecVAETrainer
 from recbole.utils import EvaluatorType, set_color
 
-from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.errors import ConfigError, duration
 from recbole_rlmrec.plugin import per_user
 from recbole_rlmrec.plugin.evaluation import FastCollector
 from recbole_rlmrec.plugin.initial import SEMANTIC, load_initial
@@ -119,8 +119,8 @@ class RLMRecTrainer:
         few = max(self.epochs // 10, 1)
         early = f", less if early stopping ends them (stopping_step={self.stopping_step})" if self.eval_step > 0 else ""
         self.logger.info(
-            f"An epoch takes {epoch:.2f} s{validation}: {self.epochs} epochs take about {_duration(whole)} at most{more}{early}"
-            f". --epochs={few} takes about {_duration(whole * few / self.epochs)}."
+            f"An epoch takes {epoch:.2f} s{validation}: {self.epochs} epochs take about {duration(whole)} at most{more}{early}"
+            f". --epochs={few} takes about {duration(whole * few / self.epochs)}."
         )
 
 
@@ -132,12 +132,6 @@ class RecVAE_RLMRecTrainer(RLMRecTrainer, RecVAETrainer):
         if model.alignment is not None:
             parameters = [*model.encoder.parameters(), *model.alignment.parameters()]
             self.optimizer_encoder = self._build_optimizer(params=parameters)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 @functools.cache

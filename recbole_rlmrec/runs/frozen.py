@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-from recbole.config import Config
 from recbole.data.dataset import Dataset
-from recbole.utils import FeatureSource, FeatureType, init_seed
+from recbole.utils import FeatureSource, FeatureType
 
 from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import building, write_json
@@ -21,8 +19,7 @@ from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError
-from recbole_rlmrec.runs.checks import check_data, reading
-from recbole_rlmrec.runs.run import command_line
+from recbole_rlmrec.runs.split import draw_split, make_config
 
 _ROW = "rlmrec_row"
 _COLUMNS = ("field_separator", "seq_separator", "USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "LABEL_FIELD")
@@ -54,14 +51,6 @@ class FrozenSplit:
         counts = ", ".join(f"{self.about['interactions'][part]} {part}" for part in PARTS)
         tags = ", ".join(self.about["tags"]) or "none"
         return f"{self.folder}: {self.about['users']} users, {self.about['items']} items; {counts}; profiles: {tags}"
-
-
-def make_config(model: str, dataset: str, options: Mapping) -> Config:
-    """RecBole's Config of a run with these options, as from a configuration file and an empty command line."""
-    with tempfile.TemporaryDirectory(prefix="recbole-rlmrec-") as folder, command_line([]):
-        file = Path(folder) / "options.yaml"
-        file.write_text(json.dumps(dict(options), ensure_ascii=False), encoding="utf-8")
-        return Config(model, dataset, config_file_list=[str(file)])
 
 
 def freeze_split(dataset: str, name: str, root: Path | str, options: Mapping | None = None) -> FrozenSplit:
@@ -97,11 +86,8 @@ def freeze_split(dataset: str, name: str, root: Path | str, options: Mapping | N
     config = make_config("BPR", dataset, options or {})
     if config["benchmark_filename"]:
         raise ConfigError(f"{dataset} comes split (benchmark_filename is set); there is nothing to draw.")
-    check_data(config)
-    init_seed(config["seed"], config["reproducibility"])
-    with reading(dataset):
-        data = _NumberedDataset(config)
-        parts = dict(zip(PARTS, data.build(), strict=True))
+    data, splits = draw_split(config, _NumberedDataset)
+    parts = dict(zip(PARTS, splits, strict=True))
     with building(target) as folder:
         about = _write(config, data, parts, folder, name)
     return FrozenSplit(name, target, about)

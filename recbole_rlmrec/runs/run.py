@@ -7,20 +7,18 @@ option of RecBole as ``--key=value``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from recbole.data import create_dataset
 from recbole.quick_start import quick_start
-from recbole.utils import init_seed
 
 from recbole_rlmrec.data.files import read_yaml, write_json
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.plugin import per_user
 from recbole_rlmrec.plugin.record import describe_run, plain
 from recbole_rlmrec.runs.checks import check_data, check_target, read_config, reading, whole_number
+from recbole_rlmrec.runs.command_line import command_line, split_options
 
 OURS = ("model", "dataset", "config_files", "result_file", "per_user_file")
 DEFAULT_MODEL, DEFAULT_DATASET = "LightGCN_RLMRec", "ml-100k"
@@ -84,72 +82,3 @@ def main(argv: Sequence[str] | None = None) -> dict:
     if users is not None:
         users.write(users_target)
     return result
-
-
-def split_options(argv: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Separate the options that are ours from those that RecBole reads from the command line itself.
-
-    ``--key value`` is accepted for our names as well as ``--key=value``; RecBole takes the latter alone.
-
-    Raises
-    ------
-    ConfigError
-        An argument is no option, is given twice, or has a form that RecBole would silently drop.
-    """
-    ours, rest, seen = {}, [], set()
-    arguments = iter(argv)
-    for argument in arguments:
-        key, equals, value = argument.removeprefix("--").partition("=")
-        if key in seen:
-            raise ConfigError(f"--{key} is given twice; leave one of them out.")
-        seen.add(key)
-        if argument.startswith("--") and key in names:
-            ours[key] = value if equals else next(arguments, "")
-        elif not argument.startswith("--") or not equals:
-            raise ConfigError(f"The argument {argument!r} is not understood; write options as --key=value.")
-        elif "=" in value:
-            raise ConfigError(f"The value of --{key} contains '=', which RecBole drops; put it into a --config_files file.")
-        else:
-            rest.append(argument)
-    return ours, rest
-
-
-@contextmanager
-def command_line(options: Sequence[str]) -> Iterator[None]:
-    """Let RecBole see these options as the command line: every ``Config`` parses ``sys.argv``."""
-    before, sys.argv = sys.argv, [sys.argv[0], *options]
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-def load_split(dataset: str, options: Sequence[str], model: str = "BPR"):
-    """Load a data set and draw the split that a run with the same options draws.
-
-    Parameters
-    ----------
-    dataset : str
-    options : sequence of str
-        RecBole's options, ``--key=value``, ``--config_files=`` among them.
-    model : str
-        A model whose defaults apply; the split does not depend on it.
-
-    Returns
-    -------
-    config : recbole.config.Config
-    dataset : recbole.data.dataset.Dataset
-        The filtered data.
-    splits : list of recbole.data.dataset.Dataset
-        Training, validation and test split; the training split knows the other two as ``rlmrec_heldout``.
-    """
-    ours, rest = split_options(options, ("config_files", "model", "dataset"))
-    files = ours.get("config_files", "").split()
-    for file in files:
-        read_yaml(Path(file))
-    with command_line(rest), reading(dataset):
-        config = read_config(ours.get("model", model), dataset, files)
-        init_seed(config["seed"], config["reproducibility"])
-        check_data(config)
-        data = create_dataset(config)
-        return config, data, data.build()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, init_seed
 
@@ -22,7 +21,7 @@ from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, 
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.plugin.evaluation import expands_pairs
 from recbole_rlmrec.plugin.sampler import UserItems
-from recbole_rlmrec.runs.run import check_data
+from recbole_rlmrec.runs.split import draw_split
 
 SCORES_PER_BLOCK = 2**20
 PLACES = ("data_path", "semantic_path")
@@ -220,10 +219,7 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
         raise CheckpointError(f"{path} holds no model of RecBole; give the .pth file that a run wrote.")
     config = _prepared(checkpoint["config"], places or {})
-    check_data(config)
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    splits = dataset.build()
+    dataset, splits = draw_split(config)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
     weights = checkpoint["state_dict"]

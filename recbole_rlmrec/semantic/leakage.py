@@ -8,7 +8,7 @@ from logging import getLogger
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.pairs import heldout_keys, split_keys
+from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, pair_of, split_keys
 from recbole_rlmrec.errors import ConfigError, LeakageError
 
 MODES = ("error", "warn")
@@ -30,11 +30,10 @@ def quoted_keys(train) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
         The training split. The key of a pair that the run does not have is 0.
     """
     users, items = train.field2token_id[train.uid_field], train.field2token_id[train.iid_field]
-    width = train.item_num
 
     def keys(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        ids = ((users.get(user, 0), items.get(item, 0)) for user, item in pairs)
-        return np.fromiter((user * width + item if user and item else 0 for user, item in ids), np.int64, len(pairs))
+        ids = np.array([(users.get(user, 0), items.get(item, 0)) for user, item in pairs], dtype=np.int64).reshape(-1, 2)
+        return pair_keys(train, ids[:, 0], ids[:, 1])
 
     return keys
 
@@ -83,7 +82,7 @@ def check_keys(keys: np.ndarray, train, mode: str = "error", tag: str = "TAG") -
 
 
 def _report(leaked: np.ndarray, mode: str, tag: str, train) -> None:
-    count, (user, item) = len(leaked), divmod(int(leaked[0]), train.item_num)
+    count, (user, item) = len(leaked), pair_of(int(leaked[0]), train.item_num)
     names = [str(train.field2id_token[field][one]) for field, one in ((train.uid_field, user), (train.iid_field, item))]
     found = (
         f"The profiles of tag {tag!r} quote {count} interaction{'s' if count > 1 else ''} of this run's validation or "

@@ -80,7 +80,7 @@ def check(negatives, logq, user, positive, candidates, factors):
 @pytest.mark.parametrize("logq", [False, True])
 def test_batch(name, logq, waits, monkeypatch):
     """Also where results whose size depends on the data are avoided, as on a GPU."""
-    monkeypatch.setattr(softmax, "must_not_wait", lambda ids: not waits)
+    monkeypatch.setattr(softmax, "on_gpu", lambda ids: not waits)
     user, positive = BATCHES[name]
     share = POPULARITY / POPULARITY.sum()
     factors = [1 / (len(user) * share[p]) if logq else 1.0 for p in positive]
@@ -91,7 +91,7 @@ def test_batch(name, logq, waits, monkeypatch):
 @pytest.mark.parametrize("name", BATCHES)
 @pytest.mark.parametrize("negatives", ["all", N_ITEMS - 1, 1000])
 def test_all(name, negatives, waits, monkeypatch):
-    monkeypatch.setattr(softmax, "must_not_wait", lambda ids: not waits)
+    monkeypatch.setattr(softmax, "on_gpu", lambda ids: not waits)
     check(negatives, True, *BATCHES[name], range(1, N_ITEMS), np.ones(N_ITEMS))
 
 
@@ -99,7 +99,7 @@ def test_all(name, negatives, waits, monkeypatch):
 @pytest.mark.parametrize("name", BATCHES)
 def test_drawn(name, waits, monkeypatch):
     """Items 2, 5 and 7 are drawn: some are the positive of a row."""
-    monkeypatch.setattr(softmax, "must_not_wait", lambda ids: not waits)
+    monkeypatch.setattr(softmax, "on_gpu", lambda ids: not waits)
     monkeypatch.setattr(softmax, "draw", lambda count, number: torch.tensor([1, 4, 6]))
     check(3, False, *BATCHES[name], [2, 5, 7], np.ones(3))
 

@@ -13,8 +13,9 @@ from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
-from recbole_rlmrec.runs.frozen import freeze_split, make_config
+from recbole_rlmrec.runs.frozen import freeze_split
 from recbole_rlmrec.runs.run import main
+from recbole_rlmrec.runs.split import make_config
 
 
 def run_splits(dataset, options):

@@ -15,7 +15,9 @@ from recbole_rlmrec import cli
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.errors import ConfigError, DataError, guarded
 from recbole_rlmrec.plugin.record import spawned
-from recbole_rlmrec.runs.run import command_line, load_split, main, split_options
+from recbole_rlmrec.runs.command_line import command_line, split_options
+from recbole_rlmrec.runs.run import main
+from recbole_rlmrec.runs.split import load_split
 
 SCRIPT = Path(__file__).resolve().parents[2] / "run_recbole_rlmrec.py"
 

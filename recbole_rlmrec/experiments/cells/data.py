@@ -13,8 +13,9 @@ import pandas as pd
 from recbole_rlmrec.data.atomic import PARTS, AtomicFile, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import building, read_json
 from recbole_rlmrec.errors import ConfigError, StoreError
-from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options, make_config
-from recbole_rlmrec.runs.run import check_data, init_seed
+from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options
+from recbole_rlmrec.runs.run import check_data
+from recbole_rlmrec.runs.split import draw_split, make_config
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,8 @@ class Data:
 
     def load(self, options: Mapping | None = None):
         """RecBole's Config and training split, which knows the held-out ones."""
-        from recbole.data import create_dataset
-
         config = make_config("LightGCN_RLMRec", self.name, {**(options or {}), **self.run_options()})
-        init_seed(config["seed"], config["reproducibility"])
-        return config, create_dataset(config).build()[0]
+        return config, draw_split(config)[1][0]
 
 
 def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = None) -> Data:

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from recbole_rlmrec.data.files import held, read_json, write_json
 from recbole_rlmrec.data.store import now
-from recbole_rlmrec.errors import ConfigError, StoreError
+from recbole_rlmrec.errors import ConfigError, StoreError, duration
 from recbole_rlmrec.experiments.cells.cell import FORMAT, Cell, Outcome, headline, package_versions
 from recbole_rlmrec.experiments.cells.launch import LOG
 
 ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json")
-KEPT = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
+KEPT_FILES = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -180,7 +180,7 @@ class Runner:
         if cell.keep and trained:
             trained[-1].rename(work / "model.pth")
         for path in work.iterdir():
-            if path.name not in (*KEPT, "cell.json", "cell.yaml", "model.pth"):
+            if path.name not in (*KEPT_FILES, "cell.json", "cell.yaml", "model.pth"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         _put(work, self._place(cell))
         shutil.rmtree(self.folder / "failed" / cell.key, ignore_errors=True)
@@ -221,10 +221,3 @@ def last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     said = (_COLOUR.sub("", line).strip() for line in reversed(lines))
     return next(filter(None, said), "").removeprefix("recbole-rlmrec: ")
-
-
-def duration(seconds: float) -> str:
-    """A time in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

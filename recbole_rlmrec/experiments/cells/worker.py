@@ -31,6 +31,7 @@ def run_cell(argv: Sequence[str]) -> int:
     import torch
 
     from recbole_rlmrec.data.files import write_json
+    from recbole_rlmrec.plugin.record import resident_memory
     from recbole_rlmrec.runs.run import main as run
 
     start, before = perf_counter(), resident_memory()
@@ -43,16 +44,6 @@ def run_cell(argv: Sequence[str]) -> int:
     }
     write_json(Path("usage.json"), usage)
     return 0
-
-
-def resident_memory() -> int:
-    """Most memory that this process has held, in bytes; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":
