@@ -26,7 +26,7 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
     """``Config._load_internal_config_dict``: the backbone's defaults, then ours, then the data set's."""
     _original_load_defaults(self, backbone_name(model), model_class, dataset)
     theirs = Path(configurator.__file__).parents[1] / "properties" / "dataset"
-    ours = [file for file in _model_files(model) if file.is_file()]
+    ours = [file for file in model_files(model) if file.is_file()]
     # RecBole lets the data set's defaults win over the model's, and those of a type of models over both: where ours came
     # in between, the data set's are due again; other models are left as RecBole made them.
     again = [file for file in (theirs / "sample.yaml", theirs / f"{dataset}.yaml") if file.is_file()] if ours else []
@@ -37,14 +37,15 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         self._update_internal_config_dict(own)
     for key, value in plugin_defaults(self.yaml_loader).items():
         self.internal_config_dict.setdefault(key, value)
-    if suffix_of(model) == SUFFIX:
+    if suffix_of(model) in (SUFFIX, SEMANTIC_SUFFIX):
         kind = self.external_config_dict.get("alignment", self.internal_config_dict.get("alignment"))
         for key, option in alignment_options(kind).items():
             self.internal_config_dict.setdefault(key, option.default)
     _warn_of_unknown_options(self)
 
 
-def _model_files(model: str) -> list[Path]:
+def model_files(model: str) -> list[Path]:
+    """Files of this package's defaults for a model, later ones winning; some do not exist."""
     suffix = suffix_of(model)
     backbone = backbone_name(model)
     names = [backbone, suffix[1:], model] if suffix else [model]

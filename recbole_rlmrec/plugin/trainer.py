@@ -12,7 +12,8 @@ from recbole.utils import EvaluatorType, set_color
 from recbole_rlmrec.errors import ConfigError, duration
 from recbole_rlmrec.plugin import per_user
 from recbole_rlmrec.plugin.evaluation import FastCollector
-from recbole_rlmrec.plugin.initial import load_initial
+from recbole_rlmrec.plugin.initial import SEMANTIC, load_initial
+from recbole_rlmrec.plugin.initial_semantic import load_semantic_initial
 from recbole_rlmrec.plugin.optimizer import RowWiseAdam
 from recbole_rlmrec.plugin.record import begin_record
 
@@ -33,11 +34,18 @@ class RLMRecTrainer:
         if valid_data and self.eval_step > 0:
             self._check_valid_metric()
         if self.config["initial_embeddings"] and self.start_epoch == 0:
-            load_initial(self.model, train_data._dataset, self.config["initial_embeddings"])
+            self._load_initial(train_data._dataset)
         try:
             return super().fit(train_data, valid_data, *args, **kwargs)
         finally:
             self.record.checkpoint = self.saved_model_file  # a resumed or pretrained model's has another name by now
+
+    def _load_initial(self, dataset) -> None:
+        if self.config["initial_embeddings"] == SEMANTIC:
+            load_semantic_initial(self.model, dataset, self.config)
+            self.record.provenance = self.model.semantic_provenance
+        else:
+            load_initial(self.model, dataset, self.config["initial_embeddings"])
 
     def _check_valid_metric(self) -> None:
         metrics = [metric.lower() for metric in self.config["metrics"]]
