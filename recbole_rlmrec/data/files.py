@@ -30,6 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,8 +48,6 @@ def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON in UTF-8, whole or not at all."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_json(path: Path, error: type[Exception], remedy: str) -> dict:
