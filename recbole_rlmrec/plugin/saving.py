@@ -102,8 +102,10 @@ class _LogFile(logging.FileHandler):
         super().__init__(path, mode="x", encoding="utf-8")
 
     def handleError(self, record) -> None:  # noqa: N802  (logging's name)
-        if isinstance(sys.exc_info()[1], OSError):
-            raise
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            error.filename = error.filename or self.baseFilename
+            raise error
         super().handleError(record)
 
 

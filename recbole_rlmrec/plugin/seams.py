@@ -97,7 +97,8 @@ def find_trainer(model_type, model_name: str) -> type:
 
     from recbole_rlmrec.plugin import record, trainer
 
-    own = getattr(trainer, f"{model_name}Trainer", None)
+    own = vars(trainer).get(f"{model_name}Trainer")
+    own = own if own is not None and issubclass(own, trainer.RLMRecTrainer) else None
     theirs = _original_get_trainer(model_type, backbone_name(model_name))
     # Trees (XGBoost, LightGBM) have a trainer that is not of this kind, and models that are no modules.
     if own is None and not issubclass(theirs, Trainer):
