@@ -180,11 +180,15 @@ class LastCheckpoint:
         if self._pending is not None:
             state.restore(self._trainer, self._roots, self._pending["state"])
             self._pending, self._written = None, perf_counter()
-        elif epoch and epoch % self._every == 0 and perf_counter() - self._written >= self._cost / SHARE:
+        elif self._due(epoch):
             start = perf_counter()
             self._write(epoch)
             self._written = perf_counter()
             self._cost = self._written - start
+
+    def _due(self, epoch: int) -> bool:
+        wanted = self._every > 0 and epoch > 0 and epoch % self._every == 0
+        return wanted and perf_counter() - self._written >= self._cost / SHARE
 
     def _write(self, epoch: int) -> None:
         trainer, record = self._trainer, self._trainer.record
