@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recbole_rlmrec.plugin import saving
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 
 __all__ = ["Repair", "active", "apply", "load_checkpoint"]
@@ -468,4 +469,5 @@ _REPAIRS = (
     _amp,
     _faiss,
     _warnings,
+    *saving.REPAIRS,
 )
