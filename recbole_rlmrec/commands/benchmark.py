@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.errors import ConfigError, StoreError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Write the page; returns the exit status."""
-    from recbole_rlmrec.data.files import replacing
+    from recbole_rlmrec.data.files import replacing, understanding
     from recbole_rlmrec.experiments.results.benchmark import benchmark_page, read_benchmark
 
     if options:
         raise ConfigError(f"benchmark does not know {' '.join(options)}; see `recbole-rlmrec benchmark --help`.")
-    page = benchmark_page(read_benchmark(args.folders))
+    with understanding(StoreError, f"What {', '.join(map(str, args.folders))} holds", "call the experiment again"):
+        page = benchmark_page(read_benchmark(args.folders))
     with replacing(args.output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(args.output)

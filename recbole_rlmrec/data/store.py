@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from recbole_rlmrec.data.appender import Appender
-from recbole_rlmrec.data.files import held, read_json, replacing, write_json
+from recbole_rlmrec.data.files import held, parse_json, read_json, replacing, write_json
 from recbole_rlmrec.data.profile import (
     SIDES,
     Profile,
@@ -133,7 +132,7 @@ class ProfileStore:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    yield parse_profile(json.loads(line), side)
+                    yield parse_profile(parse_json(line), side)
                 except ValueError as reason:
                     if not line.endswith(b"\n"):
                         self._report_cut(path, number)

@@ -12,7 +12,7 @@ import numpy as np
 from recbole.utils import set_color
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import held, new_matrix, read_json, replacing, write_json
+from recbole_rlmrec.data.files import held, new_matrix, parse_json, read_json, read_npy, replacing, write_json
 from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
@@ -118,7 +118,7 @@ class _Job:
     def _finished_rows(self) -> list[tuple[list[str], np.ndarray]]:
         """Digests and matrices of an earlier call with the same settings."""
         try:
-            manifest = json.loads((self._target / "manifest.json").read_bytes())
+            manifest = parse_json((self._target / "manifest.json").read_bytes())
             if manifest["fingerprint"] != self._fingerprint:
                 return []
             return [self._finished_side(side) for side in manifest["digests"]]
@@ -126,8 +126,8 @@ class _Job:
             return []
 
     def _finished_side(self, side: str) -> tuple[list[str], np.ndarray]:
-        digests = json.loads((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
-        matrix = np.load(self._target / f"{side}s.npy", mmap_mode="r", allow_pickle=False)
+        digests = parse_json((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
+        matrix = read_npy(self._target / f"{side}s.npy", "r")
         if matrix.shape[0] != len(digests) or matrix.dtype != self._dtype:
             raise ValueError(f"{side}s.npy does not fit its tokens")
         return digests, matrix

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from recbole_rlmrec.data.files import parse_json
 from recbole_rlmrec.data.profile import (
     SIDES,
     BadRecord,
@@ -150,7 +150,7 @@ def _read_import(file: Path) -> tuple[dict[str, dict[str, Profile]], int]:
 
 def _parse_import(line: bytes, where: str) -> tuple[str, Profile]:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         if not isinstance(record, dict) or ("user_id" in record) == ("item_id" in record):
             raise BadRecord("not a JSON object with either 'user_id' or 'item_id'")
         side = "user" if "user_id" in record else "item"

@@ -46,6 +46,7 @@ class RunRecord:
         self.parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         self.checkpoint: str | None = None
         self.resumed_from: list[int] = []
+        self.training = False
 
     def as_dict(self) -> dict:
         """JSON-able form, as it goes into the result file."""

@@ -20,7 +20,7 @@ from time import perf_counter
 import torch
 from filelock import FileLock, Timeout
 
-from recbole_rlmrec.data.files import read_json, replacing, write_json
+from recbole_rlmrec.data.files import misshapen, read_json, replacing, write_json
 from recbole_rlmrec.data.paths import encoder_slug, semantic_root
 from recbole_rlmrec.errors import CheckpointError, ConfigError, RLMRecError
 from recbole_rlmrec.plugin import state
@@ -37,6 +37,22 @@ _ELSEWHERE = frozenset(
     "checkpoint_dir checkpoint_every resume show_progress state gpu_id data_path semantic_path log_wandb wandb_project "
     "nproc world_size ip port group_offset offset dataset_save_path dataloaders_save_path save_dataset save_dataloaders".split()
 )
+
+
+_SHAPE = {
+    "epoch": int,
+    "file": str,
+    "best?": str,
+    "trainer": {name: object for name in state.COUNTERS},
+    "record": {"seconds": [float], "losses": {str: [float]}, "valid": [list], "best_epoch?": int, "resumed_from": [int]},
+    "state": {
+        "weights": {str: torch.Tensor},
+        "attributes": {str: dict},
+        "optimizers": dict,
+        "generators": dict,
+        "random": dict,
+    },
+}
 
 
 class RunEnded(RLMRecError):
@@ -145,6 +161,8 @@ class LastCheckpoint:
         found = load_checkpoint(path, map_location="cpu")
         if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("digest") != self._digest:
             raise CheckpointError(f"{path} is not a last checkpoint of this run.")
+        if wrong := misshapen(found, _SHAPE):
+            raise CheckpointError(f"{path} is damaged: {wrong}.")
         return found
 
     def _begin(self) -> None:
@@ -178,7 +196,12 @@ class LastCheckpoint:
     def at(self, epoch: int) -> None:
         """Called where an epoch begins: take up what was found, or write what is reached."""
         if self._pending is not None:
-            state.restore(self._trainer, self._roots, self._pending["state"])
+            try:
+                state.restore(self._trainer, self._roots, self._pending["state"])
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+                raise CheckpointError(
+                    f"{self._folder / self._name}.last does not fit this run ({' '.join(str(reason).split())}); delete it."
+                ) from reason
             self._pending, self._written = None, perf_counter()
         elif self._due(epoch):
             start = perf_counter()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_rlmrec.data.atomic import PARTS, AtomicFile, digest_files, read_atomic, write_atomic
-from recbole_rlmrec.data.files import building, read_json
+from recbole_rlmrec.data.files import building, parse_json, read_json
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options
 from recbole_rlmrec.runs.run import check_data
@@ -157,7 +157,7 @@ def frozen_data(folder: Path) -> Data:
     """A frozen split as cells read it."""
     name, root = folder.name, folder.parent
     text = (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[2]
-    return Data(name, root, root, json.loads(text), digest_files(folder, name))
+    return Data(name, root, root, parse_json(text), digest_files(folder, name))
 
 
 def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame], own_profiles: bool = False) -> Data:
