@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,9 +41,11 @@ _ELSEWHERE = frozenset(
 
 
 _SHAPE = {
+    "format": int,
+    "digest": str,
     "epoch": int,
-    "file": str,
-    "best?": str,
+    "file": re.compile(r"[^/\\\0]+\.pth"),
+    "best?": re.compile(r"[^/\\\0]+\.best-\d+"),
     "trainer": {name: object for name in state.COUNTERS},
     "record": {"seconds": [float], "losses": {str: [float]}, "valid": [list], "best_epoch?": int, "resumed_from": [int]},
     "state": {
@@ -159,10 +162,10 @@ class LastCheckpoint:
 
     def _read(self, path: Path) -> dict:
         found = load_checkpoint(path, map_location="cpu")
-        if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("digest") != self._digest:
+        if not isinstance(found, dict) or (wrong := misshapen(found, _SHAPE)):
+            raise CheckpointError(f"{path} is no last checkpoint: {wrong if isinstance(found, dict) else 'it holds no table'}.")
+        if found["format"] != FORMAT or found["digest"] != self._digest:
             raise CheckpointError(f"{path} is not a last checkpoint of this run.")
-        if wrong := misshapen(found, _SHAPE):
-            raise CheckpointError(f"{path} is damaged: {wrong}.")
         return found
 
     def _begin(self) -> None:

@@ -135,7 +135,9 @@ class World:
             run(["--model=BPR", "--dataset=tiny", "--config_files=run.yaml"])
         finally:
             resume.LastCheckpoint.finish, resume.SHARE = finish, share
-        shutil.copy(next(Path("saved/resume").glob("*/*.last")), "best.last")
+        (last,) = Path("saved/resume").glob("*/*.last")
+        shutil.copy(last, "best.last")
+        Path("names/last").write_text(str(last))
         shutil.copy(min(Path("saved").glob("BPR*.pth")), "best.pth")
 
     def cell(self, name: str) -> str:
@@ -195,13 +197,8 @@ class World:
         return guarded(read)
 
     def _resume(self) -> int:
-        def read() -> int:
-            last = object.__new__(resume.LastCheckpoint)
-            last._digest = load_checkpoint("names/whole.last")["digest"] if Path("names/whole.last").exists() else None
-            last._read(Path("best.last"))
-            return 0
-
-        return guarded(read)
+        shutil.copy("best.last", Path("names/last").read_text())
+        return cli.main(["run", "--model=BPR", "--dataset=tiny", "--config_files=run.yaml", "--resume"])
 
     def _report(self) -> int:
         return cli.main(["report", "results", "-o", "report.html", "--projection=pca"])
