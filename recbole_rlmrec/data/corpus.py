@@ -304,9 +304,5 @@ def _in_time(table: pd.DataFrame, time_field: str | None) -> np.ndarray:
 
 
 def _internal_ids(train, field: str, tokens: pd.Series) -> np.ndarray:
-    """Internal ids of raw tokens, int64 [n], 0 for those that the run does not have.
-
-    RecBole's reader takes a pair of quotation marks around an id away.
-    """
-    quoted = tokens.str.startswith('"') & tokens.str.endswith('"')
-    return tokens.mask(quoted, tokens.str[1:-1]).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
+    """Internal ids of raw tokens, int64 [n], 0 for those that the run does not have."""
+    return tokens.map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)

@@ -10,7 +10,8 @@ from urllib.error import URLError
 
 from recbole.config import Config
 
-from recbole_rlmrec.data.atomic import not_decoded, read_header
+from recbole_rlmrec.data.atomic import read_header
+from recbole_rlmrec.data.lines import not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.model.options import number
 
