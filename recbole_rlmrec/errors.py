@@ -1,6 +1,7 @@
 """Errors that a person can act on: each message says what is wrong, where, and what to do."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -50,6 +51,12 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def quoted(argument: object) -> str:
+    """An argument as a person would type it in a shell: double quotes around text that holds single ones."""
+    text = str(argument)
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
 def guarded(action: Callable[[], int]) -> int:

@@ -11,7 +11,7 @@ import csv
 import functools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,7 +174,7 @@ class _Pass:
     def _wrong(self, line: int, found: int, text: str, before: str) -> str:
         said = f"{self.path}, line {line}: {found} field{'s' * (found != 1)} where the header has {self.expected + 1}"
         if self.separator != "\t":
-            return f"{said}; put a text that holds {self.separator!r} into quotation marks, or correct the line or field_separator."
+            return f"{said}; put a text that holds {self.separator!r} into quotation marks, or correct the line."
         fields, last = text.rstrip("\r").split("\t"), before.rstrip("\r").rpartition("\t")[2]
         if any(map(_opens, fields)) or (_opens(last) and found <= self.expected) or any(map(_closes, fields)):
             return (
@@ -237,23 +237,32 @@ def rows_of(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, li
         file.readline()
         if len(separator) > 1:
             pattern = re.compile(separator)
-            rows = ((number, pattern.split(line.strip())) for number, line in enumerate(file, 2))
+            yield from ((number, pattern.split(line.strip())) for number, line in enumerate(file, 2) if line.strip())
         elif quoting(separator) == csv.QUOTE_NONE:
             rows = ((number, line.rstrip("\r\n").split(separator)) for number, line in enumerate(file, 2))
+            yield from ((number, row) for number, row in rows if len(row) > 1 or row[0].strip())
         else:
-            rows = _csv_rows(file, separator)
-        yield from ((number, row) for number, row in rows if any(field.strip() for field in row) or len(row) > 1)
+            yield from _csv_rows(file, separator)
 
 
 def _csv_rows(file, separator: str) -> Iterator[tuple[int, list[str]]]:
     limit = csv.field_size_limit(sys.maxsize if sys.maxsize <= 2**31 - 1 else 2**31 - 1)
     try:
-        reader, before = csv.reader(file, delimiter=separator, strict=True), 0
+        text = [""]
+        reader, before = csv.reader(_kept(file, text), delimiter=separator, strict=True), 0
         for row in reader:
-            yield before + 2, row
+            if len(row) > 1 or text[0].strip():
+                yield before + 2, row
             before = reader.line_num
     finally:
         csv.field_size_limit(limit)
+
+
+def _kept(lines: Iterable[str], last: list[str]) -> Iterator[str]:
+    """The lines, each left in ``last`` when it has been given."""
+    for line in lines:
+        last[0] = line
+        yield line
 
 
 def line_of(path: Path, separator: str, encoding: str, row: int) -> int:

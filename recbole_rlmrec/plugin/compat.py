@@ -324,6 +324,24 @@ def _missing_ids() -> str | None:
     return "RecBole leaves out the wrong rows where users and items are missing"
 
 
+def _exact_times() -> str | None:
+    """RecBole sorts by times that it has rounded to float32; after the split they are float32 here, too."""
+    from recbole.data.dataset import Dataset
+
+    from recbole_rlmrec.plugin.times import as_recbole_has_them, to_interaction
+
+    convert, build = Dataset._dataframe_to_interaction, Dataset.build
+
+    def build_exactly(self):
+        datasets = build(self)
+        as_recbole_has_them([self, *datasets])
+        return datasets
+
+    Dataset._dataframe_to_interaction = functools.partialmethod(functools.partial(to_interaction, convert))
+    Dataset.build = build_exactly
+    return "RecBole sorts by times that float32 has rounded"
+
+
 def _download() -> str | None:
     """RecBole waits for other processes after it has downloaded a data set, also where there are none."""
     from recbole.data.dataset import Dataset
@@ -483,6 +501,7 @@ _REPAIRS = (
     _torch_load,
     _atomic_files,
     _missing_ids,
+    _exact_times,
     _download,
     _collected_counts,
     _pandas_fill_nan,

@@ -17,7 +17,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_rlmrec.model.lookup import backbone_name, find_model, original_get_model
-from recbole_rlmrec.plugin.defaults import load_defaults
+from recbole_rlmrec.plugin.defaults import convert_options, load_defaults
 from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
 from recbole_rlmrec.plugin.loader import FastTrainDataLoader, wants_fast_loader
 
@@ -37,6 +37,7 @@ def apply() -> None:
     _replace(data_utils.create_samplers, create_samplers)
     _replace(_original_run_recboles, run_recboles)
     configurator.Config._load_internal_config_dict = load_defaults
+    configurator.Config._convert_config_dict = convert_options
     Dataset.build = _build
     dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from recbole_rlmrec.errors import quoted
 from recbole_rlmrec.experiments.cells.cell import seconds_to_best
 from recbole_rlmrec.experiments.cells.options import FIRST_SEED
 from recbole_rlmrec.experiments.results.tables import percent, stars
@@ -79,7 +80,7 @@ def experiment_command(sources: Sources, name: str, more: str = "") -> str:
     results = sources.findings[0].results
     models = ",".join(results.get("models") or ["LightGCN"])
     seeds = _seeds(results.get("seeds") or [])
-    command = f"recbole-rlmrec experiment {name} --dataset {sources.dataset} --models {models} --seeds {seeds}"
+    command = f"recbole-rlmrec experiment {name} --dataset {quoted(sources.dataset)} --models {models} --seeds {seeds}"
     return f"{command} --output {sources.folders[0]}{more}"
 
 

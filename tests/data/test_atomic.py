@@ -177,7 +177,8 @@ def test_a_number_that_is_none_is_named(tmp_path):
 
 
 def test_numbers_are_exact_also_in_marks(tmp_path):
-    texts = [repr(value) for value in np.random.default_rng(1).uniform(-1e12, 1e12, 500).tolist()] + ["1700000020", "9007199254740993"]
+    drawn = np.random.default_rng(1).uniform(-1e12, 1e12, 500).tolist()
+    texts = [*map(repr, drawn), "1700000020", "9007199254740993"]
     for mark in ("", '"'):
         path = write(tmp_path, "a:token\tb:float\n" + "".join(f"x\t{mark}{text}{mark}\n" for text in texts), f"f{len(mark)}")
         assert read_columns(path, ["b"], numbers=["b"])["b"].tolist() == list(map(float, texts))

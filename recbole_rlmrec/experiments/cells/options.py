@@ -11,7 +11,7 @@ import torch
 from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.lookup import SUFFIX, find_model
-from recbole_rlmrec.runs.command_line import split_options
+from recbole_rlmrec.runs.command_line import config_files, split_options
 
 ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
 VARIANTS = (*ALIGNMENTS, "kar")
@@ -51,7 +51,7 @@ def read_options(arguments: Sequence[str]) -> dict:
     """
     ours, rest = split_options(arguments, ("config_files",))
     options = {}
-    for file in ours.get("config_files", "").split():
+    for file in config_files(ours.get("config_files", "")):
         options |= read_yaml(Path(file))
     return options | dict(_parse(argument) for argument in rest)
 

@@ -10,8 +10,7 @@ import pytest
 from launchers import QUICK, FakeLauncher, run_experiment
 
 from recbole_rlmrec.commands import benchmark
-from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.results.files import quoted
+from recbole_rlmrec.errors import ConfigError, quoted
 from recbole_rlmrec.experiments.results.page import results_table
 
 
