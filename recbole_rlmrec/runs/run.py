@@ -18,7 +18,7 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.plugin import per_user, resume
 from recbole_rlmrec.plugin.record import describe_run, plain
 from recbole_rlmrec.runs.checks import check_data, check_target, read_config, reading, whole_number
-from recbole_rlmrec.runs.command_line import command_line, split_options
+from recbole_rlmrec.runs.command_line import command_line, config_files, split_options
 
 OURS = ("model", "dataset", "config_files", "result_file", "per_user_file")
 DEFAULT_MODEL, DEFAULT_DATASET = "LightGCN_RLMRec", "ml-100k"
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
         ["--resume=True" if argument == "--resume" else argument for argument in arguments],
         (*OURS, "nproc", "world_size", "ip", "port", "group_offset"),
     )
-    files = options.get("config_files", "").split()
+    files = config_files(options.get("config_files", ""))
     named = {}
     for file in files:
         named |= read_yaml(Path(file))
