@@ -5,9 +5,9 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 README = ROOT / "README.md"
 
-# From Python 3.12 on pip cannot install RecBole with its dependencies, because ray<=2.6.3 has no builds there.
-RECBOLE = ['recbole==1.2.1; python_version < "3.12"']
-RECBOLE_NEEDS = [
+# From Python 3.12 on pip can install RecBole with --no-deps alone, because its ray<=2.6.3 has no builds there: what else it needs.
+RECBOLE = [
+    'recbole==1.2.1; python_version < "3.12"',
     "colorlog==4.7.2",
     "colorama==0.4.4",
     "tensorboard>=2.5.0",
@@ -37,18 +37,17 @@ setup(
     author="The recbole-rlmrec authors",
     license="MIT",
     license_files=["LICENSE"],
-    python_requires=">=3.10,<3.15",
     packages=find_packages(include=["recbole_rlmrec", "recbole_rlmrec.*"]) + property_packages(),
     package_dir={"recbole_rlmrec.properties": "properties"},
+    include_package_data=False,
     package_data={"": ["*.yaml"], "recbole_rlmrec.profiling": ["prompts/*.yaml"], "recbole_rlmrec.report": ["static/*"]},
     entry_points={"console_scripts": ["recbole-rlmrec = recbole_rlmrec.cli:main"]},
     install_requires=[
         *RECBOLE,
-        *(f'{need}; python_version >= "3.12"' for need in RECBOLE_NEEDS),
         "torch>=2.4",
         "numpy>=1.26,<3",
         "scipy>=1.12",
-        "pandas>=2.1,<4",
+        "pandas>=2.1.1,<4",
         "scikit-learn>=1.3",
         "sentence-transformers>=3.0",
         "requests>=2.28",
