@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 README = ROOT / "README.md"
 
-# From Python 3.12 on pip installs RecBole with --no-deps alone (its ray<=2.6.3 has no builds there), so its needs are named here.
+# From Python 3.12 on pip installs RecBole with --no-deps alone (its ray<=2.6.3 has no builds there); so its needs stand here.
 RECBOLE = [
     'recbole==1.2.1; python_version < "3.12"',
     "colorlog==4.7.2",
