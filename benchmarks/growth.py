@@ -23,7 +23,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from train_speed import Row, measure, random_embeddings, synthetic
 
-from recbole_rlmrec.run import command_line
+from recbole_rlmrec.runs.command_line import command_line
 
 COMMON = ["--gpu_id=", "--show_progress=False", "--learner=sparse_adam", "--embedding_size=32", "--train_batch_size=2048"]
 COMMON += ["--eval_step=100000", "--metrics=['Recall']", "--topk=[10]", "--valid_metric=Recall@10"]

@@ -28,7 +28,7 @@ def client(folder: str, url: str, profiles: int, concurrency: int, results) -> N
     """Ask for so many profiles, half of them items, and report seconds, CPU seconds and peak memory."""
     from films import Setup, make_corpus
 
-    from recbole_rlmrec.profiling.chat import get_chat_model
+    from recbole_rlmrec.llm.models import get_chat_model
 
     setup = Setup(Path(folder), make_corpus(n_users=profiles // 2, n_items=profiles // 2, per_user=12))
     chat = get_chat_model("test-model", url, connections=concurrency)

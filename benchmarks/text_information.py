@@ -19,8 +19,9 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
-from recbole_rlmrec.data.semantic import SemanticTable, load_semantic
-from recbole_rlmrec.run import command_line
+from recbole_rlmrec.runs.command_line import command_line
+from recbole_rlmrec.semantic.load import load_semantic
+from recbole_rlmrec.semantic.table import SemanticTable
 
 SHARPNESS = (1, 2, 5, 10, 20, 40)
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)

@@ -102,7 +102,7 @@ def random_embeddings(folder: Path, options: list[str], width: int, dtype: str =
     """Give every user and item of a data set a random embedding; returns the options that name them."""
     from recbole_rlmrec.data.store import Profile, ProfileStore
     from recbole_rlmrec.encoding.encode import encode_tag
-    from recbole_rlmrec.run import load_split
+    from recbole_rlmrec.runs.split import load_split
 
     dataset = next(option.partition("=")[2] for option in options if option.startswith("--dataset="))
     _, data, _ = load_split(dataset, [option for option in options if not option.startswith("--dataset=")])

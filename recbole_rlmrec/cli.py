@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from recbole_rlmrec import __version__
-from recbole_rlmrec.errors import RLMRecError
+from recbole_rlmrec.errors import guarded
 
 COMMANDS = {
     "doctor": "say what is installed, which data sets and profiles are there, and what is missing",
@@ -47,35 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_model(argv: Sequence[str] | None = None) -> int:
     """Train and evaluate a model and print where the result is; returns the exit status."""
-    from recbole_rlmrec.run import USAGE, main as run
+    from recbole_rlmrec.runs.run import USAGE, main as run
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0
     return guarded(lambda: run(arguments) and 0)
-
-
-def guarded(action: Callable[[], int]) -> int:
-    """Run an action; an error that a person can act on becomes one line and exit status 2."""
-    try:
-        return action() or 0
-    except RLMRecError as error:
-        print(f"recbole-rlmrec: {error}", file=sys.stderr)
-        return 2
-    except PermissionError as error:
-        print(
-            f"recbole-rlmrec: {error.filename or error}: permission denied; use a folder of yours. A run writes to saved/ and "
-            "log/ where it is started, and to --semantic_path.",
-            file=sys.stderr,
-        )
-        return 2
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("recbole-rlmrec: stopped.", file=sys.stderr)
-        return 130
 
 
 def _module_name(command: str) -> str:

@@ -1,5 +1,9 @@
 """Errors that a person can act on: each message says what is wrong, where, and what to do."""
 
+import os
+import sys
+from collections.abc import Callable
+
 
 class RLMRecError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -39,3 +43,32 @@ class ChatError(RLMRecError):
 
 class CheckpointError(RLMRecError):
     """A checkpoint is unreadable or holds objects that are not allowed."""
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Run an action; an error that a person can act on becomes one line and exit status 2."""
+    try:
+        return action() or 0
+    except RLMRecError as error:
+        print(f"recbole-rlmrec: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(
+            f"recbole-rlmrec: {error.filename or error}: permission denied; use a folder of yours. A run writes to saved/ and "
+            "log/ where it is started, and to --semantic_path.",
+            file=sys.stderr,
+        )
+        return 2
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("recbole-rlmrec: stopped.", file=sys.stderr)
+        return 130

@@ -24,7 +24,7 @@ except ModuleNotFoundError:
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-PINNED_EXTRAS = ["dev", "tokens"]
+PINNED_EXTRAS = ["dev", "docs", "tokens"]
 
 BLOCK = """
 import sys
@@ -160,7 +160,7 @@ def test_the_pythons_are_the_same_everywhere(built, lock):
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize("extra", ["test", "dev", "tune", "ray", "tokens"])
+@pytest.mark.parametrize("extra", ["test", "dev", "docs", "tune", "ray", "tokens"])
 def test_the_lock_is_of_what_setup_py_asks_for(built, lock, python, extra):
     (package,) = (package for package in lock["package"] if package["name"] == "recbole-rlmrec")
     where = [environment(python), environment(python, extra)]
@@ -215,7 +215,8 @@ try:
     quick_start.tune.run()
 except ImportError as error:
     print(error)
-print(sorted(name for name in sys.modules if name.split(".")[0] == "ray"), [r.name for r in recbole_rlmrec.compat.active()])
+from recbole_rlmrec.plugin.compat import active
+print(sorted(name for name in sys.modules if name.split(".")[0] == "ray"), [repair.name for repair in active()])
 print(result["test_result"]["recall@10"], again["test_result"]["recall@10"])
 """
 

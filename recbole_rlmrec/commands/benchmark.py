@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Write the page; returns the exit status."""
     from recbole_rlmrec.data.files import replacing
-    from recbole_rlmrec.experiments.page import benchmark_page, read_stored
+    from recbole_rlmrec.experiments.results.page import benchmark_page, read_stored
 
     if options:
         raise ConfigError(f"benchmark does not know {' '.join(options)}; see `recbole-rlmrec benchmark --help`.")

@@ -11,13 +11,13 @@ from pathlib import Path
 import recbole
 import torch
 
-from recbole_rlmrec import compat
 from recbole_rlmrec.data.atomic import read_atomic, read_header
-from recbole_rlmrec.data.embeddings import check_embeddings
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.encoding.embeddings import check_embeddings
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
-from recbole_rlmrec.run import versions
+from recbole_rlmrec.plugin import compat
+from recbole_rlmrec.plugin.record import versions
 
 OPTIONAL = {
     "tiktoken": ("exact token counts for OpenAI's models", "pip install 'recbole-rlmrec[tokens]'"),
@@ -161,7 +161,7 @@ def _tag(folder: Path, dataset: str, ids: dict[str, set[str]]) -> Iterator[str]:
 
 def _models() -> Iterator[str]:
     from recbole_rlmrec.model.adapters import ADAPTERS
-    from recbole_rlmrec.registry import SUFFIX, backbone_name, model_names
+    from recbole_rlmrec.model.lookup import SUFFIX, backbone_name, model_names
 
     for name in model_names():
         if name.endswith(SUFFIX):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 
+from recbole_rlmrec.data.paths import dataset_root
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.paths import dataset_root
 
 ENCODERS = """lsa (offline, fitted to the profiles); a model of sentence-transformers, by name or folder; openai:MODEL for a
 server with OpenAI's /embeddings. An option that an encoder does not have is refused."""
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Encode a tag; returns the exit status."""
-    from recbole_rlmrec.data.semantic import tag_folder
+    from recbole_rlmrec.data.store import tag_folder
     from recbole_rlmrec.encoding.encode import encode_tag
 
     if options:

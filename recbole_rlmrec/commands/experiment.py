@@ -37,7 +37,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Run an experiment; returns the exit status, 1 where a cell failed."""
-    from recbole_rlmrec.experiments.launch import LocalLauncher, RayLauncher
+    from recbole_rlmrec.experiments.cells.launch import LocalLauncher, RayLauncher
 
     if args.jobs < 1:
         raise ConfigError(f"--jobs is the number of cells at a time, 1 or more, not {args.jobs}.")
@@ -47,10 +47,10 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
 
 def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> int:
     """Run an experiment with a launcher of cells; prints its tables and where they are."""
-    from recbole_rlmrec.experiments.options import parse_options, read_models, read_params, read_seeds
-    from recbole_rlmrec.experiments.report import write_report
-    from recbole_rlmrec.experiments.runner import Runner
-    from recbole_rlmrec.experiments.study import Study
+    from recbole_rlmrec.experiments.cells.options import parse_options, read_models, read_params, read_seeds
+    from recbole_rlmrec.experiments.cells.runner import Runner
+    from recbole_rlmrec.experiments.cells.study import Study
+    from recbole_rlmrec.experiments.results.files import write_report
 
     run_options = parse_options(options)
     _refuse_misplaced(args, run_options)
@@ -78,9 +78,9 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
 
 def _refuse_misplaced(args: argparse.Namespace, options: dict) -> None:
     """Refuse an option of the command, or one like it, that would silently go to RecBole."""
-    from recbole_rlmrec.data.split import make_config
-    from recbole_rlmrec.registry import unknown_options
-    from recbole_rlmrec.run import OURS
+    from recbole_rlmrec.plugin.defaults import unknown_options
+    from recbole_rlmrec.runs.run import OURS
+    from recbole_rlmrec.runs.split import make_config
 
     parser = argparse.ArgumentParser(conflict_handler="resolve", add_help=False)
     _add_common(parser)

@@ -7,27 +7,28 @@ from dataclasses import dataclass
 
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.data.corpus import Corpus
-from recbole_rlmrec.data.semantic import tag_folder
-from recbole_rlmrec.data.store import ProfileStore, check_tag
+from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.data.store import ProfileStore, check_tag, tag_folder
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.paths import semantic_root
+from recbole_rlmrec.llm.chat import ChatModel
+from recbole_rlmrec.llm.cost import PRICES, Meter, Price, Usage, find_price
+from recbole_rlmrec.llm.models import get_chat_model
+from recbole_rlmrec.llm.openai_compatible import OpenAIChat
+from recbole_rlmrec.llm.tokens import TokenCounter
 from recbole_rlmrec.profiling.batch import MOST_REQUESTS, Batches
 from recbole_rlmrec.profiling.build import PromptBuilder, Sampling
-from recbole_rlmrec.profiling.chat import ChatModel, OpenAIChat, get_chat_model
-from recbole_rlmrec.profiling.cost import PRICES, Meter, Price, Usage, find_price
-from recbole_rlmrec.profiling.generate import Pace, generate_profiles
-from recbole_rlmrec.profiling.prompts import Domain, guess_domain, load_domain
-from recbole_rlmrec.profiling.questions import SIDES, Questions
-from recbole_rlmrec.profiling.report import (
+from recbole_rlmrec.profiling.estimate import (
     describe_columns,
     describe_estimate,
     describe_result,
     estimate,
     show_prompts,
 )
+from recbole_rlmrec.profiling.generate import Pace, generate_profiles
+from recbole_rlmrec.profiling.prompts import Domain, guess_domain, load_domain
+from recbole_rlmrec.profiling.questions import SIDES, Questions
 from recbole_rlmrec.profiling.stored import Failures
 from recbole_rlmrec.profiling.tag import Tag, describe, spent
-from recbole_rlmrec.profiling.tokens import TokenCounter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,9 +89,7 @@ class Job:
     def questions(self) -> Questions:
         """What is asked, by what the store holds now."""
         failures = Failures(self.store.folder)
-        return Questions(
-            self.builder, self.store, failures, self.chat, self.args.retry_failed, self.args.max_attempts
-        )
+        return Questions(self.builder, self.store, failures, self.chat, self.args.retry_failed, self.args.max_attempts)
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
@@ -128,7 +127,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
 
 
 def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
-    from recbole_rlmrec.run import load_split
+    from recbole_rlmrec.runs.split import load_split
 
     check_tag(args.tag)
     _check_numbers(args)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from recbole_rlmrec.errors import ConfigError
 
-KEEP = {"none": ("train", "valid", "test"), "heldout": ("train",)}
+HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",)}
 
 
 class Recommended(NamedTuple):
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--topk", type=int, default=10, help="items per user (default: 10)")
     add(
         "--keep",
-        choices=tuple(KEEP),
+        choices=tuple(HIDDEN),
         default="none",
         help="items that the user has interacted with and that may still be shown: none (default), or heldout, those of "
         "validation and test",
@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
-    from recbole_rlmrec.run import split_options
-    from recbole_rlmrec.trained import PLACES, load_trained
+    from recbole_rlmrec.runs.command_line import split_options
+    from recbole_rlmrec.runs.trained import PLACES, load_trained
 
     places, rest = split_options(options, PLACES)
     if rest:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
     trained = load_trained(args.checkpoint, places)
     users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(read_users(args.user))
-    texts = lines(recommend(trained, users, args.topk, KEEP[args.keep]), FORMATS[args.format])
+    texts = lines(recommend(trained, users, args.topk, HIDDEN[args.keep]), FORMATS[args.format])
     if args.output is None:
         for text in texts:
             sys.stdout.write(text)
@@ -84,13 +84,13 @@ def read_users(values: Sequence[str]) -> list[str]:
 
 
 def recommend(
-    trained, users: torch.Tensor, k: int, seen: Sequence[str] = KEEP["none"]
+    trained, users: torch.Tensor, k: int, seen: Sequence[str] = HIDDEN["none"]
 ) -> Iterator[tuple[str, list[Recommended]]]:
     """Top items of each user.
 
     Parameters
     ----------
-    trained : recbole_rlmrec.trained.Trained
+    trained : recbole_rlmrec.runs.trained.Trained
     users : LongTensor [n]
         Internal ids.
     k : int

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 
 from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.profile import Profile
-from recbole_rlmrec.data.semantic import tag_folder
-from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.data.store import ProfileStore, tag_folder
 from recbole_rlmrec.errors import StoreError
-from recbole_rlmrec.paths import semantic_root
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print a profile; returns the exit status."""
-    from recbole_rlmrec.run import load_split
+    from recbole_rlmrec.runs.split import load_split
 
     config, _, splits = load_split(args.dataset, options)
     store = ProfileStore(tag_folder(semantic_root(config), args.tag, args.dataset))

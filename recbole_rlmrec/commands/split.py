@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Freeze a split with RecBole's options, ``--key=value``; prints how to use it and returns the exit status."""
-    from recbole_rlmrec.data.split import freeze_split
-    from recbole_rlmrec.experiments.options import read_options
+    from recbole_rlmrec.experiments.cells.options import read_options
+    from recbole_rlmrec.runs.frozen import freeze_split
 
     split = freeze_split(args.dataset, args.name or f"{args.dataset}-split", args.output, read_options(options))
     print(split)

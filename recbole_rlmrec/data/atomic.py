@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
+import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 from recbole.utils import FeatureType
 
+from recbole_rlmrec.data.files import hash_file
 from recbole_rlmrec.errors import DataError
 
 
@@ -107,3 +110,25 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, FeatureT
     if len(types) < len(header):
         raise DataError(f"{path} has two columns of one name; rename one of them.")
     return types
+
+
+PARTS = ("train", "valid", "test")
+
+
+@functools.cache
+def digest_files(folder: Path, dataset: str) -> str:
+    """SHA-256 over the atomic files of a dataset, 16 digits."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob(f"{dataset}.*")):
+        if path.suffix in (".inter", ".item", ".user"):
+            digest.update(path.name.encode() + b"\0")
+            hash_file(digest, path)
+    return digest.hexdigest()[:16]
+
+
+def write_atomic(path: Path, like: AtomicFile, table: pd.DataFrame, separator: str = "\t", encoding: str = "utf-8") -> None:
+    """Write rows of text as an atomic file with the header of another."""
+    header = separator.join(f"{name}:{kind.value}" for name, kind in like.types.items())
+    lines = (separator.join(row) for row in table.itertuples(index=False, name=None))
+    with open(path, "w", encoding=encoding, newline="\n") as file:
+        file.write("\n".join([header, *lines]) + "\n")

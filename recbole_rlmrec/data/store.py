@@ -20,14 +20,13 @@ from recbole_rlmrec.data.appender import Appender
 from recbole_rlmrec.data.files import held, read_json, replacing, write_json
 from recbole_rlmrec.data.profile import (
     SIDES,
-    BadRecord,
     Profile,
     combined_digest,
     parse_profile,
     text_digest,
     to_line,
 )
-from recbole_rlmrec.errors import ConfigError, DataError, StoreError
+from recbole_rlmrec.errors import ConfigError, SemanticError, StoreError
 
 FORMAT = 1
 
@@ -228,129 +227,35 @@ def pairs_frame(scans: Iterable[Scan]) -> pd.DataFrame:
     return pd.DataFrame(sorted(quoted), columns=["user", "item"], dtype=object)
 
 
-@dataclass
-class ImportSummary:
-    """What :func:`import_profiles` did; as text it is one sentence.
-
-    Attributes
-    ----------
-    folder : Path
-        The tag's folder.
-    users, items : int
-        Profiles taken from the file.
-    blank : int
-        Lines of the file whose profile is empty, which were passed over.
-    replaced : int
-        Profiles that the tag already had for the same id with another text.
-    provenance : str
-        ``recorded`` where every profile of the tag records the interactions that it quotes, else ``unknown``.
-    """
-
-    folder: Path
-    users: int
-    items: int
-    blank: int
-    replaced: int
-    provenance: str
-
-    def __str__(self) -> str:
-        parts = [f"{self.users} user profiles and {self.items} item profiles imported into {self.folder}"]
-        if self.replaced:
-            parts.append(f"{self.replaced} of them in place of earlier ones")
-        if self.blank:
-            parts.append(f"{self.blank} without text passed over")
-        return "; ".join([*parts, f"quoted interactions: {self.provenance}"]) + "."
-
-
-def import_profiles(file: Path | str, root: Path | str, dataset: str, tag: str) -> ImportSummary:
-    """Take profiles made elsewhere into a tag; the file is checked as a whole before anything is written.
+def tag_folder(root: Path, tag: str | None, dataset: str) -> Path:
+    """Folder of the profiles of a tag, or of the only one that there is where none is named.
 
     Parameters
     ----------
-    file : Path
-        JSON lines in UTF-8, each with ``user_id`` or ``item_id``, ``profile`` and, if known, ``reasoning`` and ``pairs``
-        (the [user id, item id] interactions quoted). Both sides may be in one file or come by successive calls.
     root : Path
         The dataset's ``semantic`` folder.
-    dataset, tag : str
-        Names; a tag that was not imported cannot be added to.
+    tag : str or None
+    dataset : str
 
     Raises
     ------
-    DataError
-        A line of the file is not a profile, or an id comes twice.
-    StoreError
-        The tag belongs to another dataset, was made in another way, or is unreadable.
+    SemanticError
+        There are no such profiles, or none are named and there are several; the message lists the tags that there are.
+    ConfigError
+        The tag is no name of a folder.
     """
-    file, store = Path(file), ProfileStore(Path(root) / check_tag(tag))
-    found, blank = _read_import(file)
-    if not any(found.values()):
-        raise DataError(f"{file} holds no profile; each line needs user_id or item_id, and profile.")
-    with store.locked():
-        manifest = _import_manifest(store, dataset, tag)
-        sides = {side: store.read(side) for side in SIDES}
-        replaced = sum(
-            token in sides[side] and sides[side][token].profile != profile.profile
-            for side in SIDES
-            for token, profile in found[side].items()
-        )
-        for side in SIDES:
-            sides[side].update(found[side])
-        manifest["how"]["files"].append(
-            {"file": file.name, "made": now(), "users": len(found["user"]), "items": len(found["item"])}
-        )
-        unknown = any(profile.pairs is None for side in SIDES for profile in sides[side].values())
-        manifest |= {
-            "by": "import " + ", ".join(entry["file"] for entry in manifest["how"]["files"]),
-            "users": len(sides["user"]),
-            "items": len(sides["item"]),
-            "provenance": "unknown" if unknown else "recorded",
-        }
-        store.write_manifest(manifest)  # first, so that what a kill leaves is a tag that the same import completes
-        for side in SIDES:
-            if found[side]:
-                store.write(side, sides[side].values())
-    return ImportSummary(store.folder, len(found["user"]), len(found["item"]), blank, replaced, manifest["provenance"])
-
-
-def _import_manifest(store: ProfileStore, dataset: str, tag: str) -> dict:
-    if not store.exists:
-        if any(store.path(side).exists() for side in SIDES):
-            raise StoreError(f"{store.folder} holds profiles but no manifest.json; it is left as it is: choose another tag.")
-        made = {"dataset": dataset, "tag": tag, "made": now(), "how": {"files": []}, "split_hash": None}
-        return made
-    manifest = store.manifest
-    if manifest.get("dataset") != dataset:
-        raise StoreError(f"{store.folder} belongs to dataset {manifest.get('dataset')!r}; choose another tag.")
-    if not str(manifest.get("by")).startswith("import "):
-        raise StoreError(f"{store.folder} was made by {manifest.get('by')!r}, not by an import; choose another tag.")
-    return manifest
-
-
-def _read_import(file: Path) -> tuple[dict[str, dict[str, Profile]], int]:
-    """Profiles of an import file by side and token, and how many lines had no text."""
-    found, blank = {side: {} for side in SIDES}, 0
-    try:
-        with open(file, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                side, profile = _parse_import(line, f"{file}, line {number}")
-                if profile.token in found[side]:
-                    raise DataError(f"{file}, line {number}: {side} {profile.token!r} comes a second time; remove one.")
-                blank += not profile.profile.strip()
-                found[side][profile.token] = profile
-    except OSError as reason:
-        raise DataError(f"{file} cannot be read ({reason.strerror}); check the path.") from None
-    return {side: {t: p for t, p in found[side].items() if p.profile.strip()} for side in SIDES}, blank
-
-
-def _parse_import(line: bytes, where: str) -> tuple[str, Profile]:
-    try:
-        record = json.loads(line)
-        if not isinstance(record, dict) or ("user_id" in record) == ("item_id" in record):
-            raise BadRecord("not a JSON object with either 'user_id' or 'item_id'")
-        side = "user" if "user_id" in record else "item"
-        return side, parse_profile(record, side)
-    except ValueError as reason:
-        raise DataError(f"{where}: {reason}; correct the line, nothing was imported.") from None
+    tags = list_tags(root)
+    if tag is None and tags:
+        if len(tags) > 1:
+            raise SemanticError(f"There are several sets of profiles in {root}; choose one with --tag: {', '.join(tags)}.")
+        return root / tags[0]
+    if tag is not None and (root / check_tag(tag)).is_dir():
+        return root / tag
+    missing = "no profiles" if tag is None else f"no profiles with the tag {tag!r}"
+    there = f"there are: {', '.join(tags)}" if tags else "there are none yet"
+    tag = tag or "TAG"
+    raise SemanticError(
+        f"There are {missing} in {root}; {there}. Make them with `recbole-rlmrec profile --dataset {dataset} --tag {tag} "
+        f"--chat-model MODEL`, or import them with `recbole-rlmrec import FILE.jsonl --dataset {dataset} --tag {tag}`, then "
+        f"encode them."
+    )

@@ -14,12 +14,12 @@ from recbole.utils import set_color
 from tqdm import tqdm
 
 from recbole_rlmrec.data.files import held, read_json, replacing, write_json
+from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.journal import Journal
 from recbole_rlmrec.encoding.registry import get_encoder, register_encoder, same_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
-from recbole_rlmrec.paths import encoder_slug
 
 __all__ = ["encode_tag", "get_encoder", "register_encoder", "same_encoder"]
 
@@ -182,9 +182,7 @@ class _Job:
         width = next(iter(where.values()))[0].shape[1]
         for side in self._texts:
             self._write_matrix(side, where, width)
-        tokens = {
-            side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()
-        }
+        tokens = {side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()}
         del where  # nothing may be mapped that is replaced or removed: Windows refuses that
         self._finished = []
         write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": self._manifest(origin, width)})

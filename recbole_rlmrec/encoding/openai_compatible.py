@@ -10,9 +10,9 @@ import numpy as np
 
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.errors import ChatError, ConfigError, EncoderError
-from recbole_rlmrec.profiling.chat import get_endpoint
-from recbole_rlmrec.profiling.throttle import Circuit, Patience, Stopped, Throttle
-from recbole_rlmrec.profiling.tokens import TokenCounter, cut
+from recbole_rlmrec.llm.models import get_endpoint
+from recbole_rlmrec.llm.patience import Circuit, Patience, Stopped, Throttle
+from recbole_rlmrec.llm.tokens import TokenCounter, cut
 
 PREFIX = "openai:"
 MOST_BYTES = 128 * 1024 * 1024

@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Iterator
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.cell import Cell
-from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table, read_variants
+from recbole_rlmrec.experiments.cells.cell import Cell
+from recbole_rlmrec.experiments.cells.options import read_variants
+from recbole_rlmrec.experiments.cells.study import Profiles, Study
 from recbole_rlmrec.experiments.derived import CHANGES, change_embeddings, with_reasoning
-from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import Profiles, Study
+from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
+from recbole_rlmrec.experiments.results.files import Report
 
 SUMMARY = "shuffled, random and constant embeddings, one side alone, other profiles and encoders, profiles alone"
 KINDS = (*CHANGES, "reasoning", "alone")

@@ -10,15 +10,13 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recbole_rlmrec.data.semantic import load_semantic
-from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError
-from recbole_rlmrec.experiments.compare import read_variants
-from recbole_rlmrec.experiments.options import ALIGNMENTS
-from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import Profiles, Study
-from recbole_rlmrec.experiments.tables import Table
-from recbole_rlmrec.trained import load_trained
+from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
+from recbole_rlmrec.experiments.cells.study import Profiles, Study, places, read_profiles
+from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.tables import Table
+from recbole_rlmrec.runs.trained import load_trained
+from recbole_rlmrec.semantic.load import load_semantic
 
 SUMMARY = "users more than three hops apart with similar profiles: rank and similarity with and without alignment"
 HOPS = 3
@@ -68,12 +66,6 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     return Report(outcomes, tables, {"case": about, "pairs": cases})
 
 
-def places(study: Study, profiles: Profiles | None = None) -> dict[str, str]:
-    """Where the files of the study's cells lie now."""
-    options = {**study.data.run_options(), **(profiles.run_options() if profiles else {})}
-    return {name: options[name] for name in ("data_path", "semantic_path")}
-
-
 def find_cases(study: Study, profiles: Profiles, most: int) -> tuple[list[Pair], list[dict]]:
     """The pairs, and what is known of each, JSON-able.
 
@@ -112,11 +104,6 @@ def _about(pair: Pair, tokens: Sequence[str], hops: int | None, texts: Mapping[s
     users = [tokens[pair.first], tokens[pair.second]]
     about = {"users": users, "hops": hops, "profile_similarity": pair.similarity}
     return {**about, "profiles": [texts[user] for user in users], "models": []}
-
-
-def read_profiles(profiles: Profiles, side: str, tokens: set[str]) -> dict[str, str]:
-    """Texts of some profiles by token."""
-    return {found.token: found.profile for found in ProfileStore(profiles.folder).iter(side) if found.token in tokens}
 
 
 def similar_strangers(vectors: np.ndarray, history: sp.csr_matrix, most: int) -> list[tuple[int, int, float]]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
 
-from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.cell import Cell, Outcome
-from recbole_rlmrec.experiments.options import VARIANTS
-from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.stats import METHOD, Comparison, compare, correct, mean_and_deviation
-from recbole_rlmrec.experiments.study import Study
-from recbole_rlmrec.experiments.tables import Table, percent, stars, with_deviation
+from recbole_rlmrec.experiments.cells.options import read_variants
+from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
+from recbole_rlmrec.experiments.results.files import Report
 
 SUMMARY = "base, con and gen of each backbone, with significance over seeds and users"
 
@@ -30,92 +26,3 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     comparisons = compare_all(outcomes)
     tables = [main_table(outcomes, comparisons), comparison_table(comparisons)]
     return Report(outcomes, tables[: 1 + bool(comparisons)], {"comparisons": [one.as_dict() for one in comparisons]})
-
-
-def read_variants(text: str, allowed: Sequence[str] = VARIANTS) -> list[str]:
-    """Names of variants, in the order of tables.
-
-    Parameters
-    ----------
-    text : str
-        Separated by commas.
-    allowed : sequence of str
-        What an experiment takes.
-
-    Raises
-    ------
-    ConfigError
-        One is unknown.
-    """
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in allowed]
-    if unknown or not wanted:
-        raise ConfigError(f"--variants takes {', '.join(allowed)} here, not {text!r}.")
-    return [name for name in allowed if name in wanted]
-
-
-def grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
-    """Outcomes by model and name of variant, models and names in order of appearance."""
-    models, names = ({of(outcome): None for outcome in outcomes} for of in (lambda o: o.cell.model, lambda o: o.cell.name))
-    found: dict[tuple[str, str], list[Outcome]] = {(model, name): [] for model in models for name in names}
-    for outcome in outcomes:
-        found[outcome.cell.model, outcome.cell.name].append(outcome)
-    return {key: members for key, members in found.items() if members}
-
-
-def compare_all(outcomes: Sequence[Outcome], base: Callable[[Cell], str | None] = lambda cell: "base") -> list[Comparison]:
-    """Every variant against the one whose name ``base`` returns for it, corrected for their number.
-
-    Parameters
-    ----------
-    outcomes : sequence of Outcome
-    base : callable
-        Takes a cell; None where it is compared with nothing.
-    """
-    groups, comparisons = grouped(outcomes), []
-    for (model, _), found in groups.items():
-        against = groups.get((model, base(found[0].cell)))
-        if against is not None and against is not found:
-            comparisons += compare(found, against, list(found[0].metrics))
-    correct(comparisons)
-    return comparisons
-
-
-def main_table(outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], title: str = "Results at test") -> Table:
-    """Mean and deviation of each metric, one row per model and variant."""
-    metrics = list(outcomes[0].metrics) if outcomes else []
-    known = {(one.model, one.variant, one.metric): one for one in comparisons}
-    table = Table(title, ["model", "variant", "seeds", *metrics])
-    for (model, name), found in grouped(outcomes).items():
-        row = [model, name, len(found)]
-        for metric in metrics:
-            mean, deviation = mean_and_deviation([outcome.metrics[metric] for outcome in found])
-            value, against = with_deviation(mean, deviation), known.get((model, name, metric))
-            gain = f" ({percent(against.gain)}{stars(against.holm_users)})" if against and against.gain is not None else ""
-            row.append(value + gain)
-            about = {"model": model, "variant": name, "metric": metric, "mean": mean, "deviation": deviation}
-            table.records.append({**about, "seeds": len(found), "gain": against and against.gain})
-        table.rows.append(row)
-    if comparisons:
-        table.notes = [
-            "Mean +- standard deviation over seeds; in brackets the relative gain over base, with * p < .05, ** p < .01, "
-            "*** p < .001 of the test over users after correction."
-        ]
-    counts = {key: len(found) for key, found in grouped(outcomes).items()}
-    if any({counts[one.model, name] for name in (one.variant, one.base)} != {one.seeds} for one in comparisons):
-        table.notes.append("Where numbers of seeds differ, means are over a row's own, gains over those that both rows have.")
-    return table
-
-
-def comparison_table(comparisons: Sequence[Comparison], title: str = "Tests against base") -> Table:
-    """P values of every comparison."""
-    columns = ["model", "variant", "against", "metric", "gain", "seeds", "p seeds", "Holm", "users", "p users", "Holm"]
-    records = [one.as_dict() for one in comparisons]
-    rows = [
-        [
-            *(one.model, one.variant, one.base, one.metric, percent(one.gain)),
-            *(one.seeds, one.p_seeds, one.holm_seeds, one.users, one.p_users, one.holm_users),
-        ]
-        for one in comparisons
-    ]
-    return Table(title, columns, rows, [METHOD], records)

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_rlmrec.data.embeddings import read_embeddings
-from recbole_rlmrec.data.files import write_json
-from recbole_rlmrec.data.folders import building
+from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.profile import SIDES, Profile
 from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag, same_encoder
-from recbole_rlmrec.experiments.data import Data
-from recbole_rlmrec.experiments.study import Profiles, find_profiles
+from recbole_rlmrec.experiments.cells.data import Data
+from recbole_rlmrec.experiments.cells.study import Profiles, find_profiles
 
 logger = getLogger()
 

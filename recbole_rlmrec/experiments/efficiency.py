@@ -6,13 +6,13 @@ import argparse
 from dataclasses import replace
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.cell import Outcome
-from recbole_rlmrec.experiments.compare import grouped, read_variants
-from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.runner import headline
-from recbole_rlmrec.experiments.stats import mean_and_deviation
-from recbole_rlmrec.experiments.study import Study
-from recbole_rlmrec.experiments.tables import Table, with_deviation
+from recbole_rlmrec.experiments.cells.cell import Outcome, headline, seconds_to_best
+from recbole_rlmrec.experiments.cells.options import read_variants
+from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.results.comparison import grouped
+from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.stats import mean_and_deviation
+from recbole_rlmrec.experiments.results.tables import Table, with_deviation
 
 SUMMARY = "seconds per epoch, memory, parameters and time to the best epoch"
 
@@ -71,9 +71,3 @@ def _seconds(found: list[Outcome]) -> float:
 def _mean(values) -> str:
     mean = mean_and_deviation(list(values))[0]
     return f"{mean:.1f}" if mean < 100 else f"{mean:.0f}"
-
-
-def seconds_to_best(outcome: Outcome) -> float:
-    """Training time up to and with the epoch that validation chose."""
-    run = outcome.result["run"]
-    return float(sum(run["series"]["seconds"][: run["best_epoch"] + 1]))

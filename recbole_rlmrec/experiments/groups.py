@@ -10,14 +10,14 @@ import pandas as pd
 
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.cell import Outcome
-from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table, read_variants
-from recbole_rlmrec.experiments.data import Data, changed
-from recbole_rlmrec.experiments.pretrain import not_shown
-from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.stats import Comparison, compare_tables, correct, mean_and_deviation
-from recbole_rlmrec.experiments.study import Study
-from recbole_rlmrec.experiments.tables import Table, percent, stars, with_deviation
+from recbole_rlmrec.experiments.cells.cell import Outcome
+from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
+from recbole_rlmrec.experiments.cells.options import read_variants
+from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
+from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
+from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
 
 SUMMARY = "results by user activity and item popularity, and for users or items held out down to few interactions"
 SIDES = ("users", "items")

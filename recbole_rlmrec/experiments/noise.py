@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.errors import ConfigError, DataError
-from recbole_rlmrec.experiments.cell import Outcome
-from recbole_rlmrec.experiments.compare import compare_all, comparison_table, grouped, read_variants
-from recbole_rlmrec.experiments.data import Data, changed
-from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.runner import headline
-from recbole_rlmrec.experiments.stats import mean_and_deviation, relative_gain
-from recbole_rlmrec.experiments.study import Study
-from recbole_rlmrec.experiments.tables import Table, percent, with_deviation
+from recbole_rlmrec.experiments.cells.cell import Outcome, headline
+from recbole_rlmrec.experiments.cells.data import Data, changed
+from recbole_rlmrec.experiments.cells.options import read_variants
+from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, grouped
+from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.stats import mean_and_deviation, relative_gain
+from recbole_rlmrec.experiments.results.tables import Table, percent, with_deviation
 
 SUMMARY = "fake interactions added to the training split"
 

@@ -8,17 +8,17 @@ import shutil
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.leakage import check_leakage
-from recbole_rlmrec.data.split import PARTS
+from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
-from recbole_rlmrec.experiments.cell import Cell, Outcome
-from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table, read_variants
-from recbole_rlmrec.experiments.data import Data, changed
-from recbole_rlmrec.experiments.options import ALIGNMENTS
-from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import Profiles, Study
-from recbole_rlmrec.initial import export_initial
+from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
+from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
+from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
+from recbole_rlmrec.experiments.cells.study import Profiles, Study
+from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
+from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.plugin.initial import export_initial
+from recbole_rlmrec.semantic.leakage import check_leakage
 
 SUMMARY = "the early part of the data gives the initial embeddings of a plain backbone on the later part"
 EARLY, LATE = (0.8, 0.1), (0.6, 0.2)
@@ -88,12 +88,6 @@ def parts_by_time(study: Study, share: float) -> tuple[Data, Data]:
     names = [f"{data.name}-{part}-{share:g}-{study.seeds[0]}" for part in ("early", "late")]
     own = not study.options.get("semantic_tag")
     return changed(data, folder / names[0], early, own), changed(data, folder / names[1], late)
-
-
-def not_shown(rows: pd.DataFrame, before: pd.DataFrame, fields: tuple[str, str]) -> pd.DataFrame:
-    """Rows of pairs that do not occur before: what the early part has shown is nothing to recommend later."""
-    columns = list(fields)
-    return rows[~pd.MultiIndex.from_frame(rows[columns]).isin(pd.MultiIndex.from_frame(before[columns]))]
 
 
 def random_split(rows: pd.DataFrame, user: str, shares: tuple[float, float], seed: int) -> dict[str, pd.DataFrame]:

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.case import places, read_profiles
-from recbole_rlmrec.experiments.cell import Cell
-from recbole_rlmrec.experiments.compare import comparison_table, read_variants
-from recbole_rlmrec.experiments.options import ALIGNMENTS
-from recbole_rlmrec.experiments.report import Report
+from recbole_rlmrec.experiments.cells.cell import Cell
+from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
+from recbole_rlmrec.experiments.cells.study import Study, places, read_profiles
 from recbole_rlmrec.experiments.reranking import Answers, Question, Ranking, ask, ask_about, draw_users, judge
-from recbole_rlmrec.experiments.stats import Comparison, compare_tables, correct
-from recbole_rlmrec.experiments.study import Study
-from recbole_rlmrec.experiments.tables import Table, percent, stars
-from recbole_rlmrec.profiling.chat import TEMPLATE, ChatModel, get_chat_model
+from recbole_rlmrec.experiments.results.comparison import comparison_table
+from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct
+from recbole_rlmrec.experiments.results.tables import Table, percent, stars
+from recbole_rlmrec.llm.chat import TEMPLATE, ChatModel
+from recbole_rlmrec.llm.models import get_chat_model
 from recbole_rlmrec.profiling.generate import Pace
-from recbole_rlmrec.trained import load_trained
+from recbole_rlmrec.runs.trained import load_trained
 
 SUMMARY = "a trained model's top items reranked by a chat model, invented items counted"
 _EXAMPLES = 10

@@ -18,14 +18,14 @@ from tqdm import tqdm
 
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.errors import StoreError
+from recbole_rlmrec.llm.chat import ChatModel, Reply
+from recbole_rlmrec.llm.endpoint import RefusedError, RetryableError
+from recbole_rlmrec.llm.patience import Circuit, Patience, Throttle
+from recbole_rlmrec.llm.prompt import CLOSE, OPEN, Prompt
+from recbole_rlmrec.llm.secrets import scrub
 from recbole_rlmrec.profiling.answers import BadAnswer, find_object, tidy
-from recbole_rlmrec.profiling.chat import ChatModel, Reply
 from recbole_rlmrec.profiling.generate import Pace
-from recbole_rlmrec.profiling.prompts import CLOSE, OPEN, Prompt
-from recbole_rlmrec.profiling.secrets import scrub
-from recbole_rlmrec.profiling.throttle import Circuit, Patience, Throttle
-from recbole_rlmrec.profiling.transport import RefusedError, RetryableError
-from recbole_rlmrec.trained import Trained
+from recbole_rlmrec.runs.trained import Trained
 
 SYSTEM = f"""You put recommendations into the order that suits one user best.
 The user message holds one JSON object between {OPEN} and {CLOSE}. It may have "profile" (what the user likes). "history" \

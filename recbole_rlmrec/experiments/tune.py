@@ -15,12 +15,12 @@ from recbole.trainer.hyper_tuning import HyperTuning, exhaustive_search
 
 from recbole_rlmrec.data.files import read_yaml, replacing
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.cell import Outcome
-from recbole_rlmrec.experiments.compare import read_variants
-from recbole_rlmrec.experiments.report import Report
-from recbole_rlmrec.experiments.study import Study
-from recbole_rlmrec.experiments.tables import Table
-from recbole_rlmrec.registry import PROPERTIES
+from recbole_rlmrec.experiments.cells.cell import Outcome
+from recbole_rlmrec.experiments.cells.options import read_variants
+from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.tables import Table
+from recbole_rlmrec.plugin.defaults import PROPERTIES
 
 SUMMARY = "hyper-parameter search, the same number of trials for base and aligned models"
 ALGORITHMS = ("grid", "random", "bayes")

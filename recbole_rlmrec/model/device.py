@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 
 
-def exactly(device: torch.device) -> torch.autocast:
+def no_autocast(device: torch.device) -> torch.autocast:
     """Products in the type that their factors have, also where RecBole's ``enable_amp`` is on."""
     return torch.autocast(device.type, enabled=False)
 
 
-def wide(x: torch.Tensor) -> torch.Tensor:
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """At least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def must_not_wait(ids: torch.Tensor) -> bool:
-    """On a GPU a result whose size depends on the data would force a synchronisation."""
+def on_gpu(ids: torch.Tensor) -> bool:
+    """Whether ids lie on a GPU, where a result whose size depends on the data forces a wait."""
     return ids.is_cuda
 
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 from torch.autograd import Function
 
-from recbole_rlmrec.model.device import exactly, wide
+from recbole_rlmrec.model.device import at_least_float32, no_autocast
 
 
 class Graph:
@@ -143,14 +143,14 @@ class Graph:
 
     def matmul(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Product of the pattern filled with ``values`` [nnz] and x [n, d], without gradient."""
-        with exactly(x.device):
-            x = wide(x)
+        with no_autocast(x.device):
+            x = at_least_float32(x)
             return self._csr(values.to(x.dtype)) @ x
 
     def sample(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """The stored entries of left @ right.T, [nnz], without gradient."""
-        with exactly(left.device):
-            left, right = wide(left).contiguous(), wide(right).contiguous()
+        with no_autocast(left.device):
+            left, right = at_least_float32(left).contiguous(), at_least_float32(right).contiguous()
             pattern = self._csr(self.values.to(left.dtype))
             return torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0).values()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,9 +12,9 @@ from recbole.utils import InputType
 from torch import nn
 
 from recbole_rlmrec.model.alignment.infonce import logsumexp_total, normalize_rows
-from recbole_rlmrec.model.device import must_not_wait
+from recbole_rlmrec.model.device import on_gpu
 from recbole_rlmrec.model.graph import dataset_adjacency
-from recbole_rlmrec.model.options import count, number, squared_norm
+from recbole_rlmrec.model.options import count, number
 
 
 class GraphRecommender(GeneralRecommender):
@@ -101,7 +102,7 @@ class Nodes(NamedTuple):
 
 def with_repeats(ids: torch.Tensor) -> Nodes:
     """Each id as often as it occurs in the batch."""
-    if must_not_wait(ids):
+    if on_gpu(ids):
         return Nodes(ids, torch.ones(len(ids), device=ids.device))
     unique, counts = ids.unique(return_counts=True)
     return Nodes(unique, counts.to(torch.get_default_dtype()))
@@ -109,7 +110,7 @@ def with_repeats(ids: torch.Tensor) -> Nodes:
 
 def each_once(ids: torch.Tensor, n: int) -> Nodes:
     """Each of the ids, which are below ``n``, once; where they stay as they are, one that occurs k times counts 1/k."""
-    if must_not_wait(ids):
+    if on_gpu(ids):
         counts = torch.zeros(n, device=ids.device).index_add_(0, ids, torch.ones(len(ids), device=ids.device))[ids]
         return Nodes(ids, counts.reciprocal(), -counts.log())
     unique = ids.unique()
@@ -148,3 +149,8 @@ def contrast_among(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, temp
 def _info_nce(anchors, own, columns, weight, temperature, bias=None):
     positive = weight @ (anchors * own).sum(dim=1) / temperature
     return logsumexp_total(anchors, columns, weight, temperature, bias) - positive
+
+
+def squared_norm(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+    """Sum of squares of all trainable parameters: the paper's regulariser."""
+    return sum(parameter.square().sum() for parameter in parameters if parameter.requires_grad)

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from recbole_rlmrec.data.semantic import Semantic, load_semantic
 from recbole_rlmrec.model.options import count
+from recbole_rlmrec.semantic.load import load_semantic
+from recbole_rlmrec.semantic.table import Semantic
 
 SIDES = ("user", "item")
 

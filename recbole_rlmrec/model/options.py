@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import torch
-
 from recbole_rlmrec.errors import ConfigError
 
 
@@ -80,11 +76,6 @@ def flag(config, key: str) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{key} is {value!r}; set it to True or False.")
     return value
-
-
-def squared_norm(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
-    """Sum of squares of all trainable parameters: the paper's regulariser."""
-    return sum(parameter.square().sum() for parameter in parameters if parameter.requires_grad)
 
 
 def _is_number(value) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 
-from recbole_rlmrec.data.semantic import load_semantic
 from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import Call, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Mask, Step, read_settings
-from recbole_rlmrec.model.device import exactly
+from recbole_rlmrec.model.device import no_autocast
+from recbole_rlmrec.semantic.load import load_semantic
 
 
 class RLMRecMixin:
@@ -38,8 +38,7 @@ class RLMRecMixin:
         alignment = ALIGNMENTS[settings.kind]
         if alignment.masks and self.adapter.masking:
             raise ModelError(
-                f"alignment: {settings.kind} does not work for {self.backbone}: {self.adapter.masking}. "
-                "Use alignment: con."
+                f"alignment: {settings.kind} does not work for {self.backbone}: {self.adapter.masking}. Use alignment: con."
             )
         semantic = load_semantic(config, dataset)
         self.semantic_provenance = semantic.provenance
@@ -67,7 +66,7 @@ class RLMRecMixin:
         self._mask = mask = self.alignment.begin()
         with self._observed() as calls:
             losses = super().calculate_loss(interaction, *args, **kwargs)
-        with exactly(self.device):
+        with no_autocast(self.device):
             aligned = self.alignment(self._step(interaction, calls, mask))
         return self._join(losses, aligned)
 

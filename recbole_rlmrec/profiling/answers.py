@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 
-from recbole_rlmrec.profiling.prompts import CLOSE, OPEN, Prompt
-from recbole_rlmrec.profiling.secrets import scrub
-from recbole_rlmrec.profiling.tokens import UNSPACED
+from recbole_rlmrec.llm.prompt import CLOSE, OPEN, Prompt
+from recbole_rlmrec.llm.secrets import scrub
+from recbole_rlmrec.llm.tokens import UNSPACED
 
 SUMMARY_KEYS = ("summarization", "summarisation", "summary")
 TOLERANCE = 1.25

@@ -17,14 +17,14 @@ from recbole_rlmrec.data.files import read_json, replacing, write_json
 from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ChatError, ConfigError, StoreError
+from recbole_rlmrec.llm.cost import BATCH, BudgetReached, Meter, Usage
+from recbole_rlmrec.llm.endpoint import RefusedError, RetryableError, clean
+from recbole_rlmrec.llm.openai_compatible import OpenAIChat
+from recbole_rlmrec.llm.patience import Circuit, Patience, Throttle
 from recbole_rlmrec.profiling.answers import BadAnswer, read_answer, tidy
 from recbole_rlmrec.profiling.batch_files import Asked, Batch, BatchWriter, Lines, NotAsked, numbered_lines, read_reply
-from recbole_rlmrec.profiling.chat import OpenAIChat
-from recbole_rlmrec.profiling.cost import BATCH, BudgetReached, Meter, Usage
 from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Questions
 from recbole_rlmrec.profiling.stored import Failure, Stored
-from recbole_rlmrec.profiling.throttle import Circuit, Patience, Throttle
-from recbole_rlmrec.profiling.transport import RefusedError, RetryableError, clean
 
 MOST_REQUESTS = 50_000
 ENDED = ("completed", "expired", "cancelled", "failed")

@@ -10,10 +10,11 @@ from logging import getLogger
 from pathlib import Path
 
 from recbole_rlmrec.errors import ChatError
-from recbole_rlmrec.profiling.chat import Reply, read_completion
-from recbole_rlmrec.profiling.prompts import Prompt
+from recbole_rlmrec.llm.chat import Reply
+from recbole_rlmrec.llm.endpoint import RefusedError, clean
+from recbole_rlmrec.llm.openai_compatible import read_completion
+from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.profiling.questions import Question
-from recbole_rlmrec.profiling.transport import RefusedError, clean
 
 MOST_BYTES = 190_000_000
 

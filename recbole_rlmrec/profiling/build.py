@@ -13,8 +13,9 @@ import pandas as pd
 
 from recbole_rlmrec.data.corpus import Columns, Corpus
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.profiling.prompts import Domain, Prompt, wrap
-from recbole_rlmrec.profiling.tokens import MESSAGE_TOKENS, TokenCounter, cut
+from recbole_rlmrec.llm.prompt import Prompt
+from recbole_rlmrec.llm.tokens import MESSAGE_TOKENS, TokenCounter, cut
+from recbole_rlmrec.profiling.prompts import Domain, wrap
 
 SHORTEST_PART = 16
 MOST_ROUNDS = 8
@@ -58,9 +59,7 @@ class PromptBuilder:
     sampling : Sampling
     """
 
-    def __init__(
-        self, corpus: Corpus, columns: Columns, domain: Domain, counter: TokenCounter, sampling: Sampling
-    ) -> None:
+    def __init__(self, corpus: Corpus, columns: Columns, domain: Domain, counter: TokenCounter, sampling: Sampling) -> None:
         self.users: Sequence[str] = corpus.users
         self.items: Sequence[str] = corpus.items
         self.sampling = sampling

@@ -15,14 +15,14 @@ from tqdm import tqdm
 from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.llm.chat import ChatModel, Reply
+from recbole_rlmrec.llm.cost import BudgetReached, Meter, Usage
+from recbole_rlmrec.llm.endpoint import FatalError, RefusedError, RetryableError
+from recbole_rlmrec.llm.patience import Circuit, Patience, Stopped, Throttle
+from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.profiling.answers import BadAnswer, read_answer, tidy
-from recbole_rlmrec.profiling.chat import ChatModel, Reply
-from recbole_rlmrec.profiling.cost import BudgetReached, Meter, Usage
-from recbole_rlmrec.profiling.prompts import Prompt
 from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Question, Questions, correction
 from recbole_rlmrec.profiling.stored import Failure
-from recbole_rlmrec.profiling.throttle import Circuit, Patience, Stopped, Throttle
-from recbole_rlmrec.profiling.transport import FatalError, RefusedError, RetryableError
 
 GROUP_SECONDS = 0.25
 SECONDS_BETWEEN_LINES = 30
@@ -148,9 +148,7 @@ class _Run:
         pending = self._questions.pending(side, stored, items.text if items else None)
         done: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         lock = threading.Lock()
-        threads = [
-            threading.Thread(target=self._work, args=(pending, lock, done), daemon=True) for _ in range(self._workers)
-        ]
+        threads = [threading.Thread(target=self._work, args=(pending, lock, done), daemon=True) for _ in range(self._workers)]
         for thread in threads:
             thread.start()
         try:

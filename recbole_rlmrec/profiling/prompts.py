@@ -7,7 +7,6 @@ Models for Recommendation" (WWW 2024): items first, an answer with a summary and
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.llm.prompt import CLOSE, OPEN
 
-OPEN, CLOSE = "<data>", "</data>"
 FOLDER = Path(__file__).parent / "prompts"
 GENERIC = "generic"
 MOST_WORDS = 2000
@@ -69,54 +68,11 @@ class Domain:
         return task.text.strip() + "\n" + re.sub(r"\{(\w+)\}", lambda match: values[match.group(1)], _RULES)
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One question.
-
-    Attributes
-    ----------
-    side : str
-        "item" or "user".
-    token : str
-        Whose profile is asked for; it is not in the question.
-    system, user : str
-        The two messages.
-    pairs : tuple of (str, str)
-        The training interactions (user token, item token) that the question quotes.
-    max_words : int
-        Longest summary.
-    tokens : int
-        Tokens of the question.
-    """
-
-    side: str
-    token: str
-    system: str
-    user: str
-    pairs: tuple[tuple[str, str], ...]
-    max_words: int
-    tokens: int
-
-    def messages(self) -> list[dict[str, str]]:
-        """The conversation in the form that chat models take."""
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
-
-    def key(self, model: str, parameters: dict) -> str:
-        """Identifies the answer: a hash of model, parameters and question, 32 hexadecimal digits."""
-        asked = json.dumps([model, parameters, self.system, self.user], sort_keys=True)
-        return hashlib.sha256(asked.encode()).hexdigest()[:32]
-
-
 def wrap(data: dict) -> str:
     """The user message around ``data``: JSON in which no ``<`` is left that could close the block."""
     text = json.dumps(data, ensure_ascii=False, indent=None).replace("<", "\\u003c")
     text = text.encode("utf-8", "replace").decode()
     return f"{OPEN}\n{text}\n{CLOSE}{_REMINDER}"
-
-
-def unwrap(message: str) -> dict:
-    """The data in a user message made by :func:`wrap`."""
-    return json.loads(message[message.index(OPEN) + len(OPEN) : message.rindex(CLOSE)])
 
 
 def domains() -> list[str]:

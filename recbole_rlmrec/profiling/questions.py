@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.llm.chat import ChatModel
+from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.profiling.build import PromptBuilder
-from recbole_rlmrec.profiling.chat import ChatModel
-from recbole_rlmrec.profiling.prompts import Prompt
 from recbole_rlmrec.profiling.stored import Failure, Failures, Stored
 
 SIDES = ("item", "user")
@@ -102,9 +102,7 @@ class Questions:
         """What the store holds of a side at this moment."""
         return Stored(self._store, side, self.tokens(side))
 
-    def pending(
-        self, side: str, stored: Stored, profile_of: Callable[[int], str | None] | None = None
-    ) -> Iterator[Question]:
+    def pending(self, side: str, stored: Stored, profile_of: Callable[[int], str | None] | None = None) -> Iterator[Question]:
         """Questions of a side whose answers are not stored, in the order of the tokens.
 
         Parameters
@@ -132,9 +130,7 @@ class Questions:
             else:
                 yield question
 
-    def question(
-        self, side: str, position: int, profile_of: Callable[[int], str | None] | None = None
-    ) -> Question | None:
+    def question(self, side: str, position: int, profile_of: Callable[[int], str | None] | None = None) -> Question | None:
         """The question about one item or user; None where nothing is known about it."""
         if side == "item":
             prompt = self.builder.item(position)

@@ -16,7 +16,7 @@ from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.profile import parse_profile
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import StoreError
-from recbole_rlmrec.profiling.cost import Usage
+from recbole_rlmrec.llm.cost import Usage
 
 NO_KEY = np.uint64(0)
 

@@ -12,8 +12,8 @@ import numpy as np
 from recbole_rlmrec.data.profile import text_digest
 from recbole_rlmrec.data.store import ProfileStore, now
 from recbole_rlmrec.errors import StoreError
+from recbole_rlmrec.llm.cost import BATCH, Usage, find_price
 from recbole_rlmrec.profiling.answers import count_words
-from recbole_rlmrec.profiling.cost import BATCH, Usage, find_price
 from recbole_rlmrec.profiling.questions import SIDES, Questions
 from recbole_rlmrec.profiling.stored import drop_lines, usage_of_lines
 
@@ -122,18 +122,14 @@ class Tag:
         return summaries
 
 
-def describe(
-    dataset: str, tag: str, model: str, split_hash: str, systems: Sequence[str], settings: dict
-) -> dict:
+def describe(dataset: str, tag: str, model: str, split_hash: str, systems: Sequence[str], settings: dict) -> dict:
     """What the manifest says of how the profiles were made; ``settings`` must hold no key."""
     prompts = hashlib.sha256("\0".join(systems).encode()).hexdigest()[:16]
     how = {"model": model, "prompts": prompts, **settings}
     return {"dataset": dataset, "tag": tag, "by": BY + model, "how": how, "split_hash": split_hash}
 
 
-def spent(
-    usage: dict[str, Usage], model: str, price_in: float | None = None, price_out: float | None = None
-) -> float:
+def spent(usage: dict[str, Usage], model: str, price_in: float | None = None, price_out: float | None = None) -> float:
     """US dollars that a tag cost so far; models without a known price count as free.
 
     Parameters

@@ -126,10 +126,7 @@ def _agreement_table(spaces: Spaces) -> dict:
     rows = []
     for side in SIDES:
         positions = sampled(spaces, side, 2000)
-        near = {
-            space: neighbours(spaces.vectors[space][side], positions, NEAREST)[0]
-            for space in [SEMANTIC, *spaces.variants]
-        }
+        near = {space: neighbours(spaces.vectors[space][side], positions, NEAREST)[0] for space in [SEMANTIC, *spaces.variants]}
         shares = [agreement(near[SEMANTIC], near[variant]) for variant in spaces.variants]
         if positions and not all(map(math.isnan, shares)):
             rows.append([_PLURAL[side], *(f"{100 * share:.1f}%" for share in shares)])
@@ -146,9 +143,7 @@ def _agreement_table(spaces: Spaces) -> dict:
 def titles_of(spaces: Spaces) -> dict[str, str]:
     """Title of each item that has one."""
     column = spaces.corpus.columns().title if spaces.corpus.item_fields is not None else None
-    return (
-        {} if column is None else {token: title for token, title in spaces.corpus.item_fields[column].items() if title}
-    )
+    return {} if column is None else {token: title for token, title in spaces.corpus.item_fields[column].items() if title}
 
 
 class Browser:
@@ -166,9 +161,7 @@ class Browser:
     def __init__(self, spaces: Spaces, titles: dict[str, str], limit: int):
         self.spaces, self.titles, self.limit = spaces, titles, limit
         self._names: dict[str, dict[str, int]] = {side: {} for side in SIDES}
-        self._top = {
-            name: outcome.top_items.iloc[:, :TOP] for name, outcome in spaces.outcomes.items() if _ranks(outcome)
-        }
+        self._top = {name: outcome.top_items.iloc[:, :TOP] for name, outcome in spaces.outcomes.items() if _ranks(outcome)}
         self._quality = {name: outcome.users for name, outcome in spaces.outcomes.items()}
         self._metric = self._choose_metric()
         columns = spaces.corpus.columns()
@@ -218,12 +211,8 @@ class Browser:
             token = self.spaces.tokens(side)[position]
             entry = {"i": self._index(side, token), "n": int(self._trained[side].get(token, 0))}
             entry |= self._profile(side, self.spaces.profiles[side].get(token))
-            entry["near"] = {
-                space: self._near(side, rows[row], cosines[row]) for space, (rows, cosines) in near.items()
-            }
-            entry |= (
-                self._user(token) if side == "user" else {"held": {name: held[name].get(token, 0) for name in held}}
-            )
+            entry["near"] = {space: self._near(side, rows[row], cosines[row]) for space, (rows, cosines) in near.items()}
+            entry |= self._user(token) if side == "user" else {"held": {name: held[name].get(token, 0) for name in held}}
             found.append(entry)
         return found
 
@@ -248,11 +237,7 @@ class Browser:
 
     def _near(self, side: str, rows: np.ndarray, cosines: np.ndarray) -> list[list]:
         tokens = self.spaces.tokens(side)
-        return [
-            [self._index(side, tokens[row]), round(float(c), 3)]
-            for row, c in zip(rows, cosines, strict=True)
-            if row >= 0
-        ]
+        return [[self._index(side, tokens[row]), round(float(c), 3)] for row, c in zip(rows, cosines, strict=True) if row >= 0]
 
     def _user(self, token: str) -> dict:
         test = self.spaces.test.get(token, set())

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recbole_rlmrec.experiments.stats import mean_and_deviation
+from recbole_rlmrec.experiments.results.stats import mean_and_deviation
 
 COLOURS = {"base": "#5b6470", "con": "#0b62a4", "gen": "#c2410c", "kar": "#15803d"}
 MORE = ("#7c3aed", "#a16207", "#be185d", "#0e7490", "#4d7c0f", "#9f1239", "#334155")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from recbole_rlmrec.experiments.stats import mean_and_deviation, smaller_is_better
-from recbole_rlmrec.experiments.tables import percent, stars
+from recbole_rlmrec.experiments.results.stats import mean_and_deviation, smaller_is_better
+from recbole_rlmrec.experiments.results.tables import percent, stars
 from recbole_rlmrec.report.sources import Findings, Sources
 
 LEVEL = 0.05

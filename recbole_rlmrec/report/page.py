@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_rlmrec.experiments.tables import shown
+from recbole_rlmrec.experiments.results.tables import shown
 from recbole_rlmrec.report.sections import Missing, Section
 
 STATIC = Path(__file__).with_name("static")
@@ -85,9 +85,7 @@ def render(
     figures = [figures.as_dict() for section in sections for figures in section.figures]
     numbers = iter(range(len(figures)))
     body = "".join(_section(section, numbers) for section in sections)
-    links = [(section.key, section.title) for section in sections] + (
-        [("missing", "Not in this report")] if missing else []
-    )
+    links = [(section.key, section.title) for section in sections] + ([("missing", "Not in this report")] if missing else [])
     parts = {
         "title": escape(title),
         "policy": escape(
@@ -131,9 +129,7 @@ def _figures(figures, number: int) -> str:
     selector = ""
     if len(figures.choices) > 1:
         options = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in figures.choices)
-        selector = (
-            f'<label class="choice">{escape(figures.label)} <select data-for="{number}">{options}</select></label>'
-        )
+        selector = f'<label class="choice">{escape(figures.label)} <select data-for="{number}">{options}</select></label>'
     return (
         f'<figure>{selector}<div class="plots" data-figures="{number}"></div>'
         f"<figcaption>{escape(figures.caption)}</figcaption></figure>"
@@ -152,11 +148,7 @@ def _table(table: dict) -> str:
         f'<div class="scroll" role="region" aria-label="{title}" tabindex="0"><table><caption>{title}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{notes}"
     )
-    return (
-        f"<details><summary>{title} ({len(table['rows'])} rows)</summary>{inner}</details>"
-        if table.get("folded")
-        else inner
-    )
+    return f"<details><summary>{title} ({len(table['rows'])} rows)</summary>{inner}</details>" if table.get("folded") else inner
 
 
 def _cell(value: object) -> str:

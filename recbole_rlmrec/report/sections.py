@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from recbole_rlmrec.experiments.efficiency import seconds_to_best
-from recbole_rlmrec.experiments.options import FIRST_SEED
-from recbole_rlmrec.experiments.tables import percent, stars
+from recbole_rlmrec.experiments.cells.cell import seconds_to_best
+from recbole_rlmrec.experiments.cells.options import FIRST_SEED
+from recbole_rlmrec.experiments.results.tables import percent, stars
 from recbole_rlmrec.report.figures import Figures, bars, dots, lines, summary
 from recbole_rlmrec.report.sources import Findings, Sources
 
@@ -66,15 +66,11 @@ def result_sections(sources: Sources) -> tuple[list[Section], list[Missing]]:
             sections.append(section)
         else:
             wanted = names[0] if names else "compare"
-            missing.append(
-                Missing(what, "its experiment was not run in these folders", experiment_command(sources, wanted))
-            )
+            missing.append(Missing(what, "its experiment was not run in these folders", experiment_command(sources, wanted)))
     known = {name for names, _, _ in _BUILDERS for name in names}
     for one in sources.findings:
         if one.name not in known and one.results.get("tables"):
-            sections.append(
-                Section(f"experiment-{one.name}", one.name.capitalize(), tables=list(one.results["tables"]))
-            )
+            sections.append(Section(f"experiment-{one.name}", one.name.capitalize(), tables=list(one.results["tables"])))
     return sections, missing
 
 
@@ -171,9 +167,7 @@ def _curves(found: Sequence[Findings]) -> Section | None:
 
 
 def _noise(found: Sequence[Findings]) -> Section:
-    section = Section(
-        "noise", "Fake interactions", ["Interactions that nobody made are added to the training split only."]
-    )
+    section = Section("noise", "Fake interactions", ["Interactions that nobody made are added to the training split only."])
     for one in found:
         choices = {}
         for metric in _metrics(one):
@@ -181,9 +175,7 @@ def _noise(found: Sequence[Findings]) -> Section:
             for model in one.results.get("models", []):
                 rows = [row for row in one.rows if row["model"] == model]
                 series = [_by_level(rows, variant, metric) for variant in dict.fromkeys(row["variant"] for row in rows)]
-                figures.append(
-                    lines(f"{model}, {metric} at test", series, "fake interactions, % of the real ones", metric)
-                )
+                figures.append(lines(f"{model}, {metric} at test", series, "fake interactions, % of the real ones", metric))
             choices[metric] = figures
         section.figures.append(Figures("Mean over seeds, error bars one standard deviation.", choices, "Metric"))
         section.tables += _tables(one)
@@ -214,9 +206,7 @@ def _groups(found: Sequence[Findings]) -> Section:
             kinds = dict.fromkeys(row["by"] for row in mine)
             figures = [_group_bars([r for r in mine if r["by"] == by], f"{metric} by {by}", metric) for by in kinds]
             choices[f"{model}, {metric}"] = figures
-        caption = (
-            f"Ranges of training interactions. Error bars: one standard deviation over seeds; gain over base, {MARKS}."
-        )
+        caption = f"Ranges of training interactions. Error bars: one standard deviation over seeds; gain over base, {MARKS}."
         section.figures.append(Figures(caption, choices, "Model and metric"))
         section.tables += _tables(one)
     return section
@@ -232,9 +222,7 @@ def _group_bars(rows: Sequence[dict], title: str, metric: str):
 
 
 def _efficiency(found: Sequence[Findings]) -> Section:
-    section = Section(
-        "efficiency", "What it costs", ["Measured one run at a time on the machine that ran the experiment."]
-    )
+    section = Section("efficiency", "What it costs", ["Measured one run at a time on the machine that ran the experiment."])
     for one in found:
         measures = {
             "Seconds per epoch": ("s", {row["key"]: row["epoch_seconds"] for row in one.rows}),

@@ -10,9 +10,9 @@ from pathlib import Path
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.errors import DataError, StoreError
 from recbole_rlmrec.experiments import EXPERIMENTS
-from recbole_rlmrec.experiments.cell import Cell, Outcome
-from recbole_rlmrec.experiments.compare import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.study import PLAN
+from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
+from recbole_rlmrec.experiments.cells.study import PLAN
+from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 
 # Experiments whose cells say something before all are there, and what a variant is compared with.
 _REPORTED_UNFINISHED = {
@@ -130,9 +130,7 @@ def _read_about(folder: Path) -> dict:
             f"{folder} is empty; fill it with `recbole-rlmrec experiment compare --dataset NAME --output {folder}`."
         )
     if not (folder / "folder.json").is_file():
-        raise DataError(
-            f"{folder} holds no experiment (it has no folder.json); give what --output of an experiment was."
-        )
+        raise DataError(f"{folder} holds no experiment (it has no folder.json); give what --output of an experiment was.")
     about = read_json(folder / "folder.json", StoreError, "restore it from a copy or call the experiment again")
     if not isinstance(about.get("dataset"), str):
         raise StoreError(f"{folder / 'folder.json'} does not name a dataset; restore it from a copy.")

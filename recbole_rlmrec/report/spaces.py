@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from recbole_rlmrec.data.corpus import Corpus
-from recbole_rlmrec.data.embeddings import read_embeddings
 from recbole_rlmrec.data.profile import SIDES, Profile
-from recbole_rlmrec.data.split import make_config
 from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.errors import ModelError, RLMRecError, StoreError
-from recbole_rlmrec.experiments.cell import Outcome
-from recbole_rlmrec.experiments.options import VARIANTS
+from recbole_rlmrec.experiments.cells.cell import Outcome
+from recbole_rlmrec.experiments.cells.options import VARIANTS
 from recbole_rlmrec.report.sections import Missing, experiment_command
 from recbole_rlmrec.report.sources import Sources
-from recbole_rlmrec.trained import PLACES, load_trained
+from recbole_rlmrec.runs.split import draw_split, make_config
+from recbole_rlmrec.runs.trained import PLACES, load_trained
 
 SEMANTIC = "semantic"
 CLUSTERS = 8
@@ -92,9 +92,7 @@ def read_spaces(sources: Sources, model: str | None = None) -> tuple[Spaces | No
     try:
         spaces = _read(chosen)
     except (RLMRecError, OSError) as error:
-        return None, [
-            Missing("Map and profile browser", f"the data or profiles of the runs cannot be read: {error}", "")
-        ]
+        return None, [Missing("Map and profile browser", f"the data or profiles of the runs cannot be read: {error}", "")]
     if not any(outcome.checkpoint for outcome in chosen.values()):
         return spaces, [Missing("Map of the spaces", "no trained model was kept", keep)]
     missing = []
@@ -135,12 +133,8 @@ def options_of(outcome: Outcome) -> dict:
 
 
 def _load(outcome: Outcome):
-    from recbole.data import create_dataset
-    from recbole.utils import init_seed
-
     config = make_config(outcome.cell.runs, outcome.cell.dataset, options_of(outcome))
-    init_seed(config["seed"], config["reproducibility"])
-    return config, create_dataset(config).build()
+    return config, draw_split(config)[1]
 
 
 def _read(chosen: dict[str, Outcome]) -> Spaces:
@@ -169,9 +163,7 @@ def _read(chosen: dict[str, Outcome]) -> Spaces:
     profiles = {side: store.read(side) for side in SIDES}
     encoder = str(found.manifest.get("encoder"))
     cell = aligned.cell
-    return Spaces(
-        cell.model, cell.seed, chosen, corpus, heldout, profiles, store.manifest, encoder, {SEMANTIC: vectors}
-    )
+    return Spaces(cell.model, cell.seed, chosen, corpus, heldout, profiles, store.manifest, encoder, {SEMANTIC: vectors})
 
 
 def representations(outcome: Outcome) -> dict[str, np.ndarray]:

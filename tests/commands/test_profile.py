@@ -8,23 +8,18 @@ import io
 import json
 import logging
 import re
-import sys
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback import Loopback, run_batches, seeded_faults
 
-from recbole_rlmrec.commands.archive import export_archive, import_archive
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, SemanticError, StoreError
-from recbole_rlmrec.profiling.transport import FatalError
-
-HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "profiling"))
-
-from loopback import Loopback, run_batches, seeded_faults  # noqa: E402
+from recbole_rlmrec.exchange.archive import export_archive, import_archive
+from recbole_rlmrec.llm.endpoint import FatalError
 
 KEY = "sk-secret-9f8e7d6c5b4a3210"
 FOLDER = Path("dataset/tiny/semantic/gpt")

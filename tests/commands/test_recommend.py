@@ -19,8 +19,8 @@ from recbole.model.general_recommender import NeuMF
 from recbole_rlmrec.cli import main
 from recbole_rlmrec.commands import recommend as command
 from recbole_rlmrec.errors import CheckpointError, ConfigError, DataError
-from recbole_rlmrec.trained import load_trained
-from recbole_rlmrec.trainer import last_record
+from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.runs.trained import load_trained
 
 
 def recommend(*argv: str) -> int:

@@ -10,7 +10,8 @@ from recbole.data import create_dataset
 from recbole.utils import init_seed
 
 from recbole_rlmrec.data.atomic import read_atomic
-from recbole_rlmrec.data.corpus import Corpus, split_hash
+from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.errors import ConfigError, DataError
 
 

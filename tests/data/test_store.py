@@ -8,16 +8,9 @@ import threading
 
 import pytest
 
-from recbole_rlmrec.data.store import (
-    ImportSummary,
-    Profile,
-    ProfileStore,
-    check_tag,
-    combined_digest,
-    import_profiles,
-    list_tags,
-)
+from recbole_rlmrec.data.store import Profile, ProfileStore, check_tag, combined_digest, list_tags
 from recbole_rlmrec.errors import ConfigError, DataError, StoreError
+from recbole_rlmrec.exchange.profiles import ImportSummary, import_profiles
 
 
 @pytest.fixture

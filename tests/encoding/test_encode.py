@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_rlmrec.data.embeddings import read_embeddings
 from recbole_rlmrec.data.files import write_json
-from recbole_rlmrec.data.reduction import reduce
 from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding import encode as encode_module, registry
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag, get_encoder, register_encoder
 from recbole_rlmrec.encoding.journal import Journal
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
+from recbole_rlmrec.semantic.reduction import reduce
 
 
 class Letters:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback import Loopback, seeded_faults, vector
 
 from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.encoding.openai_compatible import OpenAICompatibleEncoder
 from recbole_rlmrec.encoding.registry import get_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "profiling"))
-
-from loopback import Loopback, seeded_faults, vector  # noqa: E402
 
 NAME = "openai:test-embedder"
 TEXTS = [f"text number {number}" for number in range(30)]

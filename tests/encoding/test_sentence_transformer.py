@@ -9,8 +9,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import pytest
 
-from recbole_rlmrec.data.embeddings import read_embeddings
 from recbole_rlmrec.data.store import Profile, ProfileStore
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag, get_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError
 

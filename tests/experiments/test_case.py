@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from launchers import SMALL, run_experiment
 
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.case import Pair, distances, measure, similar_strangers
-
-from .conftest import SMALL, run_experiment
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
 

@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from launchers import QUICK, FakeLauncher, run_experiment
 
 from recbole_rlmrec.errors import ConfigError, DataError, ModelError, StoreError
-
-from .conftest import QUICK, FakeLauncher, run_experiment
 
 
 def compare(launcher, *more, seeds="2"):
@@ -217,7 +216,7 @@ def test_a_results_folder_of_another_dataset_is_refused(tiny, workdir, fake):
         compare(fake, "--user_inter_num_interval=[3,inf)", seeds="1")
     inter = workdir / "dataset" / "tiny" / "tiny.inter"
     inter.write_text(inter.read_text() + "u1\ti0\t5\t99999\n")
-    from recbole_rlmrec.data.split import digest_files
+    from recbole_rlmrec.data.atomic import digest_files
 
     digest_files.cache_clear()
     with pytest.raises(ConfigError, match="other files"):
@@ -225,7 +224,7 @@ def test_a_results_folder_of_another_dataset_is_refused(tiny, workdir, fake):
 
 
 def test_data_that_comes_split_stays_where_it_is(tiny, workdir, fake):
-    from recbole_rlmrec.data.split import freeze_split
+    from recbole_rlmrec.runs.frozen import freeze_split
 
     freeze_split("tiny", "books", workdir / "elsewhere", {"gpu_id": ""})
     places = ("--data_path=elsewhere", "--semantic_path=profiles")

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments import launch
-from recbole_rlmrec.experiments.launch import RayLauncher
-from recbole_rlmrec.experiments.runner import last_line
+from recbole_rlmrec.experiments.cells import launch
+from recbole_rlmrec.experiments.cells.launch import RayLauncher
+from recbole_rlmrec.experiments.cells.runner import last_line
 
 BAD = ["--model=Nonsense", "--dataset=tiny"]
 

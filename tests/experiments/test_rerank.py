@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from launchers import SMALL, run_experiment
+from loopback import Loopback
 
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments import rerank, reranking
-from recbole_rlmrec.experiments.cell import Cell, Outcome
+from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.reranking import Answers, Question, judge
-from recbole_rlmrec.profiling.chat import Reply
-from recbole_rlmrec.profiling.prompts import Prompt, unwrap
-from recbole_rlmrec.profiling.transport import RefusedError
-
-from .conftest import SMALL, run_experiment
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "profiling"))
-
-from loopback import Loopback  # noqa: E402
+from recbole_rlmrec.llm.chat import Reply
+from recbole_rlmrec.llm.endpoint import RefusedError
+from recbole_rlmrec.llm.prompt import Prompt, unwrap
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
 

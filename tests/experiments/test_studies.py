@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from launchers import QUICK, SMALL, FakeLauncher, run_experiment
 
 from recbole_rlmrec.data.atomic import read_atomic
-from recbole_rlmrec.data.embeddings import read_embeddings
 from recbole_rlmrec.data.files import write_json
-from recbole_rlmrec.data.split import freeze_split
-from recbole_rlmrec.data.store import import_profiles
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
+from recbole_rlmrec.exchange.profiles import import_profiles
+from recbole_rlmrec.experiments.cells.data import not_shown
 from recbole_rlmrec.experiments.groups import bounds
-from recbole_rlmrec.experiments.pretrain import not_shown, random_split
+from recbole_rlmrec.experiments.pretrain import random_split
 from recbole_rlmrec.experiments.tune import search_space, space_size
-from recbole_rlmrec.registry import PROPERTIES
-
-from .conftest import QUICK, SMALL, FakeLauncher, run_experiment
+from recbole_rlmrec.plugin.defaults import PROPERTIES
+from recbole_rlmrec.runs.frozen import freeze_split
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
 
@@ -179,8 +179,8 @@ def test_groups_use_the_cells_of_compare(tiny, workdir, here):
 
 
 def test_recall_by_popularity_adds_up(tiny, workdir, here):
-    from recbole_rlmrec.experiments.cell import Cell, Outcome
-    from recbole_rlmrec.experiments.data import frozen_data
+    from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
+    from recbole_rlmrec.experiments.cells.data import frozen_data
     from recbole_rlmrec.experiments.groups import recall_of
 
     (cell,) = study(here, "compare", "--variants", "base", options=ONE)["cells"]

@@ -16,11 +16,11 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import nn
 
 import recbole_rlmrec
-from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import ADAPTERS, NOT_ALIGNABLE, Adapter, EmbeddingAdapter, get_adapter
-from recbole_rlmrec.registry import find_model
-from recbole_rlmrec.trainer import last_record
+from recbole_rlmrec.model.lookup import find_model
+from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 ALIGNED = sorted(ADAPTERS)
@@ -286,16 +286,16 @@ def test_ncl_keeps_the_alignment_in_its_warm_up(run, warm_up):
 
 
 def test_recvae_trains_the_alignment_network(run, monkeypatch):
-    import recbole_rlmrec.trainer as trainers
+    import recbole_rlmrec.plugin.record as records
 
     seen = []
-    original = trainers.RunRecord.__init__
+    original = records.RunRecord.__init__
 
     def keep(self, config, model):
         seen.append((model, [parameter.detach().clone() for parameter in model.alignment.parameters()]))
         original(self, config, model)
 
-    monkeypatch.setattr(trainers.RunRecord, "__init__", keep)
+    monkeypatch.setattr(records.RunRecord, "__init__", keep)
     run("RecVAE_RLMRec", epochs=1)
     model, before = seen[0]
     assert all(not torch.equal(old, new) for old, new in zip(before, model.alignment.parameters(), strict=True))
@@ -342,12 +342,12 @@ class MyModel(GeneralRecommender):
 @pytest.fixture
 def forget(monkeypatch):
     """What a test registers is gone after it."""
-    from recbole_rlmrec import registry
+    from recbole_rlmrec.model import lookup
 
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(lookup, "_registered", dict(lookup._registered))
     before = dict(ADAPTERS)
     yield
-    registry.aligned_model.cache_clear()
+    lookup.aligned_model.cache_clear()
     ADAPTERS.clear()
     ADAPTERS.update(before)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.alignment import (
     ALIGNMENTS,
@@ -18,6 +17,7 @@ from recbole_rlmrec.model.alignment import (
 )
 from recbole_rlmrec.model.alignment.contrastive import draw
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 OPTIONS = {
     "alignment": "con",
@@ -102,7 +102,7 @@ CASES = {
 def device(request, monkeypatch):
     """Whether ids are made unique, or stay as they are so that nobody waits for their number."""
     waits = request.param == "cpu"
-    monkeypatch.setattr("recbole_rlmrec.model.alignment.contrastive.must_not_wait", lambda ids: not waits)
+    monkeypatch.setattr("recbole_rlmrec.model.alignment.contrastive.on_gpu", lambda ids: not waits)
 
 
 @pytest.mark.usefixtures("device")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_rlmrec.data.semantic import Semantic, SemanticTable
 from recbole_rlmrec.model.alignment import Contrastive, Generative, Mask, Step, Term, contrastive, read_settings
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 OPTIONS = {"align_weight": 0.3, "align_temperature": 0.2, "mask_ratio": 0.5, "align_block": None, "align_dtype": "float32"}
 WIDTH, DIM = 6, 4

@@ -217,7 +217,7 @@ def test_ids_left_as_they_are_count_the_same(backbone, monkeypatch):
     """On a GPU a batch's repeats are not merged; the losses do not depend on it."""
     merged = make_case(backbone, "none", BATCHES["repeats"], monkeypatch)
     expected = [loss.item() for loss in merged.model.calculate_loss(merged.batch)]
-    monkeypatch.setattr("recbole_rlmrec.model.graph_recommender.must_not_wait", lambda ids: True)
+    monkeypatch.setattr("recbole_rlmrec.model.graph_recommender.on_gpu", lambda ids: True)
     torch.manual_seed(5)
     case = make_case(backbone, "none", BATCHES["repeats"], monkeypatch)
     case.model.load_state_dict(merged.model.state_dict())
@@ -362,7 +362,7 @@ def test_runs_and_repeats_itself(backbone, alignment, run):
 def test_runs_alone_and_its_checkpoint_loads(backbone, run):
     from recbole.quick_start import load_data_and_model
 
-    from recbole_rlmrec.trainer import last_record
+    from recbole_rlmrec.plugin.record import last_record
 
     torch.set_default_dtype(torch.float32)
     run(backbone, epochs=1)

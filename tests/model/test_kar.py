@@ -9,8 +9,8 @@ from recbole.quick_start import load_data_and_model
 from stand_ins import Interactions, Options, batch, defaults, semantic
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.registry import backbone_name, find_model
-from recbole_rlmrec.trainer import last_record
+from recbole_rlmrec.model.lookup import backbone_name, find_model
+from recbole_rlmrec.plugin.record import last_record
 
 N_USERS, N_ITEMS, WIDTH, DIM, AUGMENTED = 7, 9, 5, 4, 3
 MISSING = {"user": (2, 5), "item": (3,)}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.trainer import last_record
+from recbole_rlmrec.plugin.record import last_record
 
 
 @pytest.mark.parametrize("require_pow", [False, True])

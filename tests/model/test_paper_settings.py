@@ -10,8 +10,8 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, init_seed
 
-from recbole_rlmrec.registry import PROPERTIES
-from recbole_rlmrec.run import check_data
+from recbole_rlmrec.plugin.defaults import PROPERTIES
+from recbole_rlmrec.runs.run import check_data
 
 DATASETS = ("amazon", "yelp", "steam")
 VARIANTS = ("base", "con", "gen")

@@ -1,4 +1,4 @@
-"""Fixtures over films.py and loopback.py, which lie beside this file."""
+"""A small corpus of films and a store for its profiles."""
 
 from __future__ import annotations
 

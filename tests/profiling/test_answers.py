@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.profiling.answers import BadAnswer, count_words, find_object, read_answer
-from recbole_rlmrec.profiling.prompts import Prompt, load_domain, wrap
+from recbole_rlmrec.profiling.prompts import load_domain, wrap
 
 DATA = {"title": "Alien", "description": "A crew meets something on a dark and distant moon that it should have left there."}
 PROMPT = Prompt("item", "1", load_domain("movie").system("item"), wrap(DATA), (), 200, 300)

@@ -9,9 +9,9 @@ from films import Setup, chat_of, make_corpus
 from loopback import Loopback, batch_line, completion, run_batches
 
 from recbole_rlmrec.errors import ChatError, ConfigError, StoreError
+from recbole_rlmrec.llm.cost import Meter, Price, Usage, find_price
+from recbole_rlmrec.llm.template import TemplateChat
 from recbole_rlmrec.profiling.batch import Batches
-from recbole_rlmrec.profiling.chat import TemplateChat
-from recbole_rlmrec.profiling.cost import Meter, Price, Usage, find_price
 
 
 class Rounds:

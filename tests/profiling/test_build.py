@@ -9,9 +9,9 @@ import pytest
 from films import DESCRIPTION, Setup, make_corpus
 
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.llm.prompt import unwrap
+from recbole_rlmrec.llm.tokens import TokenCounter
 from recbole_rlmrec.profiling.build import PromptBuilder
-from recbole_rlmrec.profiling.prompts import unwrap
-from recbole_rlmrec.profiling.tokens import TokenCounter
 
 
 def nothing(position: int) -> None:

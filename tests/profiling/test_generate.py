@@ -12,11 +12,11 @@ from films import Setup, chat_of, make_corpus
 from loopback import ANSWER_FAULTS, HARMLESS, SERVER_FAULTS, SHAPE_FAULTS, Loopback, profile_of, seeded_faults
 
 from recbole_rlmrec.errors import ConfigError, StoreError
+from recbole_rlmrec.llm.cost import Meter, Price
+from recbole_rlmrec.llm.endpoint import FatalError
 from recbole_rlmrec.profiling import generate
-from recbole_rlmrec.profiling.cost import Meter, Price
 from recbole_rlmrec.profiling.generate import Pace
 from recbole_rlmrec.profiling.stored import Failure, Failures
-from recbole_rlmrec.profiling.transport import FatalError
 
 QUICK_FAULTS = tuple(fault for fault in SERVER_FAULTS if fault not in ("hang", "drip", "429-date"))
 

@@ -23,8 +23,8 @@ KILLS = 20
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_killed_twenty_times(tmp_path, monkeypatch):
-    here = Path(__file__).resolve().parent
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parents[1])]))
+    tests = Path(__file__).resolve().parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tests / "support"), str(tests.parent)]))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pytest", "killable"])
     numbers = random.Random(4)

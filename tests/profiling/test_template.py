@@ -11,13 +11,15 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
-from recbole_rlmrec.data.corpus import Corpus, split_hash
-from recbole_rlmrec.data.embeddings import read_embeddings
-from recbole_rlmrec.data.leakage import check_leakage
+from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.errors import DataError, SemanticError
-from recbole_rlmrec.paths import semantic_root
-from recbole_rlmrec.profiling.template import build_template_profiles, ensure_offline_default
+from recbole_rlmrec.profiling.template import build_template_profiles
+from recbole_rlmrec.semantic.default import ensure_offline_default
+from recbole_rlmrec.semantic.leakage import check_leakage
 
 
 def split(options: dict, **more):

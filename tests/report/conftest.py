@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import json
 import os
 import sys
@@ -11,48 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from launchers import QUICK, HereLauncher, run_experiment
 
-from recbole_rlmrec.commands import experiment as command
-from recbole_rlmrec.data.store import import_profiles
 from recbole_rlmrec.encoding.encode import encode_tag
-from recbole_rlmrec.experiments.worker import run_cell
+from recbole_rlmrec.exchange.profiles import import_profiles
 
-NASTY = (
-    "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>\u2028 & <b>bold</b> {{data}}"
-)
-QUICK = (
-    "--epochs=2",
-    "--eval_step=1",
-    "--train_batch_size=64",
-    "--embedding_size=8",
-    "--topk=[5,10]",
-    "--valid_metric=Recall@10",
-)
+NASTY = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>\u2028 & <b>bold</b> {{data}}"
 USERS, ITEMS = 16, 20
-
-
-class HereLauncher:
-    """Runs cells in this process, one at a time."""
-
-    jobs = 1
-
-    def __call__(self, folder: Path, argv) -> int:
-        with contextlib.chdir(folder) if sys.version_info >= (3, 11) else _inside(folder):
-            with open("output.log", "w") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                return run_cell(argv)
-
-    def stop(self):
-        """Nothing is running."""
-
-
-@contextlib.contextmanager
-def _inside(folder: Path):
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def write_data(folder: Path) -> None:
@@ -60,15 +23,12 @@ def write_data(folder: Path) -> None:
     rng = np.random.default_rng(3)
     folder.mkdir(parents=True)
     pairs = sorted(
-        {(cell // ITEMS, cell % ITEMS) for cell in rng.permutation(USERS * ITEMS)[:180]}
-        | {(u, 0) for u in range(USERS)}
+        {(cell // ITEMS, cell % ITEMS) for cell in rng.permutation(USERS * ITEMS)[:180]} | {(u, 0) for u in range(USERS)}
     )
     lines = [f"u{user}\ti{item}\t{1 + (user + item) % 5}\t{1000 + n}" for n, (user, item) in enumerate(pairs)]
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     (folder / "nasty.inter").write_text("\n".join([header, *lines]) + "\n")
-    titles = [
-        f"i{item}\t{'<script>window.broken = 3</script>' if item == 1 else f'Film {item}'}" for item in range(ITEMS)
-    ]
+    titles = [f"i{item}\t{'<script>window.broken = 3</script>' if item == 1 else f'Film {item}'}" for item in range(ITEMS)]
     (folder / "nasty.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
 
 
@@ -78,9 +38,7 @@ def write_profiles(path: Path) -> None:
     lines = []
     for side, count in (("user", USERS), ("item", ITEMS)):
         for number in range(count):
-            text = f"## Overview\nLikes **{words[number % 5]}** and {words[number // 5 % 5]}." + (
-                NASTY if number == 1 else ""
-            )
+            text = f"## Overview\nLikes **{words[number % 5]}** and {words[number // 5 % 5]}." + (NASTY if number == 1 else "")
             record = {
                 f"{side}_id": f"{side[0]}{number}",
                 "profile": text,
@@ -88,14 +46,6 @@ def write_profiles(path: Path) -> None:
             }
             lines.append(json.dumps(record | {"pairs": []}))
     path.write_text("\n".join(lines) + "\n")
-
-
-def run_experiment(*arguments: str) -> int:
-    """Run ``recbole-rlmrec experiment ARGUMENTS`` in this process."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    command.add_arguments(parser)
-    args, options = parser.parse_known_args(list(arguments))
-    return command.run_experiment(args, options, HereLauncher())
 
 
 @pytest.fixture(scope="session")
@@ -111,11 +61,13 @@ def results(tmp_path_factory) -> Path:
         import_profiles(root / "profiles.jsonl", root / "dataset" / "nasty" / "semantic", "nasty", "made")
         encode_tag(root / "dataset" / "nasty" / "semantic" / "made", "lsa", show_progress=False)
         common = ("--dataset", "nasty", "--output", "out", *QUICK, "--semantic_tag=made", "--gpu_id=")
-        assert run_experiment("compare", "--seeds", "2", *common) == 0
-        assert run_experiment("groups", "--groups", "2", "--seeds", "2", *common) == 0
-        assert run_experiment("noise", "--levels", "10", "--seeds", "1", "--variants", "base,con", *common) == 0
-        assert run_experiment("ablation", "--kinds", "constant", "--seeds", "1", "--variants", "con", *common) == 0
-        assert run_experiment("efficiency", "--seeds", "1", "--variants", "base,con", *common) == 0
+        assert run_experiment(HereLauncher(), "compare", "--seeds", "2", *common) == 0
+        assert run_experiment(HereLauncher(), "groups", "--groups", "2", "--seeds", "2", *common) == 0
+        assert run_experiment(HereLauncher(), "noise", "--levels", "10", "--seeds", "1", "--variants", "base,con", *common) == 0
+        assert (
+            run_experiment(HereLauncher(), "ablation", "--kinds", "constant", "--seeds", "1", "--variants", "con", *common) == 0
+        )
+        assert run_experiment(HereLauncher(), "efficiency", "--seeds", "1", "--variants", "base,con", *common) == 0
     finally:
         os.chdir(before)
         sys.argv = argv

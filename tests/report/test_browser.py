@@ -62,14 +62,10 @@ def choose(driver, side: str) -> None:
 
 def test_it_loads_without_errors_and_without_network(page):
     assert page.get_log("browser") == []
-    requests = [
-        entry["message"] for entry in page.get_log("performance") if "Network.requestWillBeSent" in entry["message"]
-    ]
+    requests = [entry["message"] for entry in page.get_log("performance") if "Network.requestWillBeSent" in entry["message"]]
     assert not [message for message in requests if '"url":"http' in message]
     assert page.execute_script("return window.broken") is None
-    drawn = page.execute_script(
-        "return [...document.querySelectorAll('.plot')].map(p => p.querySelector('svg') !== null)"
-    )
+    drawn = page.execute_script("return [...document.querySelectorAll('.plot')].map(p => p.querySelector('svg') !== null)")
     assert len(drawn) > 8 and all(drawn)
 
 
@@ -118,9 +114,7 @@ def test_profiles_sort(page):
     names = matches(page)
     order.select_by_value("most")
     counts = [int(line.split("\n")[-1].split()[0]) for line in matches(page)]
-    assert counts == sorted(counts, reverse=True) and sorted(names) == sorted(
-        line.split("\n")[0] for line in matches(page)
-    )
+    assert counts == sorted(counts, reverse=True) and sorted(names) == sorted(line.split("\n")[0] for line in matches(page))
     order.select_by_value("gain-con")
     gains = [float(line.split("\n")[-1]) for line in matches(page) if "\n" in line]
     assert gains == sorted(gains, reverse=True)

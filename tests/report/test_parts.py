@@ -41,9 +41,7 @@ def test_neighbours_against_plain_cosines():
     rows, cosines = neighbours(vectors, [0, 5, 7], 3)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     for position, query in ((0, 0), (2, 7)):
-        expected = sorted((r for r in range(12) if r not in (5, query)), key=lambda r: -float(unit[r] @ unit[query]))[
-            :3
-        ]
+        expected = sorted((r for r in range(12) if r not in (5, query)), key=lambda r: -float(unit[r] @ unit[query]))[:3]
         assert rows[position].tolist() == expected
         assert cosines[position] == pytest.approx([float(unit[r] @ unit[query]) for r in expected], abs=1e-6)
     assert rows[1].tolist() == [-1, -1, -1]

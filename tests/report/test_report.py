@@ -9,14 +9,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from launchers import QUICK, HereLauncher, run_experiment
 
 from recbole_rlmrec.cli import main
 from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.errors import DataError, ModelError, StoreError
 from recbole_rlmrec.report.build import write_report
 from recbole_rlmrec.report.sources import read_sources
-
-from .conftest import QUICK, run_experiment
 
 
 class Page(HTMLParser):
@@ -75,9 +74,7 @@ def test_nothing_is_loaded_from_elsewhere(page):
     for _, attributes in page.elements:
         for name in ("src", "href", "action", "data"):
             assert re.match(r"#|data:,", attributes.get(name, "#")), attributes
-    (policy,) = [
-        a["content"] for tag, a in page.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"
-    ]
+    (policy,) = [a["content"] for tag, a in page.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe-eval" not in policy
     assert "script-src 'unsafe-inline'" not in policy
 
@@ -105,7 +102,7 @@ def test_the_browser_shows_what_the_cells_found(page, results):
 def test_kar_is_on_the_map_and_in_the_browser(results, tmp_path, monkeypatch):
     monkeypatch.chdir(results.parent)
     data = ("--dataset", "nasty", "--output", str(tmp_path / "kar"), "--semantic_tag=made", "--gpu_id=")
-    assert run_experiment("compare", "--variants", "base,kar", "--seeds", "1", *data, *QUICK) == 0
+    assert run_experiment(HereLauncher(), "compare", "--variants", "base,kar", "--seeds", "1", *data, *QUICK) == 0
     missing = write_report([tmp_path / "kar"], tmp_path / "r.html", projection="pca")
     assert not [one for one in missing if "map" in one.what.lower()]
     browser = Page((tmp_path / "r.html").read_text(encoding="utf-8")).data()["browser"]
@@ -120,9 +117,7 @@ def test_limit_is_kept_and_said(results, tmp_path):
 
 
 def test_curves_keep_base_and_alignment_loss_apart(page):
-    figures = [
-        f for f in page.data()["figures"] if "LightGCN" in f and f["LightGCN"][0]["title"].endswith("at validation")
-    ]
+    figures = [f for f in page.data()["figures"] if "LightGCN" in f and f["LightGCN"][0]["title"].endswith("at validation")]
     valid, *losses = figures[0]["LightGCN"]
     names = {figure["title"]: {trace["name"] for trace in figure["data"]} for figure in losses}
     aligned = names.pop("Alignment loss")
@@ -246,6 +241,4 @@ def test_bad_options(results, tmp_path, capsys):
     assert main(["report", str(results), "-o", str(tmp_path)]) == 2
     assert main(["report", str(results), "--epochs=3"]) == 2
     said = capsys.readouterr().err
-    assert (
-        "--limit is 1 or more" in said and "is a folder; say which file" in said and "does not know --epochs=3" in said
-    )
+    assert "--limit is 1 or more" in said and "is a folder; say which file" in said and "does not know --epochs=3" in said

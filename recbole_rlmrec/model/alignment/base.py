@@ -131,7 +131,7 @@ class Alignment(nn.Module):
 
     Parameters
     ----------
-    semantic : recbole_rlmrec.data.semantic.Semantic
+    semantic : recbole_rlmrec.semantic.table.Semantic
         Frozen semantic embeddings of users and items.
     settings : AlignmentSettings
     dim : int

@@ -8,7 +8,7 @@ import torch
 
 from recbole_rlmrec.model.alignment.base import Alignment, Step, projection
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp, logsumexp_total, normalize_rows
-from recbole_rlmrec.model.device import must_not_wait, to_device
+from recbole_rlmrec.model.device import on_gpu, to_device
 
 # For narrow numbers a CPU keeps a kernel for every shape that it meets, some hundred MiB where each step has another.
 ROWS = 256
@@ -79,7 +79,7 @@ class Contrastive(Alignment):
 
     def _padded(self, ids):
         """Ids in multiples of ROWS, the first repeated, where a CPU multiplies narrow numbers."""
-        if self.settings.dtype is None or must_not_wait(ids) or not len(ids):
+        if self.settings.dtype is None or on_gpu(ids) or not len(ids):
             return ids
         return torch.cat([ids, ids[:1].expand(-len(ids) % ROWS)])
 
@@ -117,7 +117,7 @@ def _group(term, table) -> _Group:
     """
     ids = term.ids
     covered = table.covered[ids]
-    if must_not_wait(ids):
+    if on_gpu(ids):
         positions = torch.arange(len(ids), device=ids.device)
         return _Group(torch.where(covered, ids, table.ids[0]), covered.to(torch.get_default_dtype()), positions)
     if term.lookup is None:
@@ -130,7 +130,7 @@ def _group(term, table) -> _Group:
 def _union(groups: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """All ids of several groups, each once (on a GPU with repeats), and where each group's ids stand among them."""
     ids, sizes = torch.cat(groups), [len(group) for group in groups]
-    if must_not_wait(ids):
+    if on_gpu(ids):
         return ids, list(torch.arange(len(ids), device=ids.device).split(sizes))
     ids, places = ids.unique(return_inverse=True)
     return ids, list(places.split(sizes))

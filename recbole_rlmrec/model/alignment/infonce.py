@@ -7,7 +7,7 @@ import math
 import torch
 from torch.autograd import Function
 
-from recbole_rlmrec.model.device import exactly, wide
+from recbole_rlmrec.model.device import at_least_float32, no_autocast
 
 
 class _BlockLogSumExp(Function):
@@ -51,9 +51,7 @@ class _BlockLogSumExp(Function):
         return grad_anchors, grad_columns, None, None
 
 
-def block_logsumexp(
-    anchors: torch.Tensor, columns: torch.Tensor, temperature: float, block: int | None = None
-) -> torch.Tensor:
+def block_logsumexp(anchors: torch.Tensor, columns: torch.Tensor, temperature: float, block: int | None = None) -> torch.Tensor:
     """Row-wise log-sum-exp of ``anchors @ columns.T / temperature``.
 
     Parameters
@@ -142,8 +140,8 @@ def logsumexp_total(
     """
     if block is None:
         block = 1 << 25 if anchors.is_cuda else 1 << 20
-    with exactly(anchors.device):
-        return _LogSumExpTotal.apply(wide(anchors), wide(columns), weights, bias, temperature, block)
+    with no_autocast(anchors.device):
+        return _LogSumExpTotal.apply(at_least_float32(anchors), at_least_float32(columns), weights, bias, temperature, block)
 
 
 class _ReconstructionTotal(Function):

@@ -153,9 +153,7 @@ class GraphTransformer(nn.Module):
         if dim % n_heads:
             raise ConfigError(f"n_heads is {n_heads}; set it to a number that divides embedding_size, which is {dim}.")
         self.n_heads = n_heads
-        self.query, self.key, self.value = (
-            nn.Parameter(nn.init.xavier_uniform_(torch.empty(dim, dim))) for _ in range(3)
-        )
+        self.query, self.key, self.value = (nn.Parameter(nn.init.xavier_uniform_(torch.empty(dim, dim))) for _ in range(3))
 
     def forward(self, graph: Graph, x: torch.Tensor) -> torch.Tensor:
         """Attend from every node to its neighbours: x [n, dim] -> [n, dim]."""

@@ -8,9 +8,9 @@ Reference:
     Xiangnan He et al. "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation." in SIGIR 2020.
 """
 
-from recbole_rlmrec.model.general_recommender.lightgcn_rlmrec import _LightGCN
+from recbole_rlmrec.model.general_recommender.lightgcn_rlmrec import PaperLightGCN
 from recbole_rlmrec.model.kar import KARMixin
 
 
-class LightGCN_KAR(KARMixin, _LightGCN):
+class LightGCN_KAR(KARMixin, PaperLightGCN):
     """LightGCN on embeddings to which KAR's augmented vectors are concatenated."""

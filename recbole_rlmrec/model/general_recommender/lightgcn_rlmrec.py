@@ -10,12 +10,13 @@ Reference:
 import torch
 from recbole.model.general_recommender.lightgcn import LightGCN
 
-from recbole_rlmrec.model.graph import combine_layers, dataset_adjacency
-from recbole_rlmrec.model.options import choice, count, number, share, squared_norm
+from recbole_rlmrec.model.graph import bipartite_adjacency, combine_layers
+from recbole_rlmrec.model.graph_recommender import squared_norm
+from recbole_rlmrec.model.options import choice, count, number, share
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
 
 
-class _LightGCN(LightGCN):
+class PaperLightGCN(LightGCN):
     """RecBole's LightGCN with the options of the paper that it lacks; the defaults are RecBole's behaviour.
 
     ``edge_keep_rate`` < 1 keeps that share of the adjacency's entries in each training step, ``layer_combination: sum``
@@ -31,12 +32,11 @@ class _LightGCN(LightGCN):
         count(config, "embedding_size")
         count(config, "n_layers")
         number(config, "reg_weight", 0.0, "a number of at least 0")
-        self._training_graph = lambda: dataset_adjacency(dataset)
         super().__init__(config, dataset)
-        del self._training_graph
 
     def get_norm_adj_mat(self):
-        return self._training_graph()
+        users, items = self.interaction_matrix.coords
+        return bipartite_adjacency(users, items, self.n_users, self.n_items)
 
     def forward(self):
         graph = self.norm_adj_matrix
@@ -69,7 +69,7 @@ class _LightGCN(LightGCN):
         return (self.restore_user_e[user] * self.restore_item_e[item]).sum(dim=1)
 
 
-class LightGCN_RLMRec(RLMRecMixin, _LightGCN):
+class LightGCN_RLMRec(RLMRecMixin, PaperLightGCN):
     """LightGCN aligned with the profiles of users and items."""
 
     backbone = "LightGCN"

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType, ModelType
 
-from recbole_rlmrec.data.semantic import SemanticTable, load_semantic
+from recbole_rlmrec.semantic.load import load_semantic
+from recbole_rlmrec.semantic.table import SemanticTable
 
 
 class SemanticRecommender(GeneralRecommender):

@@ -11,13 +11,13 @@ import torch
 from recbole.model.general_recommender.sgl import SGL
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.model.graph import combine_layers, dataset_adjacency
-from recbole_rlmrec.model.graph_recommender import bpr_loss, contrast_with_all, with_repeats
-from recbole_rlmrec.model.options import choice, count, number, share, squared_norm
+from recbole_rlmrec.model.graph import bipartite_adjacency, combine_layers
+from recbole_rlmrec.model.graph_recommender import bpr_loss, contrast_with_all, squared_norm, with_repeats
+from recbole_rlmrec.model.options import choice, count, number, share
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
 
 
-class _SGL(SGL):
+class PaperSGL(SGL):
     """RecBole's SGL, trained as the paper trains it.
 
     Two views are drawn in every step, each direction of an edge on its own and not renormalised; losses are means over
@@ -35,12 +35,10 @@ class _SGL(SGL):
         number(config, "reg_weight", 0.0, "a number of at least 0")
         number(config, "ssl_weight", 0.0, "a number of at least 0")
         number(config, "ssl_tau", 1e-6, "a number above 0")
-        self._training_graph = lambda: dataset_adjacency(dataset)
         super().__init__(config, dataset)
-        del self._training_graph
 
     def create_adjust_matrix(self, is_sub: bool):
-        return self._training_graph()
+        return bipartite_adjacency(self._user.numpy(), self._item.numpy(), self.n_users, self.n_items)
 
     def csr2tensor(self, matrix):
         return matrix.to(self.device)
@@ -67,7 +65,7 @@ class _SGL(SGL):
         return bpr, self.reg_weight * squared_norm(self.parameters()), self.ssl_weight / len(user) * contrast
 
 
-class SGL_RLMRec(RLMRecMixin, _SGL):
+class SGL_RLMRec(RLMRecMixin, PaperSGL):
     """SGL aligned with the profiles of users and items; alignment acts on the main view."""
 
     backbone = "SGL"

@@ -1,0 +1,180 @@
+"""A cell: one run of one model, variant, seed and setting, and what it left on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import recbole_rlmrec
+from recbole_rlmrec.data.files import read_json
+from recbole_rlmrec.errors import StoreError
+from recbole_rlmrec.experiments.cells.options import relevant
+from recbole_rlmrec.plugin.record import versions
+
+FORMAT = 1
+_REMEDY = "delete the cell's folder and call the experiment again"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One run of an experiment.
+
+    Attributes
+    ----------
+    model, variant : str
+        How tables name it: ``LightGCN``, ``con``.
+    seed : int
+    runs : str
+        Model that is run, ``LightGCN_RLMRec``.
+    dataset : str
+    options : dict
+        Every option of the run but model, dataset and seed.
+    identity : dict
+        What else tells it from others: digests of its data and profiles.
+    setting : dict
+        Coordinates beside model, variant and seed, for tables: ``{"noise": 0.05}``.
+    keep : bool
+        Whether the trained model is kept.
+    """
+
+    model: str
+    variant: str
+    seed: int
+    runs: str
+    dataset: str
+    options: dict
+    identity: dict = field(default_factory=dict)
+    setting: dict = field(default_factory=dict)
+    keep: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that makes a difference to the figures, 16 hexadecimal digits."""
+        said = {
+            "runs": self.runs,
+            "dataset": self.dataset,
+            "seed": self.seed,
+            "options": relevant(self.options),
+            "identity": self.identity,
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """Variant and setting, as tables name a row: ``con, shuffled``."""
+        return ", ".join([self.variant, *map(str, self.setting.values())])
+
+    @property
+    def label(self) -> str:
+        """Model, variant, setting and seed in a line."""
+        return f"{self.model} {self.name}, seed {self.seed}"
+
+    def settings(self) -> dict:
+        """Options as the run reads them from its configuration file."""
+        return {**self.options, "seed": self.seed, "checkpoint_dir": "saved"}
+
+    def about(self) -> dict:
+        """JSON-able description."""
+        names = ("key", "model", "variant", "seed", "runs", "dataset", "options", "identity", "setting")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A finished cell.
+
+    Attributes
+    ----------
+    cell : Cell
+    folder : Path
+        ``cells/KEY``: ``cell.json``, ``result.json``, ``users.json`` with its arrays, ``output.log``, perhaps ``model.pth``.
+    """
+
+    cell: Cell
+    folder: Path
+
+    @cached_property
+    def result(self) -> dict:
+        """The run's result file."""
+        return read_json(self.folder / "result.json", StoreError, _REMEDY)
+
+    @cached_property
+    def record(self) -> dict:
+        """What the runner noted: versions, seconds, memory."""
+        return read_json(self.folder / "cell.json", StoreError, _REMEDY)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Test metrics by name, ``recall@20``."""
+        return {name: float(value) for name, value in self.result["test_result"].items()}
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The trained model, where it was kept."""
+        path = self.folder / "model.pth"
+        return path if path.is_file() else None
+
+    @cached_property
+    def users(self) -> pd.DataFrame:
+        """Test metrics of each user: a DataFrame of one column per metric, indexed by user token."""
+        about = self._about_users
+        values = np.load(self.folder / "users.values.npy", allow_pickle=False)
+        return pd.DataFrame(values, index=pd.Index(about["users"], name="user"), columns=about["metrics"])
+
+    @cached_property
+    def top_items(self) -> pd.DataFrame:
+        """Ranked items of each test user: item tokens, one column per rank, indexed by user token."""
+        about = self._about_users
+        ranked = np.load(self.folder / "users.top.npy", allow_pickle=False)
+        items = np.array(about["items"], dtype=object)
+        return pd.DataFrame(items[ranked], index=pd.Index(about["users"], name="user"))
+
+    @cached_property
+    def _about_users(self) -> dict:
+        return read_json(self.folder / "users.json", StoreError, _REMEDY)
+
+    def row(self) -> dict:
+        """What tables and reports say of the cell, JSON-able."""
+        run, usage = self.result["run"], self.record["usage"]
+        return {
+            "key": self.cell.key,
+            "model": self.cell.model,
+            "variant": self.cell.variant,
+            "seed": self.cell.seed,
+            "setting": self.cell.setting,
+            "metrics": self.metrics,
+            "valid": {name: float(value) for name, value in (self.result["best_valid_result"] or {}).items()},
+            "epochs": run["epochs"],
+            "best_epoch": run["best_epoch"],
+            "epoch_seconds": run["median_epoch_seconds"],
+            "seconds": usage["seconds"],
+            "parameters": run["parameters"],
+            "peak_memory": usage["peak_memory"],
+            "peak_gpu_memory": usage["peak_gpu_memory"],
+            "folder": f"cells/{self.cell.key}",
+        }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions that cells of one table share."""
+    found = versions()
+    return {"recbole-rlmrec": recbole_rlmrec.__version__, "recbole": found["recbole"], "torch": found["torch"]}
+
+
+def headline(outcome: Outcome) -> tuple[str, float]:
+    """Name and value of the metric that a run was validated on, at test."""
+    metrics = outcome.metrics
+    name = str(outcome.result["settings"]["valid_metric"]).lower()
+    return (name, metrics[name]) if name in metrics else next(iter(metrics.items()))
+
+
+def seconds_to_best(outcome: Outcome) -> float:
+    """Training time up to and with the epoch that validation chose."""
+    run = outcome.result["run"]
+    return float(sum(run["series"]["seconds"][: run["best_epoch"] + 1]))

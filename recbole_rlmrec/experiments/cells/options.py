@@ -1,0 +1,178 @@
+"""Options of an experiment's runs: what the command line says over what experiments take for granted."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.model.lookup import SUFFIX, find_model
+from recbole_rlmrec.runs.command_line import split_options
+
+ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
+VARIANTS = (*ALIGNMENTS, "kar")
+
+# The paper's sizes; validation every 3 epochs and a patience of 50 of them for every variant alike, because graph
+# recommenders can stay on a popularity plateau for their first 50 epochs, and on sparse data with gen for longer than 60
+# after an early peak; scores are compared with six decimals.
+DEFAULTS = {
+    "embedding_size": 32,
+    "train_batch_size": 4096,
+    "learning_rate": 0.001,
+    "epochs": 3000,
+    "eval_step": 3,
+    "stopping_step": 50,
+    "metrics": ["Recall", "NDCG"],
+    "topk": [5, 10, 20],
+    "valid_metric": "Recall@20",
+    "metric_decimal_place": 6,
+    "show_progress": False,
+}
+TEXTS = ("initial_embeddings", "semantic_tag", "semantic_encoder", "data_path", "semantic_path")
+ALIGNMENT = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage", "mask_ratio")
+FIRST_SEED = 2020
+PLACES = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
+QUIET = ("show_progress", "state", "worker")
+
+
+def read_options(arguments: Sequence[str]) -> dict:
+    """Options of RecBole, ``--key=value`` and ``--config_files=``, as Python objects.
+
+    Raises
+    ------
+    ConfigError
+        An argument or a configuration file is malformed.
+    DataError
+        A configuration file does not exist.
+    """
+    ours, rest = split_options(arguments, ("config_files",))
+    options = {}
+    for file in ours.get("config_files", "").split():
+        options |= read_yaml(Path(file))
+    return options | dict(_parse(argument) for argument in rest)
+
+
+def parse_options(arguments: Sequence[str]) -> dict:
+    """Options of RecBole over the defaults of experiments; ``gpu_id`` is empty where there is no GPU.
+
+    Raises
+    ------
+    ConfigError
+        As `read_options`; or an experiment sets the option itself.
+    """
+    given = read_options(arguments)
+    for key, instead in {"model": "--models", "dataset": "--dataset", "seed": "--seeds", "alignment": "--variants"}.items():
+        if key in given:
+            raise ConfigError(f"An experiment sets {key} for each of its runs; say {instead} instead.")
+    options = {**DEFAULTS, **({} if torch.cuda.is_available() else {"gpu_id": ""}), **given}
+    _check_validation(options)
+    return options
+
+
+def _parse(argument: str) -> tuple[str, object]:
+    key, _, value = argument.removeprefix("--").partition("=")
+    return key, value if key in TEXTS else parse_value(value)
+
+
+def parse_value(text: str):
+    """A Python literal, ``true``, ``false`` or ``none`` in any case for what is not text, or the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _check_validation(options: dict) -> None:
+    """Make lists of topk and metrics and refuse a valid_metric that is not among them."""
+    name, _, k = str(options["valid_metric"]).partition("@")
+    for key in ("topk", "metrics"):
+        options[key] = options[key] if isinstance(options[key], list) else [options[key]]
+    topk, metrics = options["topk"], [str(metric).lower() for metric in options["metrics"]]
+    if name.lower() not in metrics or (k and k not in map(str, topk)):
+        raise ConfigError(
+            f"valid_metric {options['valid_metric']} is not among metrics {options['metrics']} at topk {topk}; "
+            "add it or choose one of them."
+        )
+
+
+def relevant(options: dict) -> dict:
+    """Options that make a difference to a run's figures: not where files lie, and no profiles without alignment."""
+    kept = {key: value for key, value in options.items() if key not in (*PLACES, *QUIET)}
+    if options.get("alignment") == "none":
+        kept = {key: value for key, value in kept.items() if key not in ALIGNMENT and not key.startswith("align_")}
+    return {**kept, "gpu": options.get("gpu_id") != ""}
+
+
+def read_models(text: str) -> list[str]:
+    """Names separated by commas, each once."""
+    models = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not models:
+        raise ConfigError("--models needs at least one backbone, for example --models LightGCN,SGL.")
+    return models
+
+
+def read_seeds(text: str) -> list[int]:
+    """Seeds of ``5`` (2020 to 2024) or ``1,2,3``.
+
+    Raises
+    ------
+    ConfigError
+        It is neither.
+    """
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or max(numbers) >= 1 << 32 or numbers == [0]:
+        raise ConfigError(f"--seeds is a number of seeds, 1 or more, or a list such as 1,2,3, not {text!r}.")
+    return list(range(FIRST_SEED, FIRST_SEED + numbers[0])) if len(numbers) == 1 else list(dict.fromkeys(numbers))
+
+
+def read_params(path: Path | None) -> dict:
+    """Options by model and variant, from YAML or JSON.
+
+    Raises
+    ------
+    ConfigError
+        The file is not of this form.
+    """
+    if path is None:
+        return {}
+    found = read_yaml(path)
+    values = list(found.values())
+    if not all(isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()) for value in values):
+        raise ConfigError(f"{path} does not hold options by model and variant, as LightGCN: {{con: {{mask_ratio: 0.1}}}}.")
+    for model, variants in found.items():
+        find_model(f"{model}{SUFFIX}")
+        if named := {"semantic_tag", "semantic_encoder"} & {key for one in variants.values() for key in one}:
+            raise ConfigError(f"{path} names {' and '.join(sorted(named))}, which is one for all cells: --semantic_tag=TAG.")
+        if unknown := set(variants) - set(VARIANTS):
+            known = ", ".join(VARIANTS)
+            raise ConfigError(f"{path} has options of {model} for {', '.join(sorted(unknown))}; variants are {known}.")
+    return found
+
+
+def read_variants(text: str, allowed: Sequence[str] = VARIANTS) -> list[str]:
+    """Names of variants, in the order of tables.
+
+    Parameters
+    ----------
+    text : str
+        Separated by commas.
+    allowed : sequence of str
+        What an experiment takes.
+
+    Raises
+    ------
+    ConfigError
+        One is unknown.
+    """
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in allowed]
+    if unknown or not wanted:
+        raise ConfigError(f"--variants takes {', '.join(allowed)} here, not {text!r}.")
+    return [name for name in allowed if name in wanted]

@@ -1,0 +1,107 @@
+"""Initial embeddings from files: what one model learnt is where another begins."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recbole_rlmrec.data.files import building, write_json
+from recbole_rlmrec.encoding.embeddings import read_embeddings
+from recbole_rlmrec.errors import CheckpointError, ConfigError
+from recbole_rlmrec.plugin.checkpoint import load_checkpoint
+
+SIDES = ("user", "item")
+
+
+def export_initial(checkpoint: Path, dataset, folder: Path) -> None:
+    """Write the embeddings that a model has learnt, in the form of semantic embeddings.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Of an aligned model or its base.
+    dataset : recbole.data.dataset.Dataset
+        The data it was trained on; gives the tokens.
+    folder : Path
+        To be made: ``users.npy``, ``items.npy`` [n, d], their token lists and ``manifest.json``.
+
+    Raises
+    ------
+    CheckpointError
+        The checkpoint has no embedding of users or of items, or is of other data.
+    """
+    loaded = load_checkpoint(checkpoint, map_location="cpu")
+    names = _names(loaded["config"]["model"])
+    about = {"format": 1, "dataset": dataset.dataset_name, "encoder": loaded["config"]["model"]}
+    with building(folder) as temporary:
+        for side, field in zip(SIDES, (dataset.uid_field, dataset.iid_field), strict=True):
+            tokens = [str(token) for token in dataset.field2id_token[field][1:]]
+            weight = loaded["state_dict"].get(f"{names[side]}.weight")
+            if weight is None or len(weight) != len(tokens) + 1:
+                raise CheckpointError(f"{checkpoint} has no embeddings of the {len(tokens)} {side}s of {dataset.dataset_name}.")
+            np.save(temporary / f"{side}s.npy", weight[1:].float().numpy(), allow_pickle=False)
+            write_json(temporary / f"{side}s.tokens.json", {"tokens": tokens})
+            about |= {f"{side}s": len(tokens), "dim": weight.shape[1]}
+        write_json(temporary / "manifest.json", about)
+
+
+def load_initial(model, dataset, folder: Path | str) -> None:
+    """Put embeddings of a folder, by token, into a model that is not trained yet; others stay as they were drawn.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A recommender with an adapter, ``NAME_RLMRec``.
+    dataset : recbole.data.dataset.Dataset
+        The training split.
+    folder : Path
+        As `export_initial` writes it.
+
+    Raises
+    ------
+    ConfigError
+        There are no files, the model has no such embeddings, or they are of another size.
+    SemanticError
+        The files are malformed or of another dataset.
+    """
+    if not (Path(folder) / "manifest.json").is_file():
+        raise ConfigError(f"There are no embeddings in {folder}; correct initial_embeddings.")
+    found = read_embeddings(Path(folder).resolve(), dataset.dataset_name)
+    names = _names(type(model).__name__)
+    for side, field in zip(SIDES, (dataset.uid_field, dataset.iid_field), strict=True):
+        if side not in found.tokens:
+            getLogger().info(f"initial embeddings: no {side}s in {folder}")
+            continue
+        embedding = _embedding(model, names[side])
+        if embedding.embedding_dim != found.dim:
+            raise ConfigError(
+                f"{folder} holds embeddings of size {found.dim}, those of {type(model).__name__} have "
+                f"{embedding.embedding_dim}; set embedding_size: {found.dim}."
+            )
+        ids = [dataset.field2token_id[field].get(token, 0) for token in found.tokens[side]]
+        known = np.flatnonzero(ids)
+        with torch.no_grad():
+            rows = torch.from_numpy(np.array(found.matrices[side][known], dtype=np.float32))
+            embedding.weight[torch.as_tensor(np.array(ids)[known])] = rows.to(embedding.weight.device)
+        getLogger().info(f"initial embeddings: {len(known)} of {embedding.num_embeddings - 1} {side}s from {folder}")
+
+
+def _names(model: str) -> dict[str, str]:
+    from recbole_rlmrec.model.adapters import get_adapter
+    from recbole_rlmrec.model.lookup import backbone_name
+
+    adapter = get_adapter(backbone_name(model))
+    return {"user": adapter.user_embedding, "item": adapter.item_embedding}
+
+
+def _embedding(model, name: str) -> torch.nn.Embedding:
+    try:
+        module = model.get_submodule(name)
+    except AttributeError:
+        module = None
+    if not isinstance(module, torch.nn.Embedding):
+        raise ConfigError(f"{type(model).__name__} has no embedding named {name}; leave initial_embeddings out.")
+    return module

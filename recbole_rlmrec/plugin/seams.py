@@ -1,0 +1,111 @@
+"""Every seam at which RecBole is extended, one function each; nothing else patches it but compat.
+
+RecBole binds its look-up functions by name in several modules (``from recbole.utils import get_model``), so a seam
+replaces a function wherever a loaded module holds it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import recbole.config.configurator as configurator
+import recbole.data.utils as data_utils
+import recbole.quick_start.quick_start as quick_start
+import recbole.utils.utils as recbole_utils
+from recbole.data.dataset import Dataset
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_rlmrec.model.lookup import backbone_name, find_model, original_get_model
+from recbole_rlmrec.plugin.defaults import load_defaults
+from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
+from recbole_rlmrec.plugin.loader import FastTrainDataLoader, wants_fast_loader
+
+_original_get_trainer = recbole_utils.get_trainer
+_original_get_dataloader = data_utils.get_dataloader
+_original_build = Dataset.build
+_original_run_recboles = quick_start.run_recboles
+
+
+def apply() -> None:
+    """Put every seam in place; calling it again changes nothing."""
+    if Dataset.build is not _original_build:
+        return
+    _replace(original_get_model, find_model)
+    _replace(_original_get_trainer, find_trainer)
+    _replace(_original_get_dataloader, find_dataloader)
+    _replace(data_utils.create_samplers, create_samplers)
+    _replace(_original_run_recboles, run_recboles)
+    configurator.Config._load_internal_config_dict = load_defaults
+    Dataset.build = _build
+    dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
+
+
+def _replace(original: Callable, replacement: Callable) -> None:
+    """Rebind a function of RecBole in every loaded module that holds it."""
+    for module in list(sys.modules.values()):
+        if getattr(module, "__dict__", {}).get(original.__name__) is original:
+            setattr(module, original.__name__, replacement)
+
+
+# --- models --------------------------------------------------------------------------------------------------------
+
+
+# --- defaults ------------------------------------------------------------------------------------------------------
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def _build(self):
+    """``Dataset.build``: the training split learns of the held-out ones, for the leak check."""
+    datasets = _original_build(self)
+    if len(datasets) == 3:
+        datasets[0].rlmrec_heldout = tuple(datasets[1:])
+    return datasets
+
+
+class _NamedAs:
+    """A config that goes by the name of the backbone, for RecBole's look-ups by model name."""
+
+    def __init__(self, config):
+        self._config = config
+
+    def __getitem__(self, key):
+        return backbone_name(self._config["model"]) if key == "model" else self._config[key]
+
+
+def find_dataloader(config, phase: str) -> type:
+    """RecBole's ``get_dataloader`` by the backbone's name; the fast ones where the options allow them."""
+    loader = _original_get_dataloader(_NamedAs(config), phase)
+    if phase == "train":
+        return FastTrainDataLoader if wants_fast_loader(config, loader) else loader
+    return FastFullSortEvalDataLoader if wants_fast_evaluation(config, loader) else loader
+
+
+# --- trainers and processes ----------------------------------------------------------------------------------------
+
+
+def find_trainer(model_type, model_name: str) -> type:
+    """RecBole's ``get_trainer`` by the backbone's name, extended by what this package records and logs."""
+    from recbole.trainer import Trainer
+
+    from recbole_rlmrec.plugin import record, trainer
+
+    own = getattr(trainer, f"{model_name}Trainer", None)
+    theirs = _original_get_trainer(model_type, backbone_name(model_name))
+    # Trees (XGBoost, LightGBM) have a trainer that is not of this kind, and models that are no modules.
+    if own is None and not issubclass(theirs, Trainer):
+        record.forget()
+        return theirs
+    return own or trainer.recording(theirs)
+
+
+def run_recboles(rank: int, *args):
+    """Entry point of the processes that RecBole spawns for several GPUs.
+
+    It is looked up by name in this module, so a spawned process imports this package before it needs our models.
+    """
+    from recbole_rlmrec.plugin.record import spawned
+
+    return spawned(_original_run_recboles, rank, *args)

@@ -1,0 +1,132 @@
+"""What this package adds to RecBole's trainers: named losses, a record of the run, an estimate of its length."""
+
+from __future__ import annotations
+
+import functools
+from time import perf_counter
+
+import numpy as np
+from recbole.trainer import RecVAETrainer
+from recbole.utils import EvaluatorType, set_color
+
+from recbole_rlmrec.errors import ConfigError, duration
+from recbole_rlmrec.plugin import per_user
+from recbole_rlmrec.plugin.evaluation import FastCollector
+from recbole_rlmrec.plugin.initial import load_initial
+from recbole_rlmrec.plugin.optimizer import RowWiseAdam
+from recbole_rlmrec.plugin.record import begin_record
+
+
+class RLMRecTrainer:
+    """Mixin over RecBole's trainers, for every model that is trained through this package."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.eval_step = min(self.eval_step, self.epochs)  # RecBole's trainer of Pop and kin sets epochs to 1 too late
+        self.record = begin_record(config, model)
+        self.record.checkpoint = self.saved_model_file
+        if config["fast_loader"]:
+            self.eval_collector = FastCollector(config)
+        per_user.attach(self)
+
+    def fit(self, train_data, valid_data=None, *args, **kwargs):
+        if valid_data and self.eval_step > 0:
+            self._check_valid_metric()
+        if self.config["initial_embeddings"] and self.start_epoch == 0:
+            load_initial(self.model, train_data._dataset, self.config["initial_embeddings"])
+        try:
+            return super().fit(train_data, valid_data, *args, **kwargs)
+        finally:
+            self.record.checkpoint = self.saved_model_file  # a resumed or pretrained model's has another name by now
+
+    def _check_valid_metric(self) -> None:
+        metrics = [metric.lower() for metric in self.config["metrics"]]
+        if self.config["eval_type"] == EvaluatorType.RANKING:
+            metrics = [f"{metric}@{k}" for metric in metrics for k in self.config["topk"]]
+        if self.valid_metric not in metrics:
+            raise ConfigError(
+                f"valid_metric is {self.config['valid_metric']}, which metrics and topk do not give; they give "
+                f"{', '.join(metrics)}."
+            )
+
+    def _build_optimizer(self, **kwargs):
+        adapter = getattr(self.model, "adapter", None)
+        if self.learner.lower() != "sparse_adam" or adapter is None:
+            return super()._build_optimizer(**kwargs)
+        if not adapter.reads_rows:
+            raise ConfigError(
+                f"learner: sparse_adam does not work for {self.config['model']}: each step reads all of its embeddings. "
+                "Use learner: adam."
+            )
+        if self.clip_grad_norm or not self.config["single_spec"]:
+            what = "clip_grad_norm" if self.clip_grad_norm else "several GPUs"
+            raise ConfigError(f"learner: sparse_adam does not work with {what}: its gradients have gaps. Use learner: adam.")
+        embeddings = [self.model.get_submodule(name) for name in (adapter.user_embedding, adapter.item_embedding)]
+        if self.weight_decay:
+            self.logger.warning("learner: sparse_adam gives weight_decay to everything but the embeddings.")
+        return RowWiseAdam(self.model, embeddings, self.learning_rate, self.weight_decay)
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        begin = getattr(self.model, "begin_epoch", None)
+        if begin is not None:
+            begin(epoch_idx)
+        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+
+    def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
+        values = losses if isinstance(losses, tuple) else (losses,)
+        names = self._loss_names(len(values))
+        self.record.seconds.append(e_time - s_time)
+        for name, value in zip(names, values):
+            self.record.losses.setdefault(name, []).append(float(value))
+        if len(self.record.seconds) == 1 and self.eval_step != 1:  # else the first validation is about to say more
+            self._estimate()
+        text = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
+        for position, name in enumerate(names if len(values) > 1 else (), start=1):
+            text = text.replace(set_color(f"train_loss{position}", "blue"), set_color(f"{name}_loss", "blue"), 1)
+        return text
+
+    def _loss_names(self, count: int) -> tuple[str, ...]:
+        names = tuple(getattr(self.model, "loss_names", ()))
+        if len(names) >= count:
+            return names[:count]
+        return ("loss",) if count == 1 else tuple(f"loss{position + 1}" for position in range(count))
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        start = perf_counter()
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        epoch = self.start_epoch + len(self.record.seconds) - 1
+        if not self.record.valid:
+            self._estimate(perf_counter() - start)
+        if score >= self.best_valid_score if self.valid_metric_bigger else score <= self.best_valid_score:
+            self.record.best_epoch = epoch
+        self.record.valid.append([epoch, float(score)])
+        return score, result
+
+    def _estimate(self, valid_seconds: float | None = None) -> None:
+        """Say how long the run takes at most: after the first epoch, and better after the first validation."""
+        epoch = float(np.median(self.record.seconds))
+        validation = "" if valid_seconds is None else f" and a validation {valid_seconds:.2f} s"
+        whole = self.epochs * (epoch + (valid_seconds or 0.0) / max(self.eval_step, 1))
+        more = ", validation not counted" if valid_seconds is None and self.eval_step > 0 else ""
+        few = max(self.epochs // 10, 1)
+        early = f", less if early stopping ends them (stopping_step={self.stopping_step})" if self.eval_step > 0 else ""
+        self.logger.info(
+            f"An epoch takes {epoch:.2f} s{validation}: {self.epochs} epochs take about {duration(whole)} at most{more}{early}"
+            f". --epochs={few} takes about {duration(whole * few / self.epochs)}."
+        )
+
+
+class RecVAE_RLMRecTrainer(RLMRecTrainer, RecVAETrainer):
+    """RecVAE trains encoder and decoder with an optimiser each; the alignment network goes with the encoder."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        if model.alignment is not None:
+            parameters = [*model.encoder.parameters(), *model.alignment.parameters()]
+            self.optimizer_encoder = self._build_optimizer(params=parameters)
+
+
+@functools.cache
+def recording(trainer: type) -> type:
+    """A trainer class of RecBole with the mixin in front, under its own name."""
+    return type(trainer.__name__, (RLMRecTrainer, trainer), {"__doc__": trainer.__doc__})

@@ -1,0 +1,142 @@
+"""What the command says: prompts before money is spent, estimates, summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from logging import getLogger
+from pathlib import Path
+
+from recbole_rlmrec.data.columns import Columns
+from recbole_rlmrec.llm.cost import Price, Usage, expected_completion
+from recbole_rlmrec.profiling.prompts import Domain
+from recbole_rlmrec.profiling.questions import SIDES, Question, Questions
+from recbole_rlmrec.profiling.tag import SideSummary
+
+MANY_DUPLICATES = 0.05
+
+logger = getLogger()
+
+
+def describe_columns(columns: Columns) -> str:
+    """Which column was taken for what, and the options that change it."""
+    roles = {
+        "--title-field": columns.title,
+        "--description-field": columns.description,
+        "--attribute-fields": ",".join([*columns.attributes, *filter(None, [columns.year])]),
+        "--review-fields": ",".join(columns.reviews),
+        "--rating-field": columns.rating,
+    }
+    return ", ".join(f"{option}={column or '(none)'}" for option, column in roles.items())
+
+
+def show_prompts(questions: Questions, domain: Domain, number: int) -> str:
+    """The first questions of both sides as they would be sent."""
+    parts = []
+    for side in SIDES:
+        parts.append(f"=== {side}: system prompt ({domain.name}, {domain.language}) ===\n{domain.system(side)}")
+        shown = islice(_all_questions(questions, side, domain), number)
+        parts += [
+            f"=== {side} {question.prompt.token}: {question.prompt.tokens} tokens ===\n{question.prompt.user}"
+            for question in shown
+        ]
+    return "\n\n".join(parts)
+
+
+def _all_questions(questions: Questions, side: str, domain: Domain) -> Iterator[Question]:
+    profile_of = stand_in(questions, domain, "(the profile of this item, which is written first)")
+    for position in range(len(questions.tokens(side))):
+        question = questions.question(side, position, profile_of)
+        if question is not None:
+            yield question
+
+
+def stand_in(questions: Questions, domain: Domain, text: str | None = None):
+    """Profiles of items as far as they are stored, and a text of the usual length for those that will get one."""
+    stored = questions.stored("item")
+    filler = text or " ".join(["word"] * round(0.7 * domain.item.max_words))
+    asked = cache(lambda position: questions.question("item", position) is not None)
+    return lambda position: stored.text(position) or (filler if asked(position) else None)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the open questions of one side would take."""
+
+    side: str
+    usage: Usage
+    most: Usage
+
+
+def estimate(questions: Questions, domain: Domain, max_tokens: int) -> list[Estimate]:
+    """Requests and tokens that are still to come, items and then users.
+
+    Answers are taken to be of typical length (:func:`expected_completion`), at most ``max_tokens``; item profiles that do
+    not exist yet count with 0.7 of the longest.
+    """
+    estimates = []
+    for side in SIDES:
+        profile_of = stand_in(questions, domain) if side == "user" else None
+        requests = tokens = 0
+        for question in questions.pending(side, questions.stored(side), profile_of):
+            requests += 1
+            tokens += question.tokens
+        completion = min(max_tokens, expected_completion(getattr(domain, side).max_words))
+        usual, most = (Usage(requests, tokens, requests * length) for length in (completion, max_tokens))
+        estimates.append(Estimate(side, usual, most))
+    return estimates
+
+
+def describe_estimate(estimates: list[Estimate], price: Price | None, model: str, counted: str, batch: bool) -> str:
+    """The estimate as a few lines."""
+    lines = [f"Estimate for {model}{' through the Batch API' if batch else ''}; prompt tokens are {counted}."]
+    lines += [
+        f"{entry.side:>6}: {entry.usage.requests:,} requests, {entry.usage.prompt_tokens:,} prompt tokens, "
+        f"about {entry.usage.completion_tokens:,} completion tokens{_money(entry, price)}"
+        for entry in estimates
+    ]
+    usual, most = Usage(), Usage()
+    for entry in estimates:
+        usual.add(entry.usage)
+        most.add(entry.most)
+    total = Estimate("total", usual, most)
+    lines.append(
+        f" total: {usual.requests:,} requests, {usual.prompt_tokens:,} prompt tokens, "
+        f"about {usual.completion_tokens:,} completion tokens{_money(total, price)}"
+    )
+    if price is None:
+        lines.append(f"The price table has no {model}: give --price-in and --price-out (US dollars per million tokens).")
+    elif usual.requests:
+        usd = price.usd(usual.prompt_tokens, usual.completion_tokens) / usual.requests
+        lines.append(f"That is ${1000 * usd:.3f} per 1,000 profiles. Prices change: check them (--help says where).")
+    return "\n".join(lines)
+
+
+def _money(entry: Estimate, price: Price | None) -> str:
+    if price is None:
+        return ""
+    usual = price.usd(entry.usage.prompt_tokens, entry.usage.completion_tokens)
+    return f", ${usual:,.4f} (at most ${price.usd(entry.most.prompt_tokens, entry.most.completion_tokens):,.4f})"
+
+
+def describe_result(summaries: list[SideSummary], used: Usage, usd: float | None, retry: str, listed: Path) -> str:
+    """What a run has come to, as a few lines; ``retry`` is the option that asks again for what ``listed`` holds."""
+    lines = []
+    for summary in summaries:
+        lines.append(
+            f"{summary.side} profiles: {summary.covered:,} of {summary.total:,}, {summary.failed:,} failed, "
+            f"{summary.mean_words:.0f} words on average, {summary.duplicates:,} with the same text as another"
+        )
+        if summary.covered and summary.duplicates > MANY_DUPLICATES * summary.covered:
+            lines.append(f"  Many identical {summary.side} profiles are a sign of a bad prompt: look at --show-prompts 3.")
+    money = "" if usd is None else f", ${usd:.4f}"
+    lines.append(
+        f"This run: {used.requests:,} answers, {used.prompt_tokens:,} prompt and {used.completion_tokens:,} completion "
+        f"tokens{money}."
+    )
+    failed = sum(summary.failed for summary in summaries)
+    if failed:
+        lines.append(f"{failed:,} failures are listed in {listed}; ask for just those again with {retry}.")
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""Semantic embeddings of a run: rows by RecBole's internal id, and a mask of who has a profile."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.paths import encoder_slug, semantic_root
+from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.store import ProfileStore, list_tags, tag_folder
+from recbole_rlmrec.encoding.embeddings import (
+    Embeddings,
+    check_embeddings,
+    check_unchanged,
+    list_encoders,
+    read_embeddings,
+)
+from recbole_rlmrec.errors import SemanticError
+from recbole_rlmrec.semantic.leakage import check_keys, quoted_keys
+from recbole_rlmrec.semantic.reduction import reduce
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
+
+__all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
+
+logger = getLogger()
+
+
+def load_semantic(config, train, report: bool = True) -> Semantic:
+    """Load the semantic embeddings that a run asks for; the offline default is built where it asks for none.
+
+    Parameters
+    ----------
+    config : recbole.config.Config
+        Reads ``semantic_path``, ``semantic_tag``, ``semantic_encoder``, ``semantic_dim``, ``leakage`` and ``device``.
+    train : recbole.data.dataset.Dataset
+        The training split.
+    report : bool
+        Whether the log says what was found.
+
+    Raises
+    ------
+    SemanticError
+        The tag or encoder does not exist or is not clear, or its files do not fit the run or each other.
+    LeakageError
+        A profile quotes a held-out interaction.
+    StoreError
+        The profiles cannot be read.
+    DataError
+        The offline default is needed and the dataset has no text.
+    ConfigError
+        An option is out of range.
+    """
+    root = semantic_root(config)
+    tag = _resolve_tag(config, train, root)
+    store = ProfileStore(root / tag)
+    manifest = store.manifest
+    if manifest.get("dataset") != config["dataset"]:
+        raise SemanticError(
+            f"{store.folder} holds profiles of dataset {manifest.get('dataset')!r}, not of {config['dataset']!r}; "
+            f"choose another semantic_tag, or make or import profiles of this dataset."
+        )
+    found = read_embeddings(_resolve_encoder(config, store.folder), config["dataset"])
+    scans = {side: store.scan(side, quoted_keys(train)) for side in SIDES}
+    check_unchanged(found, scans)
+    unknown = any(scan.unknown for scan in scans.values())
+    quoted = [np.zeros(0, dtype=np.int64), *(keys for scan in scans.values() for keys in scan.pairs.values())]
+    leaked = check_keys(np.concatenate(quoted), train, config["leakage"] or "error", tag)
+    if config["semantic_dim"] not in (None, ""):
+        found = reduce(found, config["semantic_dim"])
+    tables = {side: _table(found, side, train, config["device"]) for side in SIDES}
+    provenance = {
+        "tag": tag,
+        "encoder": found.manifest.get("encoder"),
+        "revision": found.manifest.get("revision"),
+        "by": manifest.get("by"),
+        "made": manifest.get("made"),
+        "provenance": "unknown" if unknown else "recorded",
+        "leaked_interactions": leaked,
+        "made_for_this_split": manifest.get("split_hash") and manifest["split_hash"] == split_hash(train),
+        "dim": found.dim,
+        "coverage": {f"{side}s": [tables[side].count, tables[side].n - 1] for side in SIDES},
+    }
+    if not any(table.count for table in tables.values()):
+        raise SemanticError(
+            f"No profile of tag {tag!r} belongs to a user or an item of this run; "
+            f"are they really of dataset {config['dataset']!r}?"
+        )
+    if report:
+        _report(provenance)
+    return Semantic(tables["user"], tables["item"], tag, provenance["encoder"], provenance)
+
+
+def _resolve_tag(config, train, root: Path) -> str:
+    wanted = config["semantic_tag"]
+    if wanted in (None, ""):
+        from recbole_rlmrec.semantic.default import ensure_offline_default
+
+        tag = ensure_offline_default(config, train)
+        if others := [name for name in list_tags(root) if not name.startswith("template-lsa-")]:
+            logger.info(f"No semantic_tag given, so the offline default is used; there are also: {', '.join(others)}.")
+        return tag
+    return tag_folder(root, str(wanted), config["dataset"]).name
+
+
+def _resolve_encoder(config, folder: Path) -> Path:
+    """Folder of the embeddings that the run asks for, or of the only ones that there are."""
+    wanted, there = config["semantic_encoder"], list_encoders(folder)
+    command = f"`recbole-rlmrec encode --dataset {config['dataset']} --tag {folder.name} --encoder ENCODER`"
+    if not there:
+        raise SemanticError(f"The profiles of tag {folder.name!r} have not been encoded yet; run {command}.")
+    if wanted in (None, ""):
+        if len(there) > 1:
+            raise SemanticError(
+                f"The profiles of tag {folder.name!r} have been encoded by several encoders; "
+                f"set semantic_encoder to one of: {', '.join(there)}."
+            )
+        return folder / "embeddings" / there[0]
+    slug = encoder_slug(str(wanted))
+    if slug not in there:
+        raise SemanticError(
+            f"The profiles of tag {folder.name!r} have not been encoded by {wanted!r}, only by: {', '.join(there)}; "
+            f"set semantic_encoder to one of these, or run {command}."
+        )
+    return folder / "embeddings" / slug
+
+
+def _table(found: Embeddings, side: str, train, device) -> SemanticTable:
+    field = train.uid_field if side == "user" else train.iid_field
+    row_of_id = np.full(train.num(field), -1, dtype=np.int64)
+    if side not in found.matrices:
+        return SemanticTable(np.zeros((0, found.dim), dtype=np.float32), row_of_id, device)
+    ids = pd.Series(found.tokens[side], dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
+    row_of_id[ids] = np.arange(len(ids))
+    return SemanticTable(found.matrices[side], row_of_id, device)
+
+
+def _report(provenance: dict) -> None:
+    counts = {side: f"{covered} of {total}" for side, (covered, total) in provenance["coverage"].items()}
+    logger.info(
+        f"profiles: {counts['users']} users, {counts['items']} items "
+        f"(tag {provenance['tag']}, by {provenance['by']}; encoder {provenance['encoder']}, {provenance['dim']} dimensions)"
+    )
+    if provenance["provenance"] == "unknown":
+        logger.warning(
+            f"The profiles of tag {provenance['tag']!r} have unknown provenance: which interactions they quote is not "
+            f"recorded, so leaks of held-out ones cannot be ruled out. The result file says so."
+        )

@@ -1,0 +1,94 @@
+"""Semantic embeddings in memory: rows by RecBole's internal id, and a mask of who has a profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+
+class SemanticTable:
+    """Frozen embeddings of the users or of the items of a run.
+
+    Not a module: it is no part of a state dict, and a deep copy of a model shares it.
+
+    Parameters
+    ----------
+    matrix : ndarray
+        float32 or float16 [r, d], possibly a memory map. On a CPU rows are gathered from it as they are needed; on another
+        device it is copied there once.
+    row_of_id : ndarray
+        int64 [n]: row of each internal id, -1 where it has none; id 0, the padding, never has one.
+    device : torch.device
+        Where :meth:`rows` delivers.
+
+    Attributes
+    ----------
+    dim, n : int
+        Width d and number of internal ids, padding included.
+    covered : BoolTensor [n]
+        Who has a profile.
+    count : int
+        How many have one.
+    """
+
+    def __init__(self, matrix: np.ndarray, row_of_id: np.ndarray, device: torch.device | str):
+        device = torch.device(device)
+        row_of_id = np.array(row_of_id, dtype=np.int64)
+        row_of_id[0] = -1
+        self.n, self.dim = len(row_of_id), matrix.shape[1]
+        self._matrix = torch.from_numpy(matrix if matrix.flags.writeable else matrix.copy()).to(device)
+        self._row_of_id = torch.from_numpy(row_of_id).int().to(device)
+        self.covered = self._row_of_id >= 0
+        self.count = int(np.count_nonzero(row_of_id >= 0))
+
+    @cached_property
+    def ids(self) -> torch.Tensor:
+        """Internal ids of those who have a profile [count], ascending."""
+        return self.covered.nonzero().squeeze(1)
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of internal ids that have a profile.
+
+        Parameters
+        ----------
+        ids : LongTensor [k]
+            On the table's device.
+
+        Returns
+        -------
+        Tensor
+            float32 [k, d] on the table's device.
+        """
+        return self._matrix.index_select(0, self._row_of_id[ids]).float()
+
+    def __deepcopy__(self, memo) -> SemanticTable:
+        return self
+
+
+@dataclass
+class Semantic:
+    """Semantic embeddings of a run.
+
+    Attributes
+    ----------
+    user, item : SemanticTable
+        Tables of equal width.
+    tag, encoder : str
+        Which profiles, and what encoded them.
+    provenance : dict
+        Where they come from, for the result file: JSON-able.
+    """
+
+    user: SemanticTable
+    item: SemanticTable
+    tag: str
+    encoder: str
+    provenance: dict
+
+    @property
+    def dim(self) -> int:
+        """Width of both tables."""
+        return self.user.dim

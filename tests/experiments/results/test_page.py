@@ -1,0 +1,95 @@
+"""A benchmark page says what the stored cells say."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+
+import pytest
+from launchers import QUICK, FakeLauncher, run_experiment
+
+from recbole_rlmrec.commands import benchmark
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.results.files import quoted
+from recbole_rlmrec.experiments.results.page import results_table
+
+
+def page(*folders, output="pages/tiny.md"):
+    parser = argparse.ArgumentParser()
+    benchmark.add_arguments(parser)
+    args, options = parser.parse_known_args([*folders, "-o", output])
+    assert benchmark.run(args, options) == 0
+    with open(output) as file:
+        return file.read()
+
+
+@pytest.fixture
+def compared(tiny):
+    run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", "--seeds", "3", *QUICK)
+
+
+def test_page_of_a_comparison(compared, workdir):
+    text = page("out")
+    assert "| tiny | 24 | 30 |" in text
+    assert "**Profiles:** template-lsa-" in text and "provenance recorded" in text
+    lines = [line for line in text.splitlines() if line.startswith("| LightGCN")]
+    assert lines[0].startswith("| LightGCN | 3 | 0.3")
+    assert lines[1].startswith("| LightGCN_RLMRec (con) | 3 | **0.4") and "***)" in lines[1]
+    assert "| LightGCN | defaults | not tuned | 0 |" in text
+    assert str(workdir) not in text
+    assert page("out") == text
+
+
+def test_the_best_is_bold_also_where_less_is_better():
+    cells = [
+        {"model": "BPR", "variant": variant, "metrics": {"recall@5": value, "giniindex@5": value}}
+        for variant, value in (("base", 0.2), ("con", 0.3))
+    ]
+    assert [row[2:] for row in results_table({"cells": cells}).rows] == [["0.2000", "**0.2000**"], ["**0.3000**", "0.3000"]]
+
+
+def test_page_with_tuned_parameters(compared, workdir):
+    pytest.importorskip("hyperopt")
+    run_experiment(FakeLauncher(), "tune", "--dataset", "tiny", "--output", "tuned", "--trials", "2", *QUICK)
+    more = ("--params", "tuned/tune/best.yaml", "--seeds", "2")
+    run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", *more, *QUICK)
+    text = page("tuned", "out")
+    row = next(line for line in text.splitlines() if line.startswith("| LightGCN_RLMRec (gen) | align_temperature="))
+    assert "mask_ratio choice [0.05, 0.1, 0.15, 0.2, 0.3]" in row and row.endswith("| 2 |")
+
+
+def test_a_search_on_another_split_is_refused(compared, workdir):
+    pytest.importorskip("hyperopt")
+    other = "--eval_args={'split':{'RS':[0.6,0.2,0.2]}}"
+    run_experiment(FakeLauncher(), "tune", "--dataset", "tiny", "--output", "tuned", "--trials", "1", *QUICK, other)
+    with pytest.raises(ConfigError, match="compare and tune ran on different splits or files of tiny"):
+        page("tuned", "out")
+
+
+def test_what_the_page_says_of_split_and_mode_is_what_was_run(tiny, workdir):
+    pytest.importorskip("hyperopt")
+    run_experiment(FakeLauncher(), "tune", "--dataset", "tiny", "--output", "tuned", "--trials", "2", *QUICK)
+    more = ("--resplit", "--variants", "base,kar", "--seeds", "2", "--eval_args={'mode':'uni100'}")
+    run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", *more, *QUICK)
+    text = page("tuned", "out")
+    assert "a split of its own for every seed" in text and '**Evaluation method:** "uni100"' in text
+    assert "| LightGCN_KAR | defaults | not tuned | 0 |" in text
+    assert "| LightGCN | defaults | not tuned | 0 |" in text
+
+
+def test_bad_folders(compared, workdir):
+    (workdir / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no results of compare in empty"):
+        page("empty")
+    results = json.loads((workdir / "out" / "compare" / "results.json").read_text())
+    (workdir / "other" / "tune").mkdir(parents=True)
+    (workdir / "other" / "tune" / "results.json").write_text(json.dumps({**results, "dataset": "books"}))
+    with pytest.raises(ConfigError, match="several datasets"):
+        page("out", "other")
+
+
+@pytest.mark.parametrize("argument", ["--seeds=5", "--val_interval={'rating':'[4,inf)'}", "it's $HOME", "a b", "!\"'", ""])
+def test_commands_can_be_typed_again(argument):
+    assert shlex.split(quoted(argument)) == [argument]
+    assert quoted("--f=['a']") == "\"--f=['a']\""
