@@ -99,12 +99,8 @@ CASES = {
 def device(request, monkeypatch):
     """Whether ids are made unique, or stay as they are so that nobody waits for their number."""
     waits = request.param == "cpu"
-<<<<<<< HEAD
-    monkeypatch.setattr("recbole_rlmrec.model.alignment.contrastive.on_gpu", lambda ids: not waits)
-=======
     for module in ("base", "contrastive"):
         monkeypatch.setattr(f"recbole_rlmrec.model.alignment.{module}.on_gpu", lambda ids: not waits)
->>>>>>> ac9566a (An alignment declares its own options; DaRec and plain distance as alignments; schedules and sides for all of them)
 
 
 @pytest.mark.usefixtures("device")

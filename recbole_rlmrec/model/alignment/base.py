@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from recbole_rlmrec.errors import ModelError
+from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model.device import on_gpu
 from recbole_rlmrec.model.options import Option
 
@@ -151,6 +151,10 @@ class Alignment(nn.Module):
         self.semantic = semantic
         self.settings = settings
         self.sides = SIDES if settings["align_sides"] == "both" else (settings["align_sides"],)
+        if not any(getattr(semantic, side).count for side in self.sides):
+            raise ConfigError(
+                f"align_sides is {self.sides[0]!r}, but no {self.sides[0]} has a profile; set align_sides to both."
+            )
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:
