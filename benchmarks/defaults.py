@@ -2,7 +2,7 @@
 
     python benchmarks/defaults.py --datasets=ml-100k,amazon-office --data_path=FOLDER --output=benchmarks/results/defaults
 
-Test scores after some epochs, and of the epoch that early stopping keeps, chosen by validation. Profiles are the offline default.
+Test scores after some epochs, and of the epoch that early stopping keeps, chosen by validation; profiles of the offline default.
 ml-100k comes with RecBole; the others lie split under data_path. What the JSON file holds is not run again.
 """
 
@@ -25,7 +25,7 @@ from recbole.utils import get_model, get_trainer, init_seed  # isort: skip
 MODEL = "LightGCN_RLMRec"
 VARIANTS = {
     "none": {"alignment": "none"},
-    "con, weight .01": {"alignment": "con", "align_weight": 0.01},
+    "con, .01 constant": {"alignment": "con", "align_weight": 0.01, "align_schedule": "constant"},
     "con": {"alignment": "con"},
     "gen": {"alignment": "gen"},
     "distance": {"alignment": "distance"},

@@ -161,7 +161,7 @@ def test_schedules():
 def test_a_run_follows_its_schedule(told, alignment):
     """In the first epoch decay is constant; after its length the recommender is alone and nothing is masked or drawn."""
     options = {"alignment": alignment, "epochs": 4}
-    constant = told("LightGCN_RLMRec", **options)["run"]["series"]["losses"]
+    constant = told("LightGCN_RLMRec", align_schedule="constant", **options)["run"]["series"]["losses"]
     decay = told("LightGCN_RLMRec", align_schedule="decay", align_schedule_epochs=2, **options)["run"]["series"]["losses"]
     assert decay["bpr"][0] == constant["bpr"][0] and decay["alignment"][0] == constant["alignment"][0]
     assert decay["alignment"][2:] == [0, 0] and all(constant["alignment"])

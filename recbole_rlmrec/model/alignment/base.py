@@ -29,6 +29,12 @@ def temperature_option(default: float) -> Option:
     return Option("align_temperature", default, "temperature of the softmax over negatives", least=1e-6)
 
 
+def schedule_option(default: str) -> Option:
+    """``align_schedule`` with the default of an alignment."""
+    text = "align_weight over the epochs: as it is, growing up to it from the first epoch, or falling from it to 0"
+    return Option("align_schedule", default, text, kind=str, words=("constant", "warmup", "decay"))
+
+
 BLOCK = Option(
     "align_block", None, "number of similarity logits that may exist at a time; empty: what is fast", kind=int, least=1
 )
@@ -134,13 +140,7 @@ class Alignment(nn.Module):
     options: tuple[Option, ...] = (
         weight_option(0.01),
         Option("align_sides", "both", "whose representations are aligned", kind=str, words=("both", *SIDES)),
-        Option(
-            "align_schedule",
-            "constant",
-            "align_weight over the epochs: as it is, growing up to it from the first epoch, or falling from it to 0",
-            kind=str,
-            words=("constant", "warmup", "decay"),
-        ),
+        schedule_option("constant"),
         Option("align_schedule_epochs", 10, "number of epochs that warmup or decay takes", kind=int, least=1),
         Option("align_dtype", "float32", "type of the projection's matrix products", kind=str, words=tuple(DTYPES)),
     )
