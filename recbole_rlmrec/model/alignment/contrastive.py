@@ -32,9 +32,9 @@ class Contrastive(Alignment):
     ids, weighted by their counts, with log-counts added to the candidates' logits, equals the loss with repeats. Rows
     without a profile are neither anchors nor candidates.
 
-    The gradient of a cosine grows as representations get shorter, that of BPR shrinks with them: at initialisation, where they
-    are short, a weight of 0.01 (the paper's for most cells) outweighs BPR and spreads users and items over all directions before
-    the popular items have found theirs. Hence a smaller default that grows over the first epochs.
+    The gradient of a cosine grows as representations get shorter, that of BPR shrinks with them: at initialisation, where
+    they are short, a weight of 0.01 (the paper's for most cells) outweighs BPR and spreads users and items over all
+    directions before popular items have found theirs. Hence a smaller default that grows over the first epochs.
     """
 
     options = (
