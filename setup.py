@@ -12,7 +12,6 @@ RECBOLE_NEEDS = [
     "colorama==0.4.4",
     "tensorboard>=2.5.0",
     "thop>=0.1.1.post2207130030",
-    "tabulate>=0.8.10",
     "plotly>=4.0.0",
     "texttable>=0.9.0",
     "psutil>=5.9.0",
@@ -41,7 +40,11 @@ setup(
     python_requires=">=3.10,<3.15",
     packages=find_packages(include=["recbole_rlmrec", "recbole_rlmrec.*"]) + property_packages(),
     package_dir={"recbole_rlmrec.properties": "properties"},
-    package_data={"": ["*.yaml"], "recbole_rlmrec.profiling": ["prompts/*.yaml"], "recbole_rlmrec.report": ["static/*"]},
+    package_data={
+        "": ["*.yaml"],
+        "recbole_rlmrec.profiling": ["prompts/*.yaml"],
+        "recbole_rlmrec.report": ["static/*", "templates/*"],
+    },
     entry_points={"console_scripts": ["recbole-rlmrec = recbole_rlmrec.cli:main"]},
     install_requires=[
         *RECBOLE,
@@ -56,6 +59,8 @@ setup(
         "pyyaml>=6.0",
         "tqdm>=4.60",
         "filelock>=3.12",
+        "jinja2>=3.1",
+        "tabulate>=0.9",
     ],
     extras_require={
         "test": TEST,

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Alignment
+from recbole_rlmrec.model.lookup import SUFFIXES
 from recbole_rlmrec.model.options import Option, declared
 from recbole_rlmrec.plugin.defaults import PROPERTIES
 
@@ -40,9 +41,9 @@ def tables() -> dict[str, str]:
     shared = yaml_rows("model/RLMRec")
     common = declared(Alignment)
     found = {
-        "run": [shared["alignment"]],
+        "run": [row for name, row in shared.items() if name != "fast_loader" and not _of_profiles(name)],
         "every": [option_row(option) for name, option in common.items() if name != "align_weight"],
-        "semantic": [row for name, row in shared.items() if name not in ("alignment", "fast_loader")],
+        "semantic": [row for name, row in shared.items() if _of_profiles(name)],
         "plugin": list(yaml_rows("plugin").values()),
     }
     for kind, cls in ALIGNMENTS.items():
@@ -58,7 +59,7 @@ def tables() -> dict[str, str]:
 def _of_model(model: str, shared: dict[str, str]) -> str:
     rows = yaml_rows(f"model/{model}")
     own = [row for name, row in rows.items() if row != shared.get(name)]
-    title = "Every `NAME_KAR`" if model == "KAR" else f"`{model}`"
+    title = f"Every `NAME_{model}`" if f"_{model}" in SUFFIXES else f"`{model}`"
     more = [] if len(own) == len(rows) else ["", "and the options of profiles."]
     return "\n".join([f"### {title}", "", *HEAD, *own, *more])
 
@@ -72,6 +73,10 @@ def page(text: str) -> str:
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
     return text
+
+
+def _of_profiles(name: str) -> bool:
+    return name == "leakage" or name.startswith("semantic_")
 
 
 def _default(text: str) -> str:

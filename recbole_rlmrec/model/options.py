@@ -106,8 +106,8 @@ def choice(config, key: str, allowed: tuple[str, ...]) -> str:
     return found
 
 
-def number(config, key: str, least: float, allowed: str, default: float | None = None) -> float:
-    """A finite number of at least ``least``; ``allowed`` says so in words. Empty means ``default``, if there is one.
+def number(config, key: str, least: float, allowed: str, default: float | None = None, below: float = float("inf")) -> float:
+    """A number of at least ``least`` and less than ``below``; ``allowed`` says so in words. Empty means ``default``, if any.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def number(config, key: str, least: float, allowed: str, default: float | None =
     value = config[key]
     if value in (None, "") and default is not None:
         return default
-    if not _is_number(value) or not least <= value < float("inf"):
+    if not _is_number(value) or not least <= value < below:
         raise ConfigError(f"{key} is {value!r}; set it to {allowed}.")
     return value
 
@@ -137,16 +137,16 @@ def share(config, key: str, upper_included: bool = False) -> float:
     return value
 
 
-def count(config, key: str, allowed: str = "a whole number of at least 1") -> int:
-    """A whole number of at least 1; ``allowed`` says in words what else the option takes.
+def count(config, key: str, allowed: str = "a whole number of at least 1", least: int = 1) -> int:
+    """A whole number of at least ``least``; ``allowed`` says in words what the option takes.
 
     Raises
     ------
     ConfigError
-        The value is no whole number or below 1.
+        The value is no whole number or below ``least``.
     """
     value = config[key]
-    if not _is_number(value) or not 1 <= value < float("inf") or value != int(value):
+    if not _is_number(value) or not least <= value < float("inf") or value != int(value):
         raise ConfigError(f"{key} is {value!r}; set it to {allowed}.")
     return int(value)
 

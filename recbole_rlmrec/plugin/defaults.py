@@ -11,7 +11,7 @@ from pathlib import Path
 import recbole.config.configurator as configurator
 
 from recbole_rlmrec.model.alignment import alignment_options
-from recbole_rlmrec.model.lookup import SUFFIX, backbone_name, suffix_of
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, suffix_of
 
 _PLACES = Path(__file__).parents[1] / "properties", Path(__file__).parents[2] / "properties"
 
@@ -37,8 +37,8 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         self._update_internal_config_dict(own)
     for key, value in plugin_defaults(self.yaml_loader).items():
         self.internal_config_dict.setdefault(key, value)
-    if suffix_of(model) == SUFFIX:
-        kind = self.external_config_dict.get("alignment", self.internal_config_dict.get("alignment"))
+    if "alignment" in self.internal_config_dict:
+        kind = self.external_config_dict.get("alignment", self.internal_config_dict["alignment"])
         for key, option in alignment_options(kind).items():
             self.internal_config_dict.setdefault(key, option.default)
     _warn_of_unknown_options(self)
@@ -46,7 +46,10 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
 
 def _model_files(model: str) -> list[Path]:
     suffix = suffix_of(model)
-    names = [backbone_name(model), suffix[1:], model] if suffix else [model]
+    backbone = backbone_name(model)
+    names = [backbone, suffix[1:], model] if suffix else [model]
+    if suffix == SEMANTIC_SUFFIX:
+        names[1:1] = [SUFFIX[1:], backbone + SUFFIX]
     return [PROPERTIES / "model" / f"{name}.yaml" for name in names]
 
 

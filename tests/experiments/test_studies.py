@@ -17,11 +17,10 @@ from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.experiments.cells.data import not_shown
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import random_split
-from recbole_rlmrec.experiments.tune import search_space, space_size
-from recbole_rlmrec.model.alignment import alignment_options
+from recbole_rlmrec.experiments.search.space import search_space, space_size
+from recbole_rlmrec.model.alignment import ALIGNMENTS, alignment_options
 from recbole_rlmrec.plugin.defaults import PROPERTIES
 from recbole_rlmrec.runs.frozen import freeze_split
 
@@ -327,7 +326,7 @@ def test_shipped_spaces():
         assert {space_size(space) for space in with_profiles} == {60 * space_size(base)}
 
 
-@pytest.mark.parametrize("alignment", sorted(set(ALIGNMENTS) - {"base"}))
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
 def test_shipped_spaces_hold_options_that_are_there(alignment):
     for name, values in search_space("LightGCN", alignment)["choice"].items():
         if name not in search_space("LightGCN", "base")["choice"]:

@@ -23,7 +23,7 @@ from recbole_rlmrec.experiments.cells.cell import FORMAT, Cell, Outcome, headlin
 from recbole_rlmrec.experiments.cells.launch import LOG
 
 ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json")
-KEPT = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
+KEPT_FILES = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -180,7 +180,7 @@ class Runner:
         if cell.keep and trained:
             trained[-1].rename(work / "model.pth")
         for path in work.iterdir():
-            if path.name not in (*KEPT, "cell.json", "cell.yaml", "model.pth"):
+            if path.name not in (*KEPT_FILES, "cell.json", "cell.yaml", "model.pth"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         _put(work, self._place(cell))
         shutil.rmtree(self.folder / "failed" / cell.key, ignore_errors=True)
