@@ -59,8 +59,9 @@ def tables() -> dict[str, str]:
 def _of_model(model: str, shared: dict[str, str]) -> str:
     rows = yaml_rows(f"model/{model}")
     own = [row for name, row in rows.items() if row != shared.get(name)]
+    same = [f"`{name}`" for name, row in rows.items() if row == shared.get(name)]
     title = f"Every `NAME_{model}`" if f"_{model}" in SUFFIXES else f"`{model}`"
-    more = [] if len(own) == len(rows) else ["", "and the options of profiles."]
+    more = ["", f"and, as above, {', '.join(same)}."] if same else []
     return "\n".join([f"### {title}", "", *HEAD, *own, *more])
 
 
@@ -84,7 +85,8 @@ def _default(text: str) -> str:
 
 
 def _row(name: str, default: str, values: str, meaning: str) -> str:
-    cells = (f"`{name}`", default, values, meaning[:1].lower() + meaning[1:] if not meaning[:2].isupper() else meaning)
+    begins = meaning[:1] if meaning[1:2].isupper() else meaning[:1].lower()
+    cells = (f"`{name}`", default, values, begins + meaning[1:])
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
