@@ -57,8 +57,8 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         self._update_internal_config_dict(own)
     for key, value in plugin_defaults(self.yaml_loader).items():
         self.internal_config_dict.setdefault(key, value)
-    if suffix_of(model) in (SUFFIX, SEMANTIC_SUFFIX):
-        kind = self.external_config_dict.get("alignment", self.internal_config_dict.get("alignment"))
+    if "alignment" in self.internal_config_dict:
+        kind = self.external_config_dict.get("alignment", self.internal_config_dict["alignment"])
         for key, option in alignment_options(kind).items():
             self.internal_config_dict.setdefault(key, option.default)
     _rename_loaded(self)
