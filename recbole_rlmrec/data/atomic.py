@@ -7,13 +7,22 @@ import functools
 import hashlib
 import warnings
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import pandas as pd
-from recbole.utils import FeatureType
 
 from recbole_rlmrec.data.files import hash_file
 from recbole_rlmrec.errors import DataError
+
+
+class FeatureType(Enum):
+    """Types of the fields of atomic files, as RecBole calls them."""
+
+    TOKEN = "token"
+    FLOAT = "float"
+    TOKEN_SEQ = "token_seq"
+    FLOAT_SEQ = "float_seq"
 
 
 @dataclass
