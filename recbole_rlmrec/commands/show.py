@@ -11,15 +11,6 @@ from recbole_rlmrec.data.store import ProfileStore, tag_folder
 from recbole_rlmrec.errors import StoreError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command; RecBole's own are given as ``--key=value`` beside them."""
-    parser.add_argument("--dataset", required=True, help="name of the data set")
-    parser.add_argument("--tag", help="which profiles (default: the only ones)")
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", help="the user's id, as in the atomic files")
-    who.add_argument("--item", help="the item's id, as in the atomic files")
-
-
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print a profile; returns the exit status."""
     from recbole_rlmrec.runs.split import load_split

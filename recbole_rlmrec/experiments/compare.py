@@ -9,13 +9,6 @@ from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 from recbole_rlmrec.experiments.results.files import Report
 
-SUMMARY = "base, con and gen of each backbone, with significance over seeds and users"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Run base and aligned models and compare them."""

@@ -14,13 +14,6 @@ from recbole_rlmrec.experiments.results.files import Report
 from recbole_rlmrec.experiments.results.stats import mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, with_deviation
 
-SUMMARY = "seconds per epoch, memory, parameters and time to the best epoch"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Run every variant alone on the machine and measure it; cells of other experiments do not count."""

@@ -19,17 +19,7 @@ from recbole_rlmrec.experiments.results.files import Report
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
 
-SUMMARY = "results by user activity and item popularity, and for users or items held out down to few interactions"
 SIDES = ("users", "items")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-    parser.add_argument("--groups", type=int, default=4, help="groups of users and of items (default: 4)")
-    parser.add_argument("--holdout", default="", help="also hold out users, items or both (users,items)")
-    parser.add_argument("--keep", default="1,3,5", help="training interactions left to those held out (default: 1,3,5)")
-    parser.add_argument("--share", type=float, default=0.2, help="share of users or items that is held out (default: 0.2)")
 
 
 def run(study: Study, args: argparse.Namespace) -> Report:

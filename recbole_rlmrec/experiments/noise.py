@@ -17,16 +17,6 @@ from recbole_rlmrec.experiments.results.files import Report
 from recbole_rlmrec.experiments.results.stats import mean_and_deviation, relative_gain
 from recbole_rlmrec.experiments.results.tables import Table, percent, with_deviation
 
-SUMMARY = "fake interactions added to the training split"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-    parser.add_argument(
-        "--levels", default="5,10,15,20,25", help="fake interactions in percent of the real ones (default: 5,10,15,20,25)"
-    )
-
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Run every variant at every level of noise; the profiles stay those of the clean data."""

@@ -14,26 +14,16 @@ import yaml
 from recbole.trainer.hyper_tuning import HyperTuning, exhaustive_search
 
 from recbole_rlmrec.data.files import read_yaml, replacing
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome
 from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.results.files import Report
 from recbole_rlmrec.experiments.results.tables import Table
-from recbole_rlmrec.plugin.defaults import PROPERTIES
 
-SUMMARY = "hyper-parameter search, the same number of trials for base and aligned models"
 ALGORITHMS = ("grid", "random", "bayes")
 KINDS = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.set_defaults(seeds="1")
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-    parser.add_argument("--algorithm", choices=ALGORITHMS, default="random", help="how points are chosen (default: random)")
-    parser.add_argument("--trials", type=int, default=16, help="points of each model and variant (default: 16)")
-    parser.add_argument("--space", type=Path, help="search space by variant, in place of the shipped ones")
 
 
 def run(study: Study, args: argparse.Namespace) -> Report:

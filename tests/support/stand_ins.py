@@ -9,8 +9,8 @@ import yaml
 from recbole.config.configurator import Config
 from recbole.data.interaction import Interaction
 
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.model.lookup import find_model
-from recbole_rlmrec.plugin.defaults import PROPERTIES
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 
 import pytest
 from launchers import QUICK, FakeLauncher, run_experiment
 
-from recbole_rlmrec.commands import benchmark
+from recbole_rlmrec.cli import execute
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.results.files import quoted
 from recbole_rlmrec.experiments.results.page import results_table
 
 
 def page(*folders, output="pages/tiny.md"):
-    parser = argparse.ArgumentParser()
-    benchmark.add_arguments(parser)
-    args, options = parser.parse_known_args([*folders, "-o", output])
-    assert benchmark.run(args, options) == 0
+    assert execute(["benchmark", *map(str, folders), "-o", output]) == 0
     with open(output) as file:
         return file.read()
 
