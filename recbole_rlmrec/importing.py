@@ -2,6 +2,9 @@
 
 Importing this package costs next to nothing: it leaves a finder that wraps the import of ``recbole`` itself, before any of
 RecBole's modules. Where RecBole is loaded already, it is repaired and extended at once.
+
+A thread that imports ``recbole`` while another one does so waits until it is extended; one that asks for a module of it that
+is loaded by then does not, so a program whose threads use RecBole imports it before it starts them.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class RecBoleFinder(MetaPathFinder):
 
 
 def _execute(loader, module: ModuleType) -> None:
-    """Execute ``recbole``, then extend it; its import lock lets other threads wait for the end of that."""
+    """Execute ``recbole``, then extend it, all of it under the import lock of ``recbole``."""
     del loader.exec_module
     loader.exec_module(module)
     try:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
+from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 _PLACES = Path(__file__).parents[1] / "properties", Path(__file__).parents[2] / "properties"
 
@@ -42,3 +45,11 @@ def options_in_source() -> frozenset[str]:
 def is_option(key: str) -> bool:
     """Whether RecBole, one of its models or this package knows an option."""
     return key in options_with_default() or key in options_in_source()
+
+
+def reading_options(dataset: str, given: Mapping) -> dict:
+    """Options with which the files of a data set are read: RecBole's defaults, those of the data set, then the given ones."""
+    folders = (recbole_folder() / "properties" / "dataset", PROPERTIES / "dataset")
+    files = [folder / f"{name}.yaml" for name in ("sample", dataset) for folder in folders]
+    found = [yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files if path.is_file()]
+    return {key: value for options in (*found, given) for key, value in options.items()}

@@ -203,7 +203,6 @@ def test_malformed_files_are_one_sentence(tiny, workdir, capsys, change, said):
     path.write_bytes(change(path.read_bytes()))
     commands = (
         lambda: cli.run_model(["--dataset=tiny", "--model=BPR", "--gpu_id=", "--epochs=1"]),
-        lambda: cli.main(["show", "--dataset", "tiny", "--user", "u2"]),
         lambda: cli.main(["split", "--dataset", "tiny", "--name", "frozen"]),
     )
     for command in commands:
