@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 from recbole_rlmrec import importing
 
 if TYPE_CHECKING:
+    from recbole_rlmrec.encoding.base import TextEncoder
+    from recbole_rlmrec.encoding.registry import register_encoder
     from recbole_rlmrec.model.adapters import Adapter, EmbeddingAdapter, GraphAdapter, register_adapter
     from recbole_rlmrec.model.alignment import Alignment, register_alignment
     from recbole_rlmrec.model.lookup import register_model
+    from recbole_rlmrec.model.options import Option
     from recbole_rlmrec.model.rlmrec import RLMRecMixin
 
 __version__ = "0.1.0"
@@ -22,9 +25,12 @@ __all__ = [
     "Alignment",
     "EmbeddingAdapter",
     "GraphAdapter",
+    "Option",
     "RLMRecMixin",
+    "TextEncoder",
     "register_adapter",
     "register_alignment",
+    "register_encoder",
     "register_model",
 ]
 
@@ -33,9 +39,12 @@ _HOMES = {
     "Alignment": "model.alignment",
     "EmbeddingAdapter": "model.adapters",
     "GraphAdapter": "model.adapters",
+    "Option": "model.options",
     "RLMRecMixin": "model.rlmrec",
+    "TextEncoder": "encoding.base",
     "register_adapter": "model.adapters",
     "register_alignment": "model.alignment",
+    "register_encoder": "encoding.registry",
     "register_model": "model.lookup",
 }
 
@@ -45,7 +54,8 @@ importing.install()
 def __getattr__(name: str):
     """A public name from its module, or a module of this package."""
     if name in _HOMES:
-        importlib.import_module("recbole")  # first, so that no thread waits for RecBole with a part of what it waits for
+        if _HOMES[name].startswith("model."):
+            importlib.import_module("recbole")  # first, so that no thread waits for RecBole with a part of what it waits for
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         globals()[name] = value
         return value

@@ -93,6 +93,13 @@ assert not left, left
 from recbole.config import Config
 """
 
+RELOADS = """
+from importlib import reload
+import recbole_rlmrec, recbole
+reload(recbole_rlmrec)
+reload(recbole)
+"""
+
 ORDERS = {
     "RecBole first": "from recbole.config import Config\nimport recbole_rlmrec",
     "RecBole first, its package alone": "import recbole\nimport recbole_rlmrec",
@@ -102,7 +109,7 @@ ORDERS = {
     "repairs as an attribute": "import recbole_rlmrec\nrecbole_rlmrec.plugin.compat.active()",
     "semantic embeddings": "import recbole_rlmrec.semantic.load",
     "a pickled class": f"import pickle\npickle.loads({pickle.dumps(aligned_model('BPR'))!r})",
-    "ours first, then reloads": "import importlib, recbole_rlmrec, recbole\nimportlib.reload(recbole_rlmrec)\nimportlib.reload(recbole)",
+    "ours first, then reloads": RELOADS,
     "several threads": THREADS,
     "an import that was stopped": INTERRUPTED,
 }

@@ -10,7 +10,7 @@ from recbole_rlmrec.experiments.cells.launch import LocalLauncher, RayLauncher
 from recbole_rlmrec.experiments.cells.options import parse_options, read_models, read_params, read_seeds
 from recbole_rlmrec.experiments.cells.runner import Runner
 from recbole_rlmrec.experiments.cells.study import Study
-from recbole_rlmrec.experiments.results.files import write_report
+from recbole_rlmrec.experiments.results.files import write_results
 from recbole_rlmrec.runs.run import OURS
 
 
@@ -39,10 +39,10 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
     )
     with study.runner.locked():
         study.claim()
-        report = load(args.experiment).run(study, args)
-        folder = write_report(study, report)
+        results = load(args.experiment).run(study, args)
+        folder = write_results(study, results)
         study.finish()
-    for table in report.tables:
+    for table in results.tables:
         print(table.text())
     print(f"Tables, cells and settings: {folder}")
     return _tell_failures(study.runner.failed)

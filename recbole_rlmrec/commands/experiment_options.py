@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recbole_rlmrec.commands.options import Command, add_chat_model, add_data, add_pace, add_profiles
 from recbole_rlmrec.commands.parser import Parser
+from recbole_rlmrec.experiments.cells.variants import PAPER, VARIANTS
 
 CHECKPOINTS = ("first", "all", "none")
 KINDS = ("shuffled", "random", "constant", "users only", "items only", "reasoning", "alone")
@@ -66,6 +67,7 @@ def _rerank(add: Callable) -> None:
 def _tune(add: Callable) -> None:
     add("--algorithm", choices=ALGORITHMS, default="random", help="how points are chosen (default: random)")
     add("--trials", type=int, default=16, help="points of each model and variant (default: 16)")
+    add("--prune", action="store_true", help="successive halving: few epochs for all points, more for the better third")
     add("--space", type=Path, metavar="FILE", help="search space by variant, in place of the shipped ones")
 
 
@@ -83,7 +85,7 @@ def _experiment(
     summary: str,
     own: Callable = _nothing,
     variants: str = "base,con,gen",
-    allowed: str = "base, con, gen, kar",
+    allowed: str = f"{', '.join(VARIANTS)}, or all",
     declare: Callable = _common,
     **more,
 ) -> Command:
@@ -96,13 +98,13 @@ EXPERIMENTS = {
         "shuffled, random and constant embeddings, one side alone, other profiles and encoders, profiles alone",
         _ablation,
         "con,gen",
-        "con, gen, kar",
+        f"{', '.join(VARIANTS)}, or all",
     ),
     "noise": _experiment("fake interactions added to the training split", _noise),
     "pretrain": _experiment(
         "the early part of the data gives the initial embeddings of a plain backbone on the later part",
         _pretrain,
-        allowed="base, con, gen, on the early part",
+        allowed=f"{', '.join(PAPER)}, on the early part",
     ),
     "efficiency": _experiment("seconds per epoch, memory, parameters and time to the best epoch"),
     "groups": _experiment(
@@ -111,13 +113,13 @@ EXPERIMENTS = {
     "case": _experiment(
         "users more than three hops apart with similar profiles: rank and similarity with and without alignment",
         _case,
-        allowed="base, con, gen",
+        allowed=", ".join(PAPER),
     ),
     "rerank": _experiment(
         "a trained model's top items reranked by a chat model, invented items counted",
         _rerank,
         "base",
-        "base, con, gen",
+        ", ".join(PAPER),
         declare=_asking,
     ),
     "tune": _experiment("hyper-parameter search, the same number of trials for base and aligned models", _tune, seeds="1"),

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from recbole_rlmrec.commands.places import place
+from recbole_rlmrec.data.atomic import atomic_files
 from recbole_rlmrec.data.paths import dataset_root
 from recbole_rlmrec.errors import ConfigError, DataError
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         summary = import_profiles(args.source, root / "semantic", args.dataset, args.tag)
     print(summary)
     data = dataset_root(data_path, args.dataset) if data_path else root
-    if not any(data.glob(f"{args.dataset}.*inter")) and args.dataset != "ml-100k":
+    if not any(path.suffix == ".inter" for path in atomic_files(data, args.dataset)) and args.dataset != "ml-100k":
         print(f"{data} holds no interactions of {args.dataset}: check the name, or say --data_path when you run it.")
     return 0
 

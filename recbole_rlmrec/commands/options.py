@@ -111,11 +111,13 @@ def add_recbole(parser: Parser, used: bool) -> None:
 def _run(parser: Parser) -> None:
     add_data(parser, "name of the data set (default: ml-100k)", required=False)
     add_profiles(parser, encoder="whose embeddings (default: the only ones)", dest="semantic_")
-    parser.group("model").add_argument(
+    add = parser.group("model").add_argument
+    add(
         "--model",
         metavar="NAME",
         help="NAME_RLMRec is RecBole's NAME with an alignment loss, a plain NAME RecBole's model (default: LightGCN_RLMRec)",
     )
+    add("--resume", action="store_true", help="go on where a run with the same options was interrupted")
     add = parser.group("processes", "Several GPUs: --nproc 2 --gpu_id 0,1; several machines: the others too.").add_argument
     add("--nproc", help="processes on this machine (default: 1)")
     add("--world-size", help="processes on all machines")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.runs.command_line import config_files
 
 
 def place(args: argparse.Namespace, key: str) -> str | None:
@@ -22,6 +23,6 @@ def given_options(args: argparse.Namespace, options: Sequence[str]) -> dict:
 
 def _of_files(args: argparse.Namespace) -> dict:
     found: dict = {}
-    for file in (args.config_files or "").split():
+    for file in config_files(args.config_files or ""):
         found |= read_yaml(Path(file))
     return found

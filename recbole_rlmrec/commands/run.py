@@ -10,5 +10,6 @@ from recbole_rlmrec.runs.run import OURS, main
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Run the model; returns the exit status."""
     given = {key: getattr(args, key) for key in OURS if key != "config_files"}
-    main([*(f"--{key}={value}" for key, value in given.items() if value is not None), *options])
+    resume = ["--resume=True"] if args.resume else []
+    main([*(f"--{key}={value}" for key, value in given.items() if value is not None), *resume, *options])
     return 0

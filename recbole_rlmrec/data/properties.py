@@ -35,11 +35,13 @@ def options_with_default() -> frozenset[str]:
 
 @functools.cache
 def options_in_source() -> frozenset[str]:
-    """Every option that the source of RecBole reads, whether or not it has a default."""
+    """Every option that the source of RecBole reads, whether or not it has a default, and every option of an alignment."""
     pattern = re.compile(r"""(?:config|config_dict|final_config_dict)(?:\.get)?[\[(]\s*["'](\w+)["']""")
     text = "\n".join(path.read_text(encoding="utf-8") for path in recbole_folder().rglob("*.py"))
     listed = (recbole_folder() / "utils" / "argument_list.py").read_text(encoding="utf-8")
-    return frozenset(pattern.findall(text)) | frozenset(re.findall(r"""["'](\w+)["']""", listed)) | _OF_SCRIPTS
+    ours = "\n".join(path.read_text(encoding="utf-8") for path in (Path(__file__).parents[1] / "model").rglob("*.py"))
+    found = (pattern.findall(text), re.findall(r"""["'](\w+)["']""", listed), re.findall(r'\bOption\(\s*"(\w+)"', ours))
+    return frozenset(_OF_SCRIPTS).union(*found)
 
 
 def is_option(key: str) -> bool:

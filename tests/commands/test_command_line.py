@@ -14,7 +14,8 @@ from recbole_rlmrec.commands import experiment_options, options, recommend
 from recbole_rlmrec.commands.parser import GROUPS, SPELLING, read_command_line
 from recbole_rlmrec.data.properties import is_option
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments import ablation, tune
+from recbole_rlmrec.experiments import ablation
+from recbole_rlmrec.experiments.search.search import ALGORITHMS
 from recbole_rlmrec.profiling.batch import MOST_REQUESTS
 
 ALL = {**cli.COMMANDS, **{f"experiment {name}": command for name, command in cli.EXPERIMENTS.items()}}
@@ -163,7 +164,7 @@ def test_unknown_commands(capsys):
 
 def test_declarations_agree_with_what_they_are_of():
     assert tuple(experiment_options.EXPERIMENTS) == experiments.EXPERIMENTS
-    assert experiment_options.KINDS == ablation.KINDS and experiment_options.ALGORITHMS == tune.ALGORITHMS
+    assert experiment_options.KINDS == ablation.KINDS and experiment_options.ALGORITHMS == ALGORITHMS
     assert options.BATCH_REQUESTS == MOST_REQUESTS
     assert options.FORMATS == tuple(recommend.FORMATS) and options.KEEP == tuple(recommend.HIDDEN)
 

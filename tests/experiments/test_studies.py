@@ -20,7 +20,8 @@ from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.experiments.cells.data import not_shown
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import random_split
-from recbole_rlmrec.experiments.tune import search_space, space_size
+from recbole_rlmrec.experiments.search.space import search_space, space_size
+from recbole_rlmrec.model.alignment import ALIGNMENTS, alignment_options
 from recbole_rlmrec.runs.frozen import freeze_split
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
@@ -315,12 +316,21 @@ def test_a_failed_trial_is_no_best(tiny, workdir):
 
 def test_shipped_spaces():
     spaces = {path.stem for path in (PROPERTIES / "hyper").glob("*.yaml")}
-    assert spaces == {"LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "backbone", "con", "gen", "kar"}
-    for model in (*(spaces - {"backbone", "con", "gen", "kar"}), "BPR"):
-        base, con, gen = (search_space(model, variant) for variant in ("base", "con", "gen"))
+    variants = {"con", "gen", "darec", "distance", "kar"}
+    assert spaces == {"LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "backbone", *variants}
+    for model in (*(spaces - {"backbone", *variants}), "BPR"):
+        base = search_space(model, "base")
         assert space_size(base) >= 4
-        assert set(base["choice"]) < set(con["choice"]) < set(gen["choice"])
-        assert all(isinstance(value, (int, float)) for values in gen["choice"].values() for value in values)
+        with_profiles = [search_space(model, variant) for variant in sorted(variants)]
+        assert all(set(base["choice"]) < set(space["choice"]) for space in with_profiles)
+        assert {space_size(space) for space in with_profiles} == {60 * space_size(base)}
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_shipped_spaces_hold_options_that_are_there(alignment):
+    for name, values in search_space("LightGCN", alignment)["choice"].items():
+        if name not in search_space("LightGCN", "base")["choice"]:
+            assert [alignment_options(alignment)[name].read({name: value}) for value in values] == values
 
 
 @pytest.mark.parametrize(

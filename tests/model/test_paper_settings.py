@@ -108,7 +108,7 @@ def expected(dataset: str, backbone: str, variant: str) -> dict:
     if variant != "base":
         own = {"alignment": variant, "semantic_tag": "released", **(CON if variant == "con" else GEN)[backbone]}
     if variant == "con":
-        own["align_negatives"] = "all"
+        own |= {"align_negatives": "all", "align_schedule": "constant"}
     position = DATASETS.index(dataset)
     options = {**EVERYWHERE, "train_neg_sample_args": UNIFORM, **BASE[backbone], **own}
     options = {key: value[position] if isinstance(value, tuple) else value for key, value in options.items()}
