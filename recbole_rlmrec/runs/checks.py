@@ -10,9 +10,9 @@ from urllib.error import URLError
 
 from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
-from recbole.utils import EvaluatorType, FeatureType, InputType
+from recbole.utils import EvaluatorType, InputType
 
-from recbole_rlmrec.data.atomic import read_header
+from recbole_rlmrec.data.atomic import FeatureType, read_header
 from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.model.lookup import suffix_of
