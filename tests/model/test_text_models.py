@@ -237,6 +237,29 @@ def test_others_say_why_not(tiny, backbone):
         run_recbole(f"{backbone}_Semantic", "tiny", config_dict=tiny, saved=False)
 
 
+def test_histories_are_of_training_alone(tiny):
+    run_recbole("AlphaRec", "tiny", config_dict=tiny)
+    _, model, _, train, *held_out = load_data_and_model(last_record().checkpoint)
+    known = train.dataset.inter_feat
+    pairs = set(zip(known["user_id"].tolist(), known["item_id"].tolist()))
+    matrix = model.text.history(torch.eye(model.n_items))
+    assert {tuple(place.tolist()) for place in matrix.nonzero()} == pairs
+    assert sum(len(loader.dataset) for loader in held_out) > 0
+
+
+def test_recommend_and_its_vectors(tiny):
+    from recbole_rlmrec.plugin.sampler import UserItems
+    from recbole_rlmrec.runs.trained import load_trained
+
+    for name, options in (("AlphaRec", {}), ("LightGCN_Semantic", {"loss": "softmax", "alignment": "con"})):
+        run_recbole(name, "tiny", config_dict={**tiny, **options})
+        trained = load_trained(last_record().checkpoint)
+        users, items = trained.representations()
+        scores, best = trained.top(torch.tensor([1, 2]), 3, UserItems.of_datasets([trained.splits[0]]))
+        expected = (torch.nn.functional.normalize(users[[1, 2]]) @ torch.nn.functional.normalize(items).T).gather(1, best)
+        torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_names_are_listed():
     names = model_names()
     assert {"AlphaRec", "LightGCN_Semantic", "NeuMF_Semantic"} <= set(names) and "GCMC_Semantic" not in names
