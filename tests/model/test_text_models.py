@@ -17,7 +17,8 @@ N_USERS, N_ITEMS, WIDTH, DIM, TAU = 7, 9, 5, 4, 0.15
 MISSING = {"user": (2, 5), "item": (3,)}
 PAIRS = np.array([[1, 1], [1, 3], [2, 3], [3, 2], [3, 5], [4, 1], [4, 8], [5, 4], [6, 6], [6, 2], [6, 1]])  # user 2: no text
 IDS = torch.tensor([1, 3, 6, 1]), torch.tensor([3, 5, 1, 1]), torch.tensor([5, 3, 8, 2])
-SMALL = {"embedding_size": DIM, "n_layers": 2, "reg_weight": 0.0, "softmax_negatives": "all", "semantic_hidden_size": 6}
+SMALL = {"embedding_size": DIM, "n_layers": 2, "reg_weight": 0.0, "softmax_negatives": "all"}
+SMALL |= {"semantic_hidden_size": 6, "semantic_center": True}
 
 
 @pytest.fixture
