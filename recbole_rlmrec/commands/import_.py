@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from recbole_rlmrec.data.atomic import atomic_files
 from recbole_rlmrec.data.paths import dataset_root
 from recbole_rlmrec.errors import DataError
 
@@ -39,6 +40,6 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
 
         summary = import_profiles(args.source, root / "semantic", args.dataset, args.tag)
     print(summary)
-    if not any(root.glob(f"{args.dataset}.*inter")) and args.dataset != "ml-100k":
+    if not any(path.suffix == ".inter" for path in atomic_files(root, args.dataset)) and args.dataset != "ml-100k":
         print(f"{root} holds no interactions of {args.dataset}: check the name, or say --data_path when you run it.")
     return 0

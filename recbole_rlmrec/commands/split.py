@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from recbole_rlmrec.errors import quoted
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
@@ -19,9 +21,10 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     from recbole_rlmrec.runs.frozen import freeze_split
 
     split = freeze_split(args.dataset, args.name or f"{args.dataset}-split", args.output, read_options(options))
+    place = quoted(args.output)
     print(split)
     print(
-        f"recbole-rlmrec run --dataset={split.name} --data_path={args.output} --semantic_path={args.output} "
-        f"--config_files={split.folder / split.name}.yaml"
+        f"recbole-rlmrec run --dataset={quoted(split.name)} --data_path={place} --semantic_path={place} "
+        f"--config_files={quoted(f'{split.folder / split.name}.yaml')}"
     )
     return 0

@@ -9,11 +9,10 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from recbole.utils import set_color
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import held, read_json, replacing, write_json
+from recbole_rlmrec.data.files import held, new_matrix, read_json, replacing, write_json
 from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
@@ -223,7 +222,7 @@ class _Job:
     def _write_matrix(self, side: str, where: dict[str, tuple[np.ndarray, int]], width: int) -> None:
         digests = list(self._digests[side].values())
         with replacing(_new(self._target / f"{side}s.npy")) as temporary:
-            matrix = open_memmap(temporary, mode="w+", dtype=self._dtype, shape=(len(digests), width))
+            matrix = new_matrix(temporary, self._dtype, (len(digests), width))
             for start in range(0, len(digests), _COPY_BLOCK):
                 block = [where[digest] for digest in digests[start : start + _COPY_BLOCK]]
                 matrix[start : start + len(block)] = np.stack([source[row] for source, row in block])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
+from recbole_rlmrec.errors import ConfigError, DataError, LeakageError, quoted
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
@@ -120,10 +120,10 @@ def _profiles(study: Study, early: Data, late: Data) -> Profiles:
         check_leakage(pairs, train, study.options.get("leakage") or "error", profiles.tag)
     except LeakageError:
         tag = study.options.get("semantic_tag")
-        places = f"--data_path={early.root} --semantic_path={early.semantic_path}"
+        places = f"--data_path={quoted(early.root)} --semantic_path={quoted(early.semantic_path)}"
         raise LeakageError(
             f"The profiles of tag {tag!r} quote interactions that pretrain holds out; leave out --semantic_tag, or make some "
-            f"for its early part: recbole-rlmrec profile --dataset {early.name} --tag NEW --chat-model MODEL {places} "
+            f"for its early part: recbole-rlmrec profile --dataset {quoted(early.name)} --tag NEW --chat-model MODEL {places} "
             f'"--benchmark_filename={list(PARTS)}".'
         ) from None
     return profiles

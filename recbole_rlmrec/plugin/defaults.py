@@ -19,14 +19,34 @@ PROPERTIES = next((path for path in _PLACES if path.is_dir()), _PLACES[0])
 
 _original_load_defaults = configurator.Config._load_internal_config_dict
 
+_original_convert = configurator.Config._convert_config_dict
+
 _warned: set[str] = set()
+
+# Columns that RecBole's defaults load, and the options that say what they are called.
+_NAMES = {
+    "user_id": "USER_ID_FIELD",
+    "item_id": "ITEM_ID_FIELD",
+    "rating": "RATING_FIELD",
+    "timestamp": "TIME_FIELD",
+    "label": "LABEL_FIELD",
+}
+
+# Options whose values are names and paths: text, whatever it looks like.
+_TEXTS = ("data_path", "semantic_path", "semantic_tag", "semantic_encoder", "initial_embeddings", "checkpoint_dir")
+
+
+def convert_options(self, config_dict: dict) -> dict:
+    """``Config._convert_config_dict``, which evaluates text as Python: a folder may be called 2024 or key."""
+    kept = {key: value for key in _TEXTS if isinstance(value := config_dict.get(key), str) and value.lower() != "none"}
+    return {**_original_convert(self, config_dict), **kept}
 
 
 def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
     """``Config._load_internal_config_dict``: the backbone's defaults, then ours, then the data set's."""
     _original_load_defaults(self, backbone_name(model), model_class, dataset)
     theirs = Path(configurator.__file__).parents[1] / "properties" / "dataset"
-    ours = [file for file in _model_files(model) if file.is_file()]
+    ours = [file for file in model_files(model) if file.is_file()]
     # RecBole lets the data set's defaults win over the model's, and those of a type of models over both: where ours came
     # in between, the data set's are due again; other models are left as RecBole made them.
     again = [file for file in (theirs / "sample.yaml", theirs / f"{dataset}.yaml") if file.is_file()] if ours else []
@@ -41,10 +61,25 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         kind = self.external_config_dict.get("alignment", self.internal_config_dict["alignment"])
         for key, option in alignment_options(kind).items():
             self.internal_config_dict.setdefault(key, option.default)
+    _rename_loaded(self)
     _warn_of_unknown_options(self)
 
 
-def _model_files(model: str) -> list[Path]:
+def _rename_loaded(config) -> None:
+    """Let the columns that are loaded by default go by the names that the run gives to users, items, ratings, times, labels."""
+    loaded = config.internal_config_dict.get("load_col")
+    if not isinstance(loaded, dict) or "load_col" in config.external_config_dict:
+        return
+    options = {**config.internal_config_dict, **config.external_config_dict}
+    names = {default: options.get(key) or default for default, key in _NAMES.items()}
+    config.internal_config_dict["load_col"] = {
+        source: [names.get(column, column) for column in columns] if isinstance(columns, list) else columns
+        for source, columns in loaded.items()
+    }
+
+
+def model_files(model: str) -> list[Path]:
+    """Files of this package's defaults for a model, later ones winning; some do not exist."""
     suffix = suffix_of(model)
     backbone = backbone_name(model)
     names = [backbone, suffix[1:], model] if suffix else [model]

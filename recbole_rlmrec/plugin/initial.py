@@ -14,6 +14,7 @@ from recbole_rlmrec.errors import CheckpointError, ConfigError
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 
 SIDES = ("user", "item")
+SEMANTIC = "semantic"  # initial_embeddings: no folder but the run's profiles
 
 
 def export_initial(checkpoint: Path, dataset, folder: Path) -> None:

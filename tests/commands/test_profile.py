@@ -57,6 +57,18 @@ def test_from_atomic_files_to_a_run(tiny, run, server, capsys):
     assert result["test_result"]["recall@10"] > 0
 
 
+def test_columns_that_count_interactions_are_named_and_stay_out_of_prompts(tiny, workdir, server, capsys):
+    path = workdir / "dataset" / "tiny" / "tiny.item"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{head}\tavg_rating:float", *(f"{row}\t4.{n % 10}773" for n, row in enumerate(rows))]) + "\n")
+    profile(server.url, "--show-prompts", "30", "--description-field=none")
+    said = capsys.readouterr().out
+    assert "left out, because they may count held-out interactions: avg_rating" in said and "773" not in said
+    profile(server.url, "--show-prompts", "30", "--description-field=none", "--attribute-fields=genre,avg_rating")
+    said = capsys.readouterr().out
+    assert "left out" not in said and "4.1773" in said
+
+
 def test_profiles_quote_training_interactions_of_the_same_split_only(build, tiny, server):
     profile(server.url, "--seed=7", "--user_inter_num_interval=[9,inf)")
     config, _, loaders = build("LightGCN_RLMRec", alignment="none", seed=7, user_inter_num_interval="[9,inf)")

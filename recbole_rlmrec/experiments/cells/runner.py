@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from threading import Semaphore
-from uuid import uuid4
 
 from tqdm import tqdm
 
@@ -21,8 +20,9 @@ from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, StoreError, duration
 from recbole_rlmrec.experiments.cells.cell import FORMAT, Cell, Outcome, headline, package_versions
 from recbole_rlmrec.experiments.cells.launch import LOG
+from recbole_rlmrec.plugin import resume
 
-ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json")
+ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json", "--resume")
 KEPT_FILES = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -60,7 +60,7 @@ class Runner:
 
     @contextmanager
     def locked(self):
-        """Hold the results folder for this process and clear away what a killed one left.
+        """Hold the results folder for this process and clear away what a killed one left but half-trained cells.
 
         Raises
         ------
@@ -68,7 +68,9 @@ class Runner:
             Another experiment runs in it.
         """
         with held(self.folder, f"Another experiment runs in {self.folder}; wait for it or choose another --output."):
-            shutil.rmtree(self.folder / "work", ignore_errors=True)
+            for work in self.folder.glob("work/*"):
+                if not half_trained(work):
+                    shutil.rmtree(work, ignore_errors=True)
             yield
 
     def run(self, cells: Sequence[Cell]) -> list[Outcome]:
@@ -158,12 +160,11 @@ class Runner:
         return f"; {duration(sum(each) / min(self._launch.jobs, len(left)))} left"
 
     def _run_one(self, cell: Cell) -> str:
-        """Run a cell in a folder that no other process has; only a finished one comes under its key."""
+        """Run a cell in a folder of its own, on from where it was interrupted; only a finished one comes under its key."""
         with self._slots:
             if self._stopping:
                 return "stopped"
-            work = self.folder / "work" / f"{cell.key}-{uuid4().hex[:8]}"
-            work.mkdir(parents=True)
+            work = self._work(cell)
             (work / "cell.yaml").write_text(json.dumps(cell.settings(), ensure_ascii=False, indent=1), encoding="utf-8")
             status = self._launch(work, [f"--model={cell.runs}", f"--dataset={cell.dataset}", *ARGV])
         if status != 0 or not (work / "usage.json").is_file():
@@ -172,13 +173,23 @@ class Runner:
             return self._note_failure(cell, work, "there is no test result, because the test split is empty")
         return self._note_success(cell, work)
 
+    def _work(self, cell: Cell) -> Path:
+        """The cell's folder while it runs: with its last checkpoint where it was interrupted before, else empty."""
+        work, failed = self.folder / "work" / cell.key, self.folder / "failed" / cell.key
+        if not half_trained(work):
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            if half_trained(failed):
+                shutil.move(failed / "saved", work / "saved")
+        return work
+
     def _note_success(self, cell: Cell, work: Path) -> str:
         usage = read_json(work / "usage.json", StoreError, "call the experiment again")
         record = {"format": FORMAT, **cell.about(), "usage": usage, "jobs": self._launch.jobs, "made": now()}
         write_json(work / "cell.json", {**record, "versions": package_versions()})
-        trained = sorted(work.glob("saved/*.pth"))
-        if cell.keep and trained:
-            trained[-1].rename(work / "model.pth")
+        trained = read_json(work / "result.json", StoreError, "call the experiment again")["run"]["checkpoint"]
+        if cell.keep and trained and (work / trained).is_file():
+            (work / trained).rename(work / "model.pth")
         for path in work.iterdir():
             if path.name not in (*KEPT_FILES, "cell.json", "cell.yaml", "model.pth"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -197,6 +208,11 @@ class Runner:
         _put(work, place)
         self.failed[cell.key] = {**cell.about(), "reason": line, "log": str(place / LOG)}
         return f"FAILED, {line}"
+
+
+def half_trained(folder: Path) -> bool:
+    """Whether a cell was interrupted there and left what it takes to go on."""
+    return any(folder.glob(f"saved/{resume.FOLDER}/*/*.last"))
 
 
 def _put(work: Path, place: Path) -> None:

@@ -53,7 +53,9 @@ VARIANTS = {
             "embeddings that start from the profiles",
             {"alignment": "none", "loss": "softmax", "initial_embeddings": "semantic"},
         ),
-        Variant("semantic", "{}_Semantic", "id embeddings plus projected text as input"),
+        Variant(
+            "semantic", "{}_Semantic", "id embeddings plus projected text as input", {"alignment": "none", "loss": "softmax"}
+        ),
         Variant("alpharec", "AlphaRec", "projected text alone; no parameter belongs to a user or an item"),
     )
 }

@@ -11,9 +11,8 @@ import pytest
 from launchers import QUICK, FakeLauncher, run_experiment
 
 from recbole_rlmrec.commands import benchmark
-from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.errors import ConfigError, quoted
 from recbole_rlmrec.experiments.results.benchmark import results_table
-from recbole_rlmrec.experiments.results.files import quoted
 
 
 def page(*folders, output="pages/tiny.md"):
