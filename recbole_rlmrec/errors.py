@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -78,6 +79,12 @@ def told(error: OSError) -> str:
         remedy = _TOLD.get(error.errno) or f"{(error.strerror or type(error).__name__).lower()}; look at this file or folder"
     where = error.filename2 or error.filename
     return f"{where}: {remedy}." if where else f"{remedy[0].upper()}{remedy[1:]}."
+
+
+def quoted(argument: object) -> str:
+    """An argument as a person would type it in a shell: double quotes around text that holds single ones."""
+    text = str(argument)
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
 def guarded(action: Callable[[], int]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from recbole_rlmrec.data.files import parse_json, read_json, read_npy
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import ProfileStore, Scan, combined_digest
-from recbole_rlmrec.errors import SemanticError
+from recbole_rlmrec.errors import SemanticError, quoted
 
 FORMAT = 1
 _CHECK_BYTES = 1 << 25
@@ -130,7 +130,7 @@ def _remedy(folder: Path, dataset: str) -> str:
         encoder = parse_json((folder / "manifest.json").read_bytes())["encoder"]
     except (OSError, ValueError, KeyError, TypeError):
         encoder = folder.name.replace("--", "/")
-    return f"run `recbole-rlmrec encode --dataset {dataset} --tag {tag} --encoder {encoder}` again"
+    return f"run `recbole-rlmrec encode --dataset {quoted(dataset)} --tag {tag} --encoder {quoted(encoder)}` again"
 
 
 def _read_tokens(path: Path, remedy: str) -> list[str]:

@@ -19,7 +19,7 @@ from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore, now
 from recbole_rlmrec.encoding.encode import FORMAT
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError, DataError, quoted
 from recbole_rlmrec.exchange.unpickle import read_pickle
 
 TAG = "released"
@@ -55,7 +55,7 @@ class Released:
         return (
             f"{self.users} users and {self.items} items ({counts}) with profiles and {self.dim}-dimensional embeddings "
             f"imported into {self.folder}. Run with --semantic_tag={TAG} and "
-            f"--config_files={self.folder / self.folder.name}.yaml."
+            f"--config_files={quoted(self.folder / self.folder.name)}.yaml."
         )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
+from recbole_rlmrec.errors import ConfigError, DataError, LeakageError, quoted
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
@@ -20,14 +20,7 @@ from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.plugin.initial import export_initial
 from recbole_rlmrec.semantic.leakage import check_leakage
 
-SUMMARY = "the early part of the data gives the initial embeddings of a plain backbone on the later part"
 EARLY, LATE = (0.8, 0.1), (0.6, 0.2)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, on the early part (default: all three)")
-    parser.add_argument("--early", type=float, default=0.5, help="share of the interactions that is early (default: 0.5)")
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:
@@ -120,10 +113,10 @@ def _profiles(study: Study, early: Data, late: Data) -> Profiles:
         check_leakage(pairs, train, study.options.get("leakage") or "error", profiles.tag)
     except LeakageError:
         tag = study.options.get("semantic_tag")
-        places = f"--data_path={early.root} --semantic_path={early.semantic_path}"
+        places = f"--data_path={quoted(early.root)} --semantic_path={quoted(early.semantic_path)}"
         raise LeakageError(
             f"The profiles of tag {tag!r} quote interactions that pretrain holds out; leave out --semantic_tag, or make some "
-            f"for its early part: recbole-rlmrec profile --dataset {early.name} --tag NEW --chat-model MODEL {places} "
+            f"for its early part: recbole-rlmrec profile --dataset {quoted(early.name)} --tag NEW --chat-model MODEL {places} "
             f'"--benchmark_filename={list(PARTS)}".'
         ) from None
     return profiles

@@ -6,7 +6,6 @@ None where nothing is broken.
 
 from __future__ import annotations
 
-import csv
 import functools
 import importlib
 import importlib.util
@@ -16,16 +15,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from recbole_rlmrec.errors import DataError
 from recbole_rlmrec.plugin import saving
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 
 __all__ = ["Repair", "active", "apply", "load_checkpoint"]
 
+PADDING = "[PAD]"
 FAISS_ITERATIONS = 25
 FAISS_SEED = 1234
 
@@ -53,27 +55,11 @@ def active() -> list[Repair]:
 
 @functools.cache
 def apply() -> None:
-    """Repair RecBole for the packages that are installed; calling it again changes nothing.
-
-    Raises
-    ------
-    ImportError
-        RecBole is not installed; the message is the command that installs it.
-    """
-    _require_recbole()
+    """Repair RecBole for the packages that are installed; calling it again changes nothing."""
     for repair in _REPAIRS:
         reason = repair()
         if reason:
             _active.append(Repair(repair.__name__.lstrip("_"), reason))
-
-
-def _require_recbole() -> None:
-    """RecBole is missing: from Python 3.12 on pip cannot install it with its dependencies (ray has no builds there)."""
-    try:
-        importlib.import_module("recbole")
-    except ImportError:
-        package = "--no-deps recbole==1.2.1" if sys.version_info >= (3, 12) else "recbole==1.2.1"
-        raise ImportError(f"recbole-rlmrec needs RecBole, which is not installed: pip install {package}") from None
 
 
 @contextmanager
@@ -270,37 +256,75 @@ def _pandas_3() -> bool:
     return int(pd.__version__.split(".")[0]) >= 3
 
 
-def _pandas_read() -> str | None:
-    """pandas 3 reads text as ``str`` columns, and ``frame[field].fillna(inplace=True)`` fills a copy.
+def _atomic_files() -> str | None:
+    """RecBole reads atomic files by rules of CSV that those separated by tabs do not follow, and slowly.
 
-    RecBole reads text fields as objects and fills the missing sequences in that way before it splits them.
+    A text that starts with a quotation mark swallows lines or stops the reader; surplus fields become an index and shift all
+    columns. pandas 3 reads text as ``str`` columns, and ``frame[field].fillna(inplace=True)`` fills a copy, so the missing
+    sequences, which RecBole splits next, are filled here.
     """
-    if not _pandas_3():
-        return None
-    import pandas as pd
+    from recbole_rlmrec.data.atomic import read_columns
+    from recbole_rlmrec.data.lines import check_lines, line_of
 
     dataset = importlib.import_module("recbole.data.dataset.dataset")
 
-    def read_csv(path, dtype, **options):
-        objects = {name: object if kind is str else kind for name, kind in dtype.items()}
-        frame = pd.read_csv(path, dtype=objects, **options)
-        sequences = [name for name in frame if name.endswith("_seq")]
+    def read_csv(path, delimiter, usecols, dtype, encoding=None, **_):
+        names = {column.split(":")[0]: column for column in usecols}
+        numbers = [name for name, column in names.items() if dtype[column] is np.float64]
+        frame = read_columns(path, names, delimiter, encoding or "utf-8", numbers).rename(columns=names)
+        sequences = [column for column in frame if column.endswith("_seq")]
         frame[sequences] = frame[sequences].fillna("")
         return frame
 
-    dataset.pd = _module("pandas", **{**vars(pd), "read_csv": read_csv})
-    return "pandas 3 leaves missing sequences unfilled"
-
-
-def _quotation_marks() -> str | None:
-    """RecBole reads atomic files by the rules of CSV, which they do not follow.
-
-    A text that starts with a quotation mark swallows the lines up to the next one, or stops the reader.
-    """
-    dataset = importlib.import_module("recbole.data.dataset.dataset")
-    read_csv = functools.partial(dataset.pd.read_csv, quoting=csv.QUOTE_NONE)
     dataset.pd = _module("pandas", **{**vars(dataset.pd), "read_csv": read_csv})
-    return "RecBole takes quotation marks in atomic files for CSV's"
+    original = dataset.Dataset._load_feat
+
+    def load_feat(self, filepath, source):
+        separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
+        if self._get_load_and_unload_col(source)[0] != set():
+            check_lines(Path(filepath), separator, encoding)
+        feat = original(self, filepath, source)
+        for field in {self.uid_field, self.iid_field}.intersection(() if feat is None else feat):
+            if (padding := (feat[field] == PADDING).to_numpy()).any():
+                line = line_of(Path(filepath), separator, encoding, int(padding.argmax()))
+                raise DataError(f"{filepath}, line {line}: {field} is {PADDING}, which RecBole keeps for itself; rename it.")
+        return feat
+
+    dataset.Dataset._load_feat = load_feat
+    return "RecBole takes fields of atomic files that hold quotation marks, or that are too many or too few, for others"
+
+
+def _missing_ids() -> str | None:
+    """RecBole drops rows without a user, then those without an item by where they were before: others go, and these stay."""
+    from recbole.data.dataset import Dataset
+
+    def filter_nan_user_or_item(self):
+        for field, name in ((self.uid_field, "user"), (self.iid_field, "item")):
+            for feat_name, feat in ((f"{name}_feat", getattr(self, f"{name}_feat")), ("inter_feat", self.inter_feat)):
+                if feat is not None and field is not None and (lost := feat.index[feat[field].isna()]).size:
+                    self.logger.warning(f"{lost.size} rows of {feat_name} have no {field} and are left out.")
+                    feat.drop(index=lost, inplace=True)
+
+    Dataset._filter_nan_user_or_item = filter_nan_user_or_item
+    return "RecBole leaves out the wrong rows where users and items are missing"
+
+
+def _exact_times() -> str | None:
+    """RecBole sorts by times that it has rounded to float32; after the split they are float32 here, too."""
+    from recbole.data.dataset import Dataset
+
+    from recbole_rlmrec.plugin.times import as_recbole_has_them, to_interaction
+
+    convert, build = Dataset._dataframe_to_interaction, Dataset.build
+
+    def build_exactly(self):
+        datasets = build(self)
+        as_recbole_has_them([self, *datasets])
+        return datasets
+
+    Dataset._dataframe_to_interaction = functools.partialmethod(functools.partial(to_interaction, convert))
+    Dataset.build = build_exactly
+    return "RecBole sorts by times that float32 has rounded"
 
 
 def _download() -> str | None:
@@ -460,8 +484,9 @@ _REPAIRS = (
     _hyperopt,
     _dok_update,
     _torch_load,
-    _pandas_read,
-    _quotation_marks,
+    _atomic_files,
+    _missing_ids,
+    _exact_times,
     _download,
     _collected_counts,
     _pandas_fill_nan,

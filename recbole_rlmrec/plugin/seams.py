@@ -18,7 +18,7 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_rlmrec.model.lookup import backbone_name, find_model, original_get_model
 from recbole_rlmrec.plugin import saving
-from recbole_rlmrec.plugin.defaults import load_defaults
+from recbole_rlmrec.plugin.defaults import convert_options, load_defaults
 from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
 from recbole_rlmrec.plugin.loader import FastTrainDataLoader, wants_fast_loader
 
@@ -42,6 +42,7 @@ def apply() -> None:
     _replace(_original_get_local_time, saving.get_local_time)
     _replace(_original_get_tensorboard, saving.get_tensorboard)
     configurator.Config._load_internal_config_dict = load_defaults
+    configurator.Config._convert_config_dict = convert_options
     Dataset.build = _build
     dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
 

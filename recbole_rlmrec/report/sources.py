@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from recbole_rlmrec.data.files import NUMBER, read_json
-from recbole_rlmrec.errors import DataError, StoreError
+from recbole_rlmrec.errors import DataError, StoreError, quoted
 from recbole_rlmrec.experiments import EXPERIMENTS
 from recbole_rlmrec.experiments.cells.cell import KEY, RECORD_SHAPE, Cell, Outcome
 from recbole_rlmrec.experiments.cells.options import FIRST_SEED
@@ -133,7 +133,7 @@ def experiment_command(sources: Sources, name: str, more: str = "") -> str:
     results = sources.findings[0].results
     models = ",".join(results.get("models") or ["LightGCN"])
     seeds = _seeds(results.get("seeds") or [])
-    command = f"recbole-rlmrec experiment {name} --dataset {sources.dataset} --models {models} --seeds {seeds}"
+    command = f"recbole-rlmrec experiment {name} --dataset {quoted(sources.dataset)} --models {models} --seeds {seeds}"
     return f"{command} --output {sources.folders[0]}{more}"
 
 

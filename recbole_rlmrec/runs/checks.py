@@ -10,12 +10,17 @@ from pathlib import Path
 from urllib.error import URLError
 
 from recbole.config import Config
+from recbole.data.dataloader import TrainDataLoader
+from recbole.utils import EvaluatorType, InputType
 
-from recbole_rlmrec.data.atomic import not_decoded, read_header
+from recbole_rlmrec.data.atomic import FeatureType, read_header
 from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
+from recbole_rlmrec.model.lookup import suffix_of
 from recbole_rlmrec.model.options import number
 from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.plugin.seams import find_dataloader
 from recbole_rlmrec.runs.option_types import check_types
 
 
@@ -135,6 +140,7 @@ def check_data(config) -> None:
     folder, name = Path(config["data_path"]), config["dataset"]
     if not folder.exists() and name in _downloadable(config):
         return
+    _check_modes(config)
     parts = config["benchmark_filename"]
     wanted = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
     missing = [file for file in wanted if not (folder / file).is_file()]
@@ -143,19 +149,61 @@ def check_data(config) -> None:
             f"The data set {name} is not at {folder}: {', '.join(missing)} missing. Put RecBole atomic files there or set "
             "--data_path to the folder above it."
         )
+    form = config["field_separator"] or "\t", config["encoding"] or "utf-8"
     for file in wanted:
-        known = read_header(folder / file, config["field_separator"] or "\t", config["encoding"] or "utf-8")
+        known = read_header(folder / file, *form)
         if absent := [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD") if config[key] not in known]:
             raise DataError(
                 f"{folder / file} has no column {absent[0]!r} but {', '.join(known)}; "
                 "set USER_ID_FIELD and ITEM_ID_FIELD to what its header calls them."
             )
+        for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+            if known[config[key]] is not FeatureType.TOKEN:
+                raise DataError(
+                    f"{folder / file} calls {config[key]} a {known[config[key]].value}, but ids are tokens; write "
+                    f"{config[key]}:token in its first line."
+                )
+        if not check_lines(folder / file, *form).rows and file == wanted[0]:
+            raise DataError(f"{folder / file} holds no interaction; put a line for each below its first one.")
+    for path in _other_files(config, folder / name):
+        read_header(path, *form)
+        check_lines(path, *form)
     filters = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
     ignored = [key for key in filters if config.external_config_dict.get(key)]
     if parts and ignored:
         raise ConfigError(
             f"{', '.join(ignored)} cannot be combined with benchmark_filename: RecBole applies no filter to a split that is "
             "given. Filter the files first (`recbole-rlmrec split` does) or drop the option."
+        )
+
+
+def _other_files(config, stem: Path) -> list[Path]:
+    """Files beside ``.inter`` that the run reads: those that it loads, and what profiles are made from where it needs any."""
+    loaded = config["load_col"]
+    sides = [side for side in ("item", "user") if loaded is None or side in loaded or suffix_of(config["model"])]
+    files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in (*sides, *(config["additional_feat_suffix"] or ()))]
+    return [file for file in files if file.is_file()]
+
+
+def _check_modes(config) -> None:
+    """Refuse ways to evaluate and to train that RecBole finds out about when it looks for a column that is not there."""
+    if "labeled" in config["eval_args"]["mode"].values():
+        if config["eval_type"] == EvaluatorType.RANKING:
+            raise ConfigError(
+                "eval_args has mode labeled, which needs metrics of values (AUC, LogLoss, MAE, RMSE); set metrics and "
+                "valid_metric to such, or the mode to full."
+            )
+        loaded = (config["load_col"] or {}).get("inter")
+        if not config["threshold"] and loaded not in (None, "*") and config["LABEL_FIELD"] not in loaded:
+            raise ConfigError(
+                f"eval_args has mode labeled, but no labels are loaded: add {config['LABEL_FIELD']!r} to load_col, or set "
+                "threshold, for example threshold: {rating: 4}."
+            )
+    unsampled = config["train_neg_sample_args"]["distribution"] == "none" and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
+    if unsampled and issubclass(find_dataloader(config, "train"), TrainDataLoader):  # not those that read users as a whole
+        raise ConfigError(
+            f"{config['model']} compares an item with a negative one, but train_neg_sample_args draws none; leave that option "
+            "out, or choose a point-wise model, for example NeuMF."
         )
 
 

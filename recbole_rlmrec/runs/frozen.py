@@ -17,7 +17,7 @@ from recbole_rlmrec.data.files import building, copy_folder, parse_json, write_j
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import list_tags, now
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError, DataError, quoted
 from recbole_rlmrec.runs.split import draw_split, make_config
 
 _ROW = "rlmrec_row"
@@ -125,7 +125,7 @@ def _write(config, data: _NumberedDataset, parts: dict[str, Dataset], folder: Pa
     digest = split_hash(parts["train"])
     settings = frozen_options(config)
     (folder / f"{name}.yaml").write_text(
-        f"# Settings of {name}, a frozen split of {config['dataset']}: run with --config_files={name}.yaml\n"
+        f"# Settings of {name}, a frozen split of {config['dataset']}: run with --config_files={quoted(f'{name}.yaml')}\n"
         + json.dumps(settings, ensure_ascii=False, indent=1)
         + "\n",
         encoding="utf-8",

@@ -13,7 +13,7 @@ from recbole.utils import init_seed
 
 from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.runs.checks import check_data, read_config, reading, setting_up
-from recbole_rlmrec.runs.command_line import command_line, split_options
+from recbole_rlmrec.runs.command_line import command_line, config_files, split_options
 from recbole_rlmrec.runs.option_types import check_types
 
 
@@ -37,7 +37,7 @@ def load_split(dataset: str, options: Sequence[str], model: str = "BPR"):
         Training, validation and test split; the training split knows the other two as ``rlmrec_heldout``.
     """
     ours, rest = split_options(options, ("config_files", "model", "dataset"))
-    files = ours.get("config_files", "").split()
+    files = config_files(ours.get("config_files", ""))
     for file in files:
         read_yaml(Path(file))
     with command_line(rest), setting_up(), reading(dataset):

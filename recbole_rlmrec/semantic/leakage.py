@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, pair_of, split_keys
-from recbole_rlmrec.errors import ConfigError, LeakageError
+from recbole_rlmrec.errors import ConfigError, LeakageError, quoted
 
 MODES = ("error", "warn")
 
@@ -92,6 +92,6 @@ def _report(leaked: np.ndarray, mode: str, tag: str, train) -> None:
         logger.warning(f"{found}; the results are too good to be true (leakage: warn).")
         return
     raise LeakageError(
-        f"{found}. Make profiles for this split (recbole-rlmrec profile --dataset {train.dataset_name} --tag NEW with "
+        f"{found}. Make profiles for this split (recbole-rlmrec profile --dataset {quoted(train.dataset_name)} --tag NEW with "
         f"this run's options), run with the split and seed they were made for, or set leakage: warn to go on regardless."
     )

@@ -19,7 +19,7 @@ from recbole_rlmrec.encoding.embeddings import (
     list_encoders,
     read_embeddings,
 )
-from recbole_rlmrec.errors import SemanticError
+from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.semantic.leakage import check_keys, quoted_keys
 from recbole_rlmrec.semantic.reduction import reduce
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
@@ -109,7 +109,7 @@ def _resolve_tag(config, train, root: Path) -> str:
 def _resolve_encoder(config, folder: Path) -> Path:
     """Folder of the embeddings that the run asks for, or of the only ones that there are."""
     wanted, there = config["semantic_encoder"], list_encoders(folder)
-    command = f"`recbole-rlmrec encode --dataset {config['dataset']} --tag {folder.name} --encoder ENCODER`"
+    command = f"`recbole-rlmrec encode --dataset {quoted(config['dataset'])} --tag {folder.name} --encoder ENCODER`"
     if not there:
         raise SemanticError(f"The profiles of tag {folder.name!r} have not been encoded yet; run {command}.")
     if wanted in (None, ""):

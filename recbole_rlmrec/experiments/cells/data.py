@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_rlmrec.data.atomic import PARTS, AtomicFile, digest_files, read_atomic, write_atomic
+from recbole_rlmrec.data.atomic import PARTS, AtomicFile, atomic_files, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import building, parse_json, read_json
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options
@@ -180,7 +180,7 @@ def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame], own_profi
                 file = data.read(part)
                 target_file, rows = folder / f"{data.name}.{part}.inter", parts.get(part, file.table)
                 write_atomic(target_file, file, rows, data.separator, data.encoding)
-            for path in (data.root / data.name).glob(f"{data.name}.*"):
+            for path in atomic_files(data.root / data.name, data.name):
                 if path.suffix in (".item", ".user"):
                     (folder / path.name).write_bytes(path.read_bytes())
     options = {**data.options, "benchmark_filename": list(PARTS)}

@@ -13,7 +13,7 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.model.alignment import alignment_options
 from recbole_rlmrec.model.lookup import SUFFIX, find_model
-from recbole_rlmrec.runs.command_line import split_options
+from recbole_rlmrec.runs.command_line import config_files, split_options
 
 # The paper's sizes; validation every 3 epochs and a patience of 50 of them for every variant alike, because graph
 # recommenders can stay on a popularity plateau for their first 50 epochs, and on sparse data with gen for longer than 60
@@ -50,7 +50,7 @@ def read_options(arguments: Sequence[str]) -> dict:
     """
     ours, rest = split_options(arguments, ("config_files",))
     options = {}
-    for file in ours.get("config_files", "").split():
+    for file in config_files(ours.get("config_files", "")):
         options |= read_yaml(Path(file))
     return options | dict(_parse(argument) for argument in rest)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from recbole_rlmrec.data.files import replacing, write_json
 from recbole_rlmrec.data.store import now
+from recbole_rlmrec.errors import quoted
 from recbole_rlmrec.experiments.cells.cell import Outcome, package_versions
 from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.results.tables import Table, write_csv
@@ -88,11 +88,6 @@ def cells_csv(rows: Sequence[dict]) -> str:
 def command() -> str:
     """The command line of this process, as it can be typed again."""
     return " ".join(["recbole-rlmrec", *map(quoted, sys.argv[1:])])
-
-
-def quoted(argument: str) -> str:
-    """An argument as a person would type it in a shell: double quotes around text that holds single ones."""
-    return f'"{argument}"' if "'" in argument and not set(argument) & set('"$`\\!') else shlex.quote(argument)
 
 
 def _write(path: Path, text: str) -> None:
