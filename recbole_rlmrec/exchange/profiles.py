@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +77,7 @@ def import_profiles(file: Path | str, root: Path | str, dataset: str, tag: str) 
     found, blank = _read_import(file)
     if not any(found.values()):
         raise DataError(f"{file} holds no profile; each line needs user_id or item_id, and profile.")
-    with store.locked():
+    with store.locked(), _whole_or_not(store):
         manifest = _import_manifest(store, dataset, tag)
         sides = {side: store.read(side) for side in SIDES}
         replaced = sum(
@@ -99,6 +102,18 @@ def import_profiles(file: Path | str, root: Path | str, dataset: str, tag: str) 
             if found[side]:
                 store.write(side, sides[side].values())
     return ImportSummary(store.folder, len(found["user"]), len(found["item"]), blank, replaced, manifest["provenance"])
+
+
+@contextmanager
+def _whole_or_not(store: ProfileStore) -> Iterator[None]:
+    """Remove the folder of a tag that is new where it cannot be written as a whole."""
+    new = not store.exists and not any(store.path(side).exists() for side in SIDES)
+    try:
+        yield
+    except BaseException:
+        if new:
+            shutil.rmtree(store.folder, ignore_errors=True)
+        raise
 
 
 def _import_manifest(store: ProfileStore, dataset: str, tag: str) -> dict:

@@ -1,6 +1,6 @@
 """The paper's experiments, one file each.
 
-An experiment is a module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(study, args) -> Report``; its cells are runs of
+An experiment is a module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(study, args) -> Results``; its cells are runs of
 their own, kept on disk by :mod:`recbole_rlmrec.experiments.cells.runner`.
 """
 

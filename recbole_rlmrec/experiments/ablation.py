@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Cell
-from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.derived import CHANGES, change_embeddings, with_reasoning
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 
 SUMMARY = "shuffled, random and constant embeddings, one side alone, other profiles and encoders, profiles alone"
 KINDS = (*CHANGES, "reasoning", "alone")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Run a model with its profiles and with profiles that lack something."""
     variants = [variant for variant in read_variants(args.variants) if variant != "base"]
     kinds = _read_kinds(args.kinds)
@@ -46,7 +46,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     tables = [main_table(outcomes, against_base)]
     if against_full:
         tables.append(comparison_table(against_full, "Tests against the profiles as they are"))
-    return Report(outcomes, tables, findings)
+    return Results(outcomes, tables, findings)
 
 
 def _read_kinds(text: str) -> list[str]:

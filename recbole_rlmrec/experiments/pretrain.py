@@ -13,10 +13,10 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError, quoted
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
+from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.plugin.initial import export_initial
 from recbole_rlmrec.semantic.leakage import check_leakage
 
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--early", type=float, default=0.5, help="share of the interactions that is early (default: 0.5)")
 
 
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Train on the early part, then a base model on the later part from nothing and from what each variant learnt."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants, PAPER)
     if not 0 < args.early < 1:
         raise ConfigError(f"--early is a share between 0 and 1, not {args.early}.")
     if study.resplit:
@@ -57,7 +57,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     tables = [main_table(outcomes, comparisons, "Plain backbone on the later part, by where it starts")]
     if against_base:
         tables.append(comparison_table(against_base, "Tests against pretraining without alignment"))
-    return Report(outcomes, tables, {"comparisons": [one.as_dict() for one in [*comparisons, *against_base]]})
+    return Results(outcomes, tables, {"comparisons": [one.as_dict() for one in [*comparisons, *against_base]]})
 
 
 def parts_by_time(study: Study, share: float) -> tuple[Data, Data]:

@@ -10,11 +10,11 @@ import pandas as pd
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Cell
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Study, places, read_profiles
-from recbole_rlmrec.experiments.reranking import Answers, Question, Ranking, ask, ask_about, draw_users, judge
+from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
+from recbole_rlmrec.experiments.reranking import Answers, Ranking, RankingQuestion, ask, ask_about, draw_users, judge
 from recbole_rlmrec.experiments.results.comparison import comparison_table
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars
 from recbole_rlmrec.llm.chat import TEMPLATE, ChatModel
@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rpm", type=float, help="most requests per minute")
 
 
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Train each variant with the first seed, have its top items reranked, and measure both orders."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants, PAPER)
     chat, pace = _chat(args), Pace(args.concurrency, args.rpm)
     study.check_models(variants)
     seed = study.seeds[0]
@@ -70,7 +70,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     correct(comparisons)
     tables = [result_table(comparisons), answer_table(rows), comparison_table(comparisons, "Tests against the model's order")]
     about = {"chat_model": chat.name, "candidates": args.candidates, "history": args.history, "parameters": chat.parameters()}
-    return Report(outcomes, tables, {"rerank": about, "reranked": findings})
+    return Results(outcomes, tables, {"rerank": about, "reranked": findings})
 
 
 def _chat(args: argparse.Namespace) -> ChatModel:
@@ -97,7 +97,7 @@ def _finding(cell: Cell, counts: Mapping, rankings: Mapping[str, Ranking], compa
 
 
 def compare_orders(
-    cell: Cell, questions: Sequence[Question], rankings: Mapping[str, Ranking], topk: Sequence[int] | int
+    cell: Cell, questions: Sequence[RankingQuestion], rankings: Mapping[str, Ranking], topk: Sequence[int] | int
 ) -> list[Comparison]:
     """Compare the new order with the old one, metric by metric, without correction."""
     before = measured(questions, {}, topk)
@@ -106,12 +106,14 @@ def compare_orders(
     return compare_tables({cell.seed: after}, {cell.seed: before}, list(before), cell.model, name, cell.variant)
 
 
-def measured(questions: Sequence[Question], orders: Mapping[str, Sequence[int]], topk: Sequence[int] | int) -> pd.DataFrame:
+def measured(
+    questions: Sequence[RankingQuestion], orders: Mapping[str, Sequence[int]], topk: Sequence[int] | int
+) -> pd.DataFrame:
     """Recall and NDCG of each user, as RecBole computes them.
 
     Parameters
     ----------
-    questions : sequence of Question
+    questions : sequence of RankingQuestion
     orders : mapping of str to sequence of int
         New order of a user's candidates; the old one for those who have none.
     topk : sequence of int

@@ -42,7 +42,7 @@ _NUMBERED = re.compile(r"^\d+[.):]\s+")
 
 
 @dataclass(frozen=True)
-class Question:
+class RankingQuestion:
     """One user's candidates.
 
     Attributes
@@ -104,7 +104,7 @@ def draw_users(trained: Trained, most: int, seed: int) -> torch.Tensor:
 
 def ask_about(
     trained: Trained, users: torch.Tensor, profiles: Mapping[str, str], candidates: int, history: int, seed: int
-) -> list[Question]:
+) -> list[RankingQuestion]:
     """Questions about the top items of users, ranked and masked as in the test of the run.
 
     Parameters
@@ -131,7 +131,7 @@ def ask_about(
             labels = titles.unique(ranked)
             data = {"profile": profiles.get(str(names[user])), "history": titles.of(chosen), "candidates": labels}
             prompt = Prompt("user", str(names[user]), SYSTEM, _message(data), (), 0, 0)
-            questions.append(Question(prompt, labels, np.isin(ranked, positive), len(positive)))
+            questions.append(RankingQuestion(prompt, labels, np.isin(ranked, positive), len(positive)))
     return questions
 
 
@@ -188,11 +188,11 @@ class Answers:
         with replacing(path) as temporary:
             temporary.write_bytes(whole + b"\n" if whole else b"")
 
-    def of(self, question: Question, chat: ChatModel) -> dict | None:
+    def of(self, question: RankingQuestion, chat: ChatModel) -> dict | None:
         """What is known of the answer to a question: ``text``, ``finish``, ``prompt_tokens``, ``completion_tokens``."""
         return self._known.get(question.prompt.key(chat.name, chat.parameters()))
 
-    def add(self, question: Question, chat: ChatModel, reply: Reply) -> None:
+    def add(self, question: RankingQuestion, chat: ChatModel, reply: Reply) -> None:
         """Put an answer on disk."""
         record = {"key": question.prompt.key(chat.name, chat.parameters()), "user": question.user, "model": chat.name}
         record |= {"text": scrub(reply.text), "finish": reply.finish}
@@ -204,7 +204,7 @@ class Answers:
             self._known[record["key"]] = record
 
 
-def ask(questions: Sequence[Question], chat: ChatModel, answers: Answers, pace: Pace) -> None:
+def ask(questions: Sequence[RankingQuestion], chat: ChatModel, answers: Answers, pace: Pace) -> None:
     """Ask what has not been answered yet; a question that the server refuses or fails on stays without an answer.
 
     Raises
@@ -217,7 +217,7 @@ def ask(questions: Sequence[Question], chat: ChatModel, answers: Answers, pace: 
     circuit = Circuit(max(FEWEST_IN_A_ROW, 4 * workers))
     patience = Patience(Throttle(pace.rpm), circuit, stop, pace.first_wait)
 
-    def one(question: Question) -> None:
+    def one(question: RankingQuestion) -> None:
         try:
             answers.add(question, chat, patience.call(lambda: chat.ask(question.prompt.messages()), 0))
         except (RefusedError, RetryableError) as error:
@@ -233,12 +233,12 @@ def ask(questions: Sequence[Question], chat: ChatModel, answers: Answers, pace: 
         pool.shutdown(cancel_futures=True)
 
 
-def judge(question: Question, answer: Mapping | None) -> Ranking:
+def judge(question: RankingQuestion, answer: Mapping | None) -> Ranking:
     """The order that an answer gives.
 
     Parameters
     ----------
-    question : Question
+    question : RankingQuestion
     answer : mapping or None
         As `Answers.of` returns it.
     """

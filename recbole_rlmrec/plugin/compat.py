@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recbole_rlmrec.errors import DataError
+from recbole_rlmrec.plugin import saving
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 
 __all__ = ["Repair", "active", "apply", "load_checkpoint"]
@@ -509,4 +510,5 @@ _REPAIRS = (
     _amp,
     _faiss,
     _warnings,
+    *saving.REPAIRS,
 )

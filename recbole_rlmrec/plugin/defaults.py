@@ -10,7 +10,8 @@ from pathlib import Path
 
 import recbole.config.configurator as configurator
 
-from recbole_rlmrec.model.lookup import backbone_name, suffix_of
+from recbole_rlmrec.model.alignment import alignment_options
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, suffix_of
 
 _PLACES = Path(__file__).parents[1] / "properties", Path(__file__).parents[2] / "properties"
 
@@ -45,7 +46,7 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
     """``Config._load_internal_config_dict``: the backbone's defaults, then ours, then the data set's."""
     _original_load_defaults(self, backbone_name(model), model_class, dataset)
     theirs = Path(configurator.__file__).parents[1] / "properties" / "dataset"
-    ours = [file for file in _model_files(model) if file.is_file()]
+    ours = [file for file in model_files(model) if file.is_file()]
     # RecBole lets the data set's defaults win over the model's, and those of a type of models over both: where ours came
     # in between, the data set's are due again; other models are left as RecBole made them.
     again = [file for file in (theirs / "sample.yaml", theirs / f"{dataset}.yaml") if file.is_file()] if ours else []
@@ -56,6 +57,10 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         self._update_internal_config_dict(own)
     for key, value in plugin_defaults(self.yaml_loader).items():
         self.internal_config_dict.setdefault(key, value)
+    if suffix_of(model) in (SUFFIX, SEMANTIC_SUFFIX):
+        kind = self.external_config_dict.get("alignment", self.internal_config_dict.get("alignment"))
+        for key, option in alignment_options(kind).items():
+            self.internal_config_dict.setdefault(key, option.default)
     _rename_loaded(self)
     _warn_of_unknown_options(self)
 
@@ -73,9 +78,13 @@ def _rename_loaded(config) -> None:
     }
 
 
-def _model_files(model: str) -> list[Path]:
+def model_files(model: str) -> list[Path]:
+    """Files of this package's defaults for a model, later ones winning; some do not exist."""
     suffix = suffix_of(model)
-    names = [backbone_name(model), suffix[1:], model] if suffix else [model]
+    backbone = backbone_name(model)
+    names = [backbone, suffix[1:], model] if suffix else [model]
+    if suffix == SEMANTIC_SUFFIX:
+        names[1:1] = [SUFFIX[1:], backbone + SUFFIX]
     return [PROPERTIES / "model" / f"{name}.yaml" for name in names]
 
 
@@ -89,7 +98,7 @@ def plugin_defaults(loader) -> dict:
 def unknown_options(config) -> list[str]:
     """Names of the options of a run that neither RecBole nor this package knows."""
     unknown = set(config.external_config_dict) - _with_default(config) - {"model", "dataset", "config_files"}
-    return sorted(unknown - _options_in_source() - _options_of_models()) if unknown else []
+    return sorted(unknown - _options_in_source() - _options_of_models() - set(alignment_options())) if unknown else []
 
 
 def _with_default(config) -> set[str]:
@@ -97,7 +106,7 @@ def _with_default(config) -> set[str]:
 
 
 def _warn_of_unknown_options(config) -> None:
-    known = _with_default(config)
+    known = _with_default(config) | set(alignment_options())
     unknown = [key for key in unknown_options(config) if key not in _warned]
     _warned.update(unknown)
     for key in unknown:

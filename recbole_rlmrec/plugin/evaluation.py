@@ -19,6 +19,7 @@ from recbole.sampler import Sampler
 from recbole.utils import ModelType, get_model
 
 from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.model.lookup import backbone_name
 from recbole_rlmrec.plugin.loader import take
 from recbole_rlmrec.plugin.sampler import LazySampler, UserItems
 
@@ -147,7 +148,7 @@ def expands_pairs(config):
     if config["MODEL_TYPE"] not in _BLOCKWISE:
         return True
     try:
-        model = get_model(config["model"])
+        model = get_model(backbone_name(config["model"]))  # what is put before it may hide its way of scoring
     except ValueError:
         return True
     return model.full_sort_predict.__qualname__ in _EXPANDING

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from recbole_rlmrec.data.files import read_json
-from recbole_rlmrec.errors import DataError, StoreError
+from recbole_rlmrec.errors import DataError, StoreError, quoted
 from recbole_rlmrec.experiments import EXPERIMENTS
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
+from recbole_rlmrec.experiments.cells.options import FIRST_SEED
 from recbole_rlmrec.experiments.cells.study import PLAN
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 
@@ -60,13 +61,27 @@ class Findings:
 
     @property
     def metric(self) -> str | None:
-        """Name of the metric that runs were validated on."""
+        """Name of the metric that runs were validated on, or of their first."""
+        return next(iter(self.metrics), None)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics of the cells, that of validation first."""
         rows = self.rows
-        if not rows:
-            return None
-        known = list(rows[0]["metrics"])
         wanted = str((self.results.get("settings") or {}).get("valid_metric", "")).lower()
-        return wanted if wanted in known else known[0] if known else None
+        return sorted(rows[0]["metrics"] if rows else [], key=lambda name: name != wanted)
+
+    def models_and_names(self) -> tuple[list[str], list[str]]:
+        """Models and variants of the cells, in order of appearance."""
+        rows = self.rows
+        return list(dict.fromkeys(row["model"] for row in rows)), list(dict.fromkeys(map(variant_name, rows)))
+
+    def values(self, metric: str) -> tuple[list[str], list[str], dict[tuple[str, str], list[float]]]:
+        """Models, variants, and the values of a metric over the seeds of each pair of them."""
+        values: dict[tuple[str, str], list[float]] = {}
+        for row in self.rows:
+            values.setdefault((row["model"], variant_name(row)), []).append(row["metrics"][metric])
+        return *self.models_and_names(), values
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +108,27 @@ class Sources:
     def compared(self) -> list[Findings]:
         """Findings whose cells are plain runs of models and variants."""
         return self.of("compare") or self.of("groups", "efficiency")
+
+
+def variant_name(row: Mapping) -> str:
+    """A cell's variant with its setting, ``base, 5%``."""
+    return ", ".join([row["variant"], *map(str, row["setting"].values())])
+
+
+def experiment_command(sources: Sources, name: str, more: str = "") -> str:
+    """The command that runs an experiment into the first folder, for the models and seeds that are there."""
+    results = sources.findings[0].results
+    models = ",".join(results.get("models") or ["LightGCN"])
+    seeds = _seeds(results.get("seeds") or [])
+    command = f"recbole-rlmrec experiment {name} --dataset {quoted(sources.dataset)} --models {models} --seeds {seeds}"
+    return f"{command} --output {sources.folders[0]}{more}"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Seeds as ``--seeds`` takes them: how many from the first on, or a list of at least two."""
+    if list(seeds) == list(range(FIRST_SEED, FIRST_SEED + len(seeds))):
+        return str(len(seeds) or 5)
+    return ",".join(map(str, seeds if len(seeds) > 1 else [*seeds, *seeds]))
 
 
 def read_sources(paths: Sequence[Path]) -> Sources:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import getLogger
@@ -14,7 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_atomic
-from recbole_rlmrec.data.files import building, write_json
+from recbole_rlmrec.data.files import building, copy_folder, write_json
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import list_tags, now
@@ -169,7 +168,7 @@ def copy_semantic(source: Path, target: Path, name: str, digest: str) -> list[st
         if made_for not in (None, digest):
             logger.warning(f"The profiles {tag} were made for another split and are not copied.")
             continue
-        shutil.copytree(source / tag, target / tag, ignore=shutil.ignore_patterns(".*"))
+        copy_folder(source / tag, target / tag)
         for manifest in [target / tag / "manifest.json", *(target / tag).glob("embeddings/*/manifest.json")]:
             write_json(manifest, {**json.loads(manifest.read_bytes()), "dataset": name})
         tags.append(tag)

@@ -17,7 +17,7 @@ from recbole.utils import ModelType, init_seed
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
-from recbole_rlmrec.model.lookup import SUFFIX, backbone_name, find_model
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, find_model
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.plugin.evaluation import expands_pairs
 from recbole_rlmrec.plugin.sampler import UserItems
@@ -149,7 +149,7 @@ class Trained:
         from recbole_rlmrec.model.adapters import get_adapter
 
         name = backbone_name(self.config["model"])
-        adapter = get_adapter(name)
+        adapter = getattr(self.model, "adapter", None) or get_adapter(name)
         with torch.no_grad(), _observed(self.model, adapter) as calls:
             self.scores(torch.ones(1, dtype=torch.long))
             try:
@@ -223,7 +223,7 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
     weights = checkpoint["state_dict"]
-    if config["model"].endswith(SUFFIX):
+    if config["model"].endswith((SUFFIX, SEMANTIC_SUFFIX)):
         weights = {name: value for name, value in weights.items() if not name.startswith("alignment.")}
     try:
         model.load_state_dict(weights)
@@ -240,7 +240,7 @@ def _prepared(config, places: Mapping[str, str]):
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         raise ModelError(f"{config['model']} ranks by the sequence of a user's items, which is not supported here.")
     config["device"] = torch.device("cpu")
-    if config["model"].endswith(SUFFIX):
+    if config["model"].endswith((SUFFIX, SEMANTIC_SUFFIX)):
         config["alignment"] = "none"
     if "data_path" in places:
         config["data_path"] = os.path.join(places["data_path"], config["dataset"])

@@ -7,9 +7,8 @@ import json
 from logging import getLogger
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
-from recbole_rlmrec.data.files import replacing, write_json
+from recbole_rlmrec.data.files import new_matrix, replacing, write_json
 from recbole_rlmrec.encoding.embeddings import Embeddings
 from recbole_rlmrec.errors import ConfigError, SemanticError
 
@@ -78,7 +77,7 @@ def _cached_variance(found: Embeddings, dim: int, source: str) -> float | None:
             return None
         for side, matrix in found.matrices.items():
             shape = np.load(_path(found, side, dim), mmap_mode="r", allow_pickle=False).shape
-            if shape != (len(matrix), dim):
+            if shape != (len(matrix), dim) or head["files"][side] != file_digest(_path(found, side, dim)):
                 return None
         return float(head["variance_kept"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -90,13 +89,15 @@ def _build(found: Embeddings, dim: int, source: str) -> float:
     (found.folder / f"pca{dim}.json").unlink(missing_ok=True)
     for side, matrix in found.matrices.items():
         with replacing(_path(found, side, dim)) as temporary:
-            reduced = open_memmap(temporary, mode="w+", dtype=matrix.dtype, shape=(len(matrix), dim))
+            reduced = new_matrix(temporary, matrix.dtype, (len(matrix), dim))
             for start in range(0, len(matrix), _BLOCK):
                 block = matrix[start : start + _BLOCK].astype(np.float64)
                 reduced[start : start + _BLOCK] = (block - mean) @ components
             reduced.flush()
             del reduced  # Windows does not rename a file that is mapped
-    write_json(found.folder / f"pca{dim}.json", {"source": source, "dim": dim, "variance_kept": variance})
+    files = {side: file_digest(_path(found, side, dim)) for side in found.matrices}
+    head = {"source": source, "dim": dim, "variance_kept": variance, "files": files}
+    write_json(found.folder / f"pca{dim}.json", head)
     return variance
 
 

@@ -193,7 +193,11 @@ def test_bad_input_is_told_before_a_cell_runs(tiny, workdir, fake, arguments, er
         ("LigthGCN: {con: {align_weight: 0.1}}", ModelError, "Did you mean LightGCN"),
         ("1: {con: {align_weight: 0.1}}", ModelError, "no model named '1"),
         ("LightGCN: {con: {semantic_tag: gpt}}", ConfigError, "names semantic_tag, which is one for all cells"),
-        ("LightGCN: {kra: {kar_size: 8}}", ConfigError, "options of LightGCN for kra; variants are base, con, gen, kar"),
+        (
+            "LightGCN: {kra: {kar_size: 8}}",
+            ConfigError,
+            "options of LightGCN for kra; variants are base, softmax, con, gen, darec",
+        ),
     ],
 )
 def test_misspelt_names_in_params_are_told(tiny, workdir, fake, text, error, sentence):

@@ -19,7 +19,7 @@ from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.experiments.cells.data import not_shown
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import random_split
-from recbole_rlmrec.experiments.tune import search_space, space_size
+from recbole_rlmrec.experiments.search.space import search_space, space_size
 from recbole_rlmrec.plugin.defaults import PROPERTIES
 from recbole_rlmrec.runs.frozen import freeze_split
 

@@ -286,16 +286,16 @@ def test_ncl_keeps_the_alignment_in_its_warm_up(run, warm_up):
 
 
 def test_recvae_trains_the_alignment_network(run, monkeypatch):
-    import recbole_rlmrec.plugin.trainer as trainers
+    import recbole_rlmrec.plugin.record as records
 
     seen = []
-    original = trainers.RunRecord.__init__
+    original = records.RunRecord.__init__
 
     def keep(self, config, model):
         seen.append((model, [parameter.detach().clone() for parameter in model.alignment.parameters()]))
         original(self, config, model)
 
-    monkeypatch.setattr(trainers.RunRecord, "__init__", keep)
+    monkeypatch.setattr(records.RunRecord, "__init__", keep)
     run("RecVAE_RLMRec", epochs=1)
     model, before = seen[0]
     assert all(not torch.equal(old, new) for old, new in zip(before, model.alignment.parameters(), strict=True))

@@ -67,7 +67,7 @@ class FakeLauncher:
 def write_result(folder: Path, settings: dict, n_users: int = 6) -> None:
     """What a run leaves, with figures that follow from its settings."""
     lift = {"none": 0.0, "con": 0.1, "gen": 0.05}[settings.get("alignment", "none")]
-    users = np.linspace(0.2, 0.4, n_users) + lift + 0.001 * (settings["seed"] % 7)
+    users = np.linspace(0.2, 0.4, n_users) + lift * np.linspace(0.8, 1.2, n_users) + 0.001 * (settings["seed"] % 7)
     values = np.column_stack([users, users / 2]).astype(np.float32)
     means = values.mean(axis=0, dtype=np.float64)
     run = {"epochs": 2, "best_epoch": 1, "median_epoch_seconds": 0.1, "parameters": 10, "checkpoint": "saved/m.pth"}

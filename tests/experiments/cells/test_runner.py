@@ -85,15 +85,47 @@ def test_cells_of_another_version_are_refused_unless_told(tmp_path, fake):
     path = outcome.folder / "cell.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "versions": {**record["versions"], "recbole-rlmrec": "0.0.1"}}))
-    with pytest.raises(ConfigError, match=r"recbole-rlmrec 0\.0\.1 .*--mix-versions"):
+    with pytest.raises(ConfigError, match=r"recbole-rlmrec 0\.0\.1 .*--trust-cells"):
         runner(tmp_path, fake).run([a_cell()])
-    assert len(runner(tmp_path, fake, mix_versions=True).run([a_cell()])) == 1
+    assert len(runner(tmp_path, fake, trust_cells=True).run([a_cell()])) == 1
+
+
+def last_checkpoint(folder):
+    found = folder / "saved" / "resume" / "x" / "m.last"
+    found.parent.mkdir(parents=True)
+    found.write_bytes(b"state")
+    return found
+
+
+@pytest.mark.parametrize("place", ["work", "failed"])
+def test_a_half_trained_cell_goes_on_where_it_was(tmp_path, fake, place):
+    """Killed with its experiment it is in work/, killed alone it is in failed/."""
+    found = []
+
+    class Launcher(FakeLauncher):
+        def __call__(self, folder, argv):
+            found.extend(folder.glob("saved/resume/*/*.last"))
+            found.append(argv[-1])
+            for path in (folder / "saved").glob("*"):
+                path.rename(folder / "elsewhere")
+            if (folder / "saved").exists():
+                (folder / "saved").rmdir()
+            return super().__call__(folder, argv)
+
+    last_checkpoint(tmp_path / place / a_cell().key)
+    again = runner(tmp_path, Launcher())
+    with again.locked():
+        (outcome,) = again.run([a_cell()])
+    assert [getattr(path, "name", path) for path in found] == ["m.last", "--resume"]
+    assert not list((tmp_path / "work").iterdir()) and not (outcome.folder / "elsewhere").exists()
+    assert not (tmp_path / "failed" / a_cell().key).exists()
 
 
 def test_one_experiment_at_a_time_and_leftovers_go(tmp_path, fake):
     (tmp_path / "work" / "left-by-a-killed-one").mkdir(parents=True)
+    kept = last_checkpoint(tmp_path / "work" / "half-trained")
     with runner(tmp_path, fake).locked():
-        assert not (tmp_path / "work").exists()
+        assert [path.name for path in (tmp_path / "work").iterdir()] == ["half-trained"] and kept.is_file()
         with pytest.raises(StoreError, match="Another experiment runs"):
             with runner(tmp_path, fake).locked():
                 pass

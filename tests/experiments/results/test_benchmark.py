@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 
 import pytest
@@ -11,7 +12,7 @@ from launchers import QUICK, FakeLauncher, run_experiment
 
 from recbole_rlmrec.commands import benchmark
 from recbole_rlmrec.errors import ConfigError, quoted
-from recbole_rlmrec.experiments.results.page import results_table
+from recbole_rlmrec.experiments.results.benchmark import results_table
 
 
 def page(*folders, output="pages/tiny.md"):
@@ -20,7 +21,7 @@ def page(*folders, output="pages/tiny.md"):
     args, options = parser.parse_known_args([*folders, "-o", output])
     assert benchmark.run(args, options) == 0
     with open(output) as file:
-        return file.read()
+        return re.sub(" +", " ", file.read())
 
 
 @pytest.fixture
