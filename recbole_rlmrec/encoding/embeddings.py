@@ -86,11 +86,11 @@ def read_embeddings(folder: Path, dataset: str) -> Embeddings:
         )
     sides = [side for side in SIDES if manifest.get(f"{side}s")]
     found = Embeddings(folder, manifest, {}, {})
-    _check_files(folder, manifest, sides, remedy)
     for side in sides:
         found.tokens[side] = _read_tokens(folder / f"{side}s.tokens.json", remedy)
         found.matrices[side] = _read_matrix(found.path(side), len(found.tokens[side]), remedy)
     _check_widths(found, remedy)
+    _check_files(folder, manifest, sides, remedy)
     return found
 
 

@@ -38,12 +38,7 @@ def export_initial(checkpoint: Path, dataset, folder: Path) -> None:
     """
     loaded = load_checkpoint(checkpoint, map_location="cpu")
     names = _names(loaded["config"]["model"])
-    about = {
-        "format": 1,
-        "dataset": dataset.dataset_name,
-        "encoder": loaded["config"]["model"],
-        "split_hash": split_hash(dataset),
-    }
+    about = {"format": 1, "dataset": dataset.dataset_name, "encoder": loaded["config"]["model"]}
     with building(folder) as temporary:
         for side, field in zip(SIDES, (dataset.uid_field, dataset.iid_field), strict=True):
             tokens = [str(token) for token in dataset.field2id_token[field][1:]]
@@ -53,7 +48,7 @@ def export_initial(checkpoint: Path, dataset, folder: Path) -> None:
             np.save(temporary / f"{side}s.npy", weight[1:].float().numpy(), allow_pickle=False)
             write_json(temporary / f"{side}s.tokens.json", {"tokens": tokens})
             about |= {f"{side}s": len(tokens), "dim": weight.shape[1]}
-        about["pairs"] = write_prints(temporary / PRINTS, split_prints(dataset))
+        about |= {"split_hash": split_hash(dataset), "pairs": write_prints(temporary / PRINTS, split_prints(dataset))}
         seal(temporary, about)
 
 

@@ -65,7 +65,7 @@ def _replace(original: Callable, replacement: Callable) -> None:
 
 
 def _build(self):
-    """``Dataset.build``: the training split learns of the held-out ones, for the leak check, and what is preloaded is checked."""
+    """``Dataset.build``: the training split learns of the held-out ones, and what is preloaded is checked for leaks."""
     datasets = _original_build(self)
     if len(datasets) == 3:
         datasets[0].rlmrec_heldout = tuple(datasets[1:])

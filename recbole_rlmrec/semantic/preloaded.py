@@ -1,4 +1,4 @@
-"""Exported embeddings that come back into a run as RecBole's additional features: the files that were written, for its split."""
+"""Exported embeddings that come back into a run as RecBole's additional features: checked like everything that is learnt."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from logging import getLogger
 
 import numpy as np
 
-from recbole_rlmrec.data.files import new_matrix, replacing, write_json
+from recbole_rlmrec.data.files import file_digest, new_matrix, replacing, write_json
 from recbole_rlmrec.encoding.embeddings import Embeddings
 from recbole_rlmrec.errors import ConfigError, SemanticError
 

@@ -200,7 +200,7 @@ def columns_of_dataset(data, field):
     return [str(data.field2id_token[field][value]) for value in data.inter_feat[field]]
 
 
-PIECES = st.lists(st.sampled_from([*'ab,;|"\' \t\u00e4\n', "\r\n"]), max_size=6)
+PIECES = st.lists(st.sampled_from([*"ab,;|\"' \t\u00e4\n", "\r\n"]), max_size=6)
 TEXT = PIECES.map("".join)
 TABLES = st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=12)
 
