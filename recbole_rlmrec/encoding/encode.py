@@ -9,7 +9,6 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-from recbole.utils import set_color
 from tqdm import tqdm
 
 from recbole_rlmrec.data.files import bytes_digest, file_digest, held, json_bytes, new_matrix, read_json, replacing, write_json
@@ -146,7 +145,7 @@ class _Job:
             return
         if self._encoder.needs_fit:
             self._encoder.fit([text for found in self._texts.values() for text in found.values()])
-        bar = tqdm(total=len(todo), desc=set_color("Encode   ", "pink"), ncols=100, disable=not show_progress)
+        bar = tqdm(total=len(todo), desc="Encode", ncols=100, disable=not show_progress)
         with bar:
             size = max(BLOCK, getattr(self._encoder, "at_once", 0))
             for start in range(0, len(todo), size):

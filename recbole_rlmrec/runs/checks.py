@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.error import URLError
 
 from recbole.config import Config
-from recbole.utils import EvaluatorType, FeatureType
+from recbole.utils import EvaluatorType
 
-from recbole_rlmrec.data.atomic import read_header
+from recbole_rlmrec.data.atomic import FeatureType, read_header
 from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.model.lookup import suffix_of

@@ -111,6 +111,19 @@ def test_con_reaches_the_recommender_and_the_projection(make, backbone):
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.alignment.parameters())
 
 
+@pytest.mark.parametrize("alignment", ["darec", "distance"])
+@pytest.mark.parametrize("backbone", ALIGNED)
+def test_further_alignments_reach_the_recommender(make, backbone, alignment):
+    model, loaders = make(backbone, alignment=alignment, align_weight=1.0)
+    step = terms_of(prepare(model), first_batch(loaders))
+    model.zero_grad()
+    loss = model.alignment(step)
+    loss.backward()
+    own = [p.grad for name, p in model.named_parameters() if not name.startswith("alignment.")]
+    assert loss.isfinite() and any(grad is not None and grad.abs().sum() > 0 for grad in own)
+    assert all(parameter.grad.isfinite().all() for parameter in model.alignment.parameters())
+
+
 @pytest.mark.parametrize("backbone", [name for name in ALIGNED if not get_adapter(name).masking])
 def test_gen_reaches_the_mask_token(make, backbone):
     model, loaders = make(backbone, alignment="gen", mask_ratio=0.4)

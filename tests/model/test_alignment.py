@@ -33,8 +33,8 @@ def _float64():
 
 
 def settings_of(**options):
-    """Settings of con with some options; those that are not named have their defaults."""
-    return read_settings(Options({"alignment": "con", **options}))
+    """Settings of con with some options and no schedule; the others have their defaults."""
+    return read_settings(Options({"alignment": "con", "align_schedule": "constant", **options}))
 
 
 def table(n: int, missing: tuple[int, ...] = ()) -> SemanticTable:

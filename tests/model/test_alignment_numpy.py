@@ -22,7 +22,7 @@ from recbole_rlmrec.model.alignment import (
 )
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
-OPTIONS = {"align_weight": 0.3, "align_temperature": 0.2}
+OPTIONS = {"align_weight": 0.3, "align_temperature": 0.2, "align_schedule": "constant"}
 WIDTH, DIM = 6, 4
 COUNTS = {"user": 7, "item": 9}
 BATCHES = {

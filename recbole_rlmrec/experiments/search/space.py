@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.plugin.defaults import PROPERTIES
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
 
 RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
 
@@ -14,7 +15,7 @@ RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how m
 def search_space(model: str, variant: str, given: dict | None = None) -> dict:
     """Search space in RecBole's form, ``{"choice": {"align_weight": [0.01, 0.1]}, "loguniform": {...}}``.
 
-    A variant with profiles searches what its base searches and the options of its alignment, or of KAR.
+    A variant searches what its backbone searches and options of its own, of equally many points for every variant.
 
     Parameters
     ----------
@@ -31,11 +32,12 @@ def search_space(model: str, variant: str, given: dict | None = None) -> dict:
     """
     if given is not None:
         return _checked(given.get(variant), f"The search space of {variant}")
-    folder = PROPERTIES / "hyper"
+    folder, runs = PROPERTIES / "hyper", VARIANTS[variant].model
     backbone = folder / f"{model}.yaml"
-    files = [backbone if backbone.is_file() else folder / "backbone.yaml"]
-    if variant != "base":
-        files.append(folder / f"{variant}.yaml")
+    if "{}" in runs:
+        files = [backbone if backbone.is_file() else folder / "backbone.yaml", folder / f"{variant}.yaml"]
+    else:  # a model of its own, without a backbone
+        files = [folder / f"{runs}.yaml"]
     space: dict = {}
     for file in files:
         for kind, ranges in _checked(read_yaml(file), str(file)).items():

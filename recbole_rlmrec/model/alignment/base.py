@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from recbole_rlmrec.errors import ModelError
+from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model.device import on_gpu
 from recbole_rlmrec.model.options import Option
 
@@ -27,6 +27,12 @@ def weight_option(default: float) -> Option:
 def temperature_option(default: float) -> Option:
     """``align_temperature`` with the default of an alignment."""
     return Option("align_temperature", default, "temperature of the softmax over negatives", least=1e-6)
+
+
+def schedule_option(default: str) -> Option:
+    """``align_schedule`` with the default of an alignment."""
+    text = "align_weight over the epochs: as it is, growing up to it from the first epoch, or falling from it to 0"
+    return Option("align_schedule", default, text, kind=str, words=("constant", "warmup", "decay"))
 
 
 BLOCK = Option(
@@ -134,13 +140,7 @@ class Alignment(nn.Module):
     options: tuple[Option, ...] = (
         weight_option(0.01),
         Option("align_sides", "both", "whose representations are aligned", kind=str, words=("both", *SIDES)),
-        Option(
-            "align_schedule",
-            "constant",
-            "align_weight over the epochs: as it is, growing up to it from the first epoch, or falling from it to 0",
-            kind=str,
-            words=("constant", "warmup", "decay"),
-        ),
+        schedule_option("constant"),
         Option("align_schedule_epochs", 10, "number of epochs that warmup or decay takes", kind=int, least=1),
         Option("align_dtype", "float32", "type of the projection's matrix products", kind=str, words=tuple(DTYPES)),
     )
@@ -151,6 +151,10 @@ class Alignment(nn.Module):
         self.semantic = semantic
         self.settings = settings
         self.sides = SIDES if settings["align_sides"] == "both" else (settings["align_sides"],)
+        if not any(getattr(semantic, side).count for side in self.sides):
+            raise ConfigError(
+                f"align_sides is {self.sides[0]!r}, but no {self.sides[0]} has a profile; set align_sides to both."
+            )
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:

@@ -10,6 +10,7 @@ from recbole_rlmrec.model.alignment.base import (
     Step,
     group,
     projection,
+    schedule_option,
     temperature_option,
     weight_option,
 )
@@ -30,11 +31,16 @@ class Contrastive(Alignment):
     over the terms t: users, positive items, negative items. Repeats in a batch are multiplicities: the loss over unique
     ids, weighted by their counts, with log-counts added to the candidates' logits, equals the loss with repeats. Rows
     without a profile are neither anchors nor candidates.
+
+    The gradient of a cosine grows as representations get shorter, that of BPR shrinks with them: at initialisation, where
+    they are short, a weight of 0.01 (the paper's for most cells) outweighs BPR and spreads users and items over all
+    directions before popular items have found theirs. Hence a smaller default that grows over the first epochs.
     """
 
     options = (
         weight_option(0.001),
         temperature_option(0.2),
+        schedule_option("warmup"),
         Option(
             "align_negatives",
             "batch",
