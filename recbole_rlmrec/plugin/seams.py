@@ -1,4 +1,4 @@
-"""Every seam at which RecBole is extended, one function each; nothing else patches it but compat.
+"""Every seam at which RecBole is extended, one function each; nothing else patches it but repairs.
 
 RecBole binds its look-up functions by name in several modules (``from recbole.utils import get_model``), so a seam
 replaces a function wherever a loaded module holds it.
