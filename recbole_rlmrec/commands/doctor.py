@@ -35,11 +35,6 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         "Mistakes of RecBole mended": _repairs(own=True),
         "Device": _device(),
     }
-        "Versions": _versions(),
-        "RecBole on today's packages": _repairs(own=False),
-        "Mistakes of RecBole mended": _repairs(own=True),
-        "Device": _device(),
-    }
     sections["Optional"] = _optional()
     for root in dict.fromkeys(place(args, key) or "dataset" for key in ("data_path", "semantic_path")):
         sections[f"Data sets under {root}"] = _datasets(Path(root))
