@@ -10,11 +10,12 @@ import sys
 
 import numpy as np
 import pytest
-from fuzzing import MARKER, ODD, World, mutate
+from fuzzing import World
 from hypothesis import HealthCheck, given, seed, settings, strategies as st
+from mutations import MARKER, ODD, mutate
 
 from recbole_rlmrec import cli
-from recbole_rlmrec.data.files import NUMBER, misshapen, parse_json, parse_yaml, read_npy
+from recbole_rlmrec.data.reading import NUMBER, misshapen, parse_json, parse_yaml, read_npy
 
 CASES = 200
 

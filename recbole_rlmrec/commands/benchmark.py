@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from recbole_rlmrec.data.files import replacing, understanding
+from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.reading import understanding
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.experiments.results.benchmark import benchmark_page, read_benchmark
 

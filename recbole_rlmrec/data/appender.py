@@ -7,8 +7,8 @@ import threading
 from logging import getLogger
 from pathlib import Path
 
-from recbole_rlmrec.data.files import parse_json
 from recbole_rlmrec.data.profile import Profile, to_line
+from recbole_rlmrec.data.reading import parse_json
 
 _TAIL_BLOCK = 1 << 16
 

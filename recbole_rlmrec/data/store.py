@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from recbole_rlmrec.data.appender import Appender
-from recbole_rlmrec.data.files import held, parse_json, read_json, replacing, write_json
+from recbole_rlmrec.data.files import held, read_json, replacing, write_json
 from recbole_rlmrec.data.profile import (
     SIDES,
     Profile,
@@ -25,6 +25,7 @@ from recbole_rlmrec.data.profile import (
     text_digest,
     to_line,
 )
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, SemanticError, StoreError, quoted
 
 FORMAT = 1

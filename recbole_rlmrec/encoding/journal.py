@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_rlmrec.data.files import parse_json, write_json
+from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.reading import parse_json
 
 
 class Journal:

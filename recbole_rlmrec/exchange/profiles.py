@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_rlmrec.data.files import parse_json
 from recbole_rlmrec.data.profile import (
     SIDES,
     BadRecord,
     Profile,
     parse_profile,
 )
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import ProfileStore, check_tag, now
 from recbole_rlmrec.errors import DataError, StoreError
 

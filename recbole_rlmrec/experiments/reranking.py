@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import parse_json, replacing
+from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.chat import ChatModel, Reply
 from recbole_rlmrec.llm.endpoint import RefusedError, RetryableError

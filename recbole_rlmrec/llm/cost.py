@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_rlmrec.data.files import parse_yaml
+from recbole_rlmrec.data.reading import parse_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.chat import LOCAL_PREFIX, TEMPLATE
 

@@ -19,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from recbole_rlmrec.data.files import parse_json
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ChatError, ConfigError
 from recbole_rlmrec.llm.secrets import BearerKey, scrub
 

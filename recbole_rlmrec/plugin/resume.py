@@ -7,8 +7,6 @@ all random states, the samplers' and loaders' own, what models count and cache, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -21,24 +19,18 @@ from time import perf_counter
 import torch
 from filelock import FileLock, Timeout
 
-from recbole_rlmrec.data.files import misshapen, read_json, replacing, write_json
-from recbole_rlmrec.data.paths import encoder_slug, semantic_root
+from recbole_rlmrec.data.files import read_json, replacing, write_json
+from recbole_rlmrec.data.reading import misshapen
 from recbole_rlmrec.errors import CheckpointError, ConfigError, RLMRecError
 from recbole_rlmrec.plugin import state
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
-from recbole_rlmrec.plugin.record import plain, source_digest, versions
+from recbole_rlmrec.plugin.identity import digest_run
 from recbole_rlmrec.plugin.saving import save_to
 
 FOLDER = "resume"
 FORMAT = 1
 SHARE = 0.05
 """Most of the training time that last checkpoints may take: where writing is slow, fewer are written."""
-
-_ELSEWHERE = frozenset(
-    "checkpoint_dir checkpoint_every resume show_progress state gpu_id data_path semantic_path log_wandb wandb_project "
-    "nproc world_size ip port group_offset offset dataset_save_path dataloaders_save_path save_dataset save_dataloaders".split()
-)
-
 
 _SHAPE = {
     "format": int,
@@ -316,31 +308,3 @@ def publish(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
-
-
-def digest_run(config, train, valid=None, provenance: dict | None = None) -> str:
-    """Hash of all that makes a difference to training: options, data, profiles, versions; 16 hexadecimal digits."""
-    options = {key: plain(value) for key, value in config.final_config_dict.items() if key not in _ELSEWHERE}
-    said = {"options": options, "profiles": provenance, "versions": versions(), "source": source_digest()}
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
-    for dataset in (train, *getattr(train, "rlmrec_heldout", () if valid is None else (valid,))):
-        for name in dataset.feat_name_list:
-            columns = getattr(getattr(dataset, name), "interaction", {})
-            for field, column in sorted(columns.items()):
-                digest.update(f"{name} {field} {column.dtype} {tuple(column.shape)}".encode())
-                digest.update(column.contiguous().numpy().tobytes())
-    for field in (train.uid_field, train.iid_field):
-        digest.update("\0".join(map(str, train.field2id_token[field])).encode())
-    for folder in _folders(config, provenance):
-        manifest = folder / "manifest.json"
-        digest.update(manifest.read_bytes() if manifest.is_file() else b"-")
-    return digest.hexdigest()[:16]
-
-
-def _folders(config, provenance: dict | None) -> list[Path]:
-    """Folders of embeddings that training reads."""
-    folders = [Path(config["initial_embeddings"])] if config["initial_embeddings"] else []
-    if provenance and provenance.get("encoder"):
-        tag = semantic_root(config) / str(provenance["tag"])
-        folders.append(tag / "embeddings" / encoder_slug(str(provenance["encoder"])))
-    return folders

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from logging import getLogger
 from pathlib import Path
 
-from recbole_rlmrec.data.files import parse_json
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ChatError
 from recbole_rlmrec.llm.chat import Reply
 from recbole_rlmrec.llm.endpoint import RefusedError, clean

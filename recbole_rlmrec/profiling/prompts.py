@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_rlmrec.data.files import parse_yaml
+from recbole_rlmrec.data.reading import parse_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import CLOSE, OPEN
 

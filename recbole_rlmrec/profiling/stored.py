@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_rlmrec.data.files import parse_json, replacing
+from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.profile import parse_profile
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.cost import Usage

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_rlmrec.data.files import replacing, understanding
+from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.reading import understanding
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.report.browser import Browser, browser_section
 from recbole_rlmrec.report.glance import glance_table

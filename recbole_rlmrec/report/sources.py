@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from recbole_rlmrec.data.files import NUMBER, read_json
+from recbole_rlmrec.data.files import read_json
+from recbole_rlmrec.data.reading import NUMBER
 from recbole_rlmrec.errors import DataError, StoreError, quoted
 from recbole_rlmrec.experiments import EXPERIMENTS
 from recbole_rlmrec.experiments.cells.cell import KEY, RECORD_SHAPE, Cell, Outcome

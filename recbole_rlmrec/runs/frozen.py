@@ -13,9 +13,10 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_atomic
-from recbole_rlmrec.data.files import building, copy_folder, parse_json, write_json
+from recbole_rlmrec.data.files import building, copy_folder, write_json
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
 from recbole_rlmrec.runs.split import draw_split, make_config

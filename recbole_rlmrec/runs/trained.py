@@ -17,7 +17,7 @@ from recbole.utils import ModelType, init_seed
 
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.columns import guess_title
-from recbole_rlmrec.data.files import misshapen, understanding
+from recbole_rlmrec.data.reading import misshapen, understanding
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, find_model
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 import recbole_rlmrec
-from recbole_rlmrec.data.files import NUMBER, read_json, read_npy
+from recbole_rlmrec.data.files import read_json
+from recbole_rlmrec.data.reading import NUMBER, read_npy
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.experiments.cells.options import relevant
 from recbole_rlmrec.plugin.record import versions
+from recbole_rlmrec.plugin.source import source_digest
 
 FORMAT = 1
 KEY = re.compile("[0-9a-f]{16}")
@@ -205,9 +207,14 @@ class Outcome:
 
 
 def package_versions() -> dict[str, str | None]:
-    """Versions that cells of one table share."""
+    """What cells of one table share: versions, and a digest of the source that computes a result."""
     found = versions()
-    return {"recbole-rlmrec": recbole_rlmrec.__version__, "recbole": found["recbole"], "torch": found["torch"]}
+    return {
+        "recbole-rlmrec": recbole_rlmrec.__version__,
+        "recbole": found["recbole"],
+        "torch": found["torch"],
+        "source": source_digest(),
+    }
 
 
 def headline(outcome: Outcome) -> tuple[str, float]:
