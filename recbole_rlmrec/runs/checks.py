@@ -171,7 +171,8 @@ def _check_modes(config) -> None:
                 "threshold, for example threshold: {rating: 4}."
             )
     unsampled = config["train_neg_sample_args"]["distribution"] == "none" and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
-    if unsampled and issubclass(find_dataloader(config, "train"), TrainDataLoader):  # not those that read users as a whole
+    meant = config.internal_config_dict.get("train_neg_sample_args", True) is None  # AutoCF and AlphaRec need no negatives
+    if unsampled and not meant and issubclass(find_dataloader(config, "train"), TrainDataLoader):  # others read users
         raise ConfigError(
             f"{config['model']} compares an item with a negative one, but train_neg_sample_args draws none; leave that option "
             "out, or choose a point-wise model, for example NeuMF."
