@@ -170,8 +170,10 @@ def _check_modes(config) -> None:
                 f"eval_args has mode labeled, but no labels are loaded: add {config['LABEL_FIELD']!r} to load_col, or set "
                 "threshold, for example threshold: {rating: 4}."
             )
+    needed = config.internal_config_dict.get("train_neg_sample_args")  # AutoCF and AlphaRec have none by default
     unsampled = config["train_neg_sample_args"]["distribution"] == "none" and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
-    if unsampled and issubclass(find_dataloader(config, "train"), TrainDataLoader):  # not those that read users as a whole
+    users_whole = not issubclass(find_dataloader(config, "train"), TrainDataLoader)
+    if needed and unsampled and not users_whole:
         raise ConfigError(
             f"{config['model']} compares an item with a negative one, but train_neg_sample_args draws none; leave that option "
             "out, or choose a point-wise model, for example NeuMF."

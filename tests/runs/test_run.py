@@ -138,7 +138,7 @@ def test_load_split_is_the_split_of_the_run(build, tiny):
         (["--dataset=tiny", "--config_files=none.yaml"], "none.yaml does not exist"),
         (["--dataset=tiny", "--model=LightGCM_RLMRec"], "Did you mean"),
         (["--dataset=tiny", "--model=Pop_RLMRec"], "cannot be aligned"),
-        (["--dataset=tiny", "--alignment=both"], "set it to one of con, gen, none"),
+        (["--dataset=tiny", "--alignment=both"], "set it to one of con, gen, darec, distance, none"),
         (["--dataset=tiny", "--result_file="], "--result_file needs"),
         (["--dataset=tiny", "epochs"], "is not understood"),
         (["--dataset=tiny", "--seed=1", "--seed=2"], "--seed is given twice"),
@@ -190,7 +190,7 @@ def test_a_folder_of_others_is_one_sentence(capsys):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda text: text.splitlines(keepends=True)[0], "No interaction of tiny is left"),
+        (lambda text: text.splitlines(keepends=True)[0], "tiny.inter holds no interaction; put a line"),
         (lambda text: text.replace(b"\t", b","), r"separated by '\t' (option field_separator)"),
         (lambda text: b"\xef\xbb\xbf" + text, "begins with a byte order mark"),
         (lambda text: text.replace(b":token", b"", 1), "does not start with a line of name:type fields"),
