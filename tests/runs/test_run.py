@@ -190,7 +190,7 @@ def test_a_folder_of_others_is_one_sentence(capsys):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda text: text.splitlines(keepends=True)[0], "tiny.inter holds no interaction; put a line"),
+        (lambda text: text.splitlines(keepends=True)[0], "No interaction of tiny is left"),
         (lambda text: text.replace(b"\t", b","), r"separated by '\t' (option field_separator)"),
         (lambda text: b"\xef\xbb\xbf" + text, "begins with a byte order mark"),
         (lambda text: text.replace(b":token", b"", 1), "does not start with a line of name:type fields"),
