@@ -14,7 +14,7 @@ OPTIONS = {
     "device": (str, "where it runs: cpu, cuda, cuda:0, or several as cuda:0,cuda:1"),
     "batch_size": (int, "texts per batch or request"),
     "precision": (str, "type it computes in: float32, float16 or bfloat16"),
-    "prompt": (str, "instruction put before each text (E5, Instructor, ...)"),
+    "prompt": (str, "instruction put before each text (default: the one that E5, BGE, ... were trained with; '' for none)"),
     "dim": (int, "size of LSA's embeddings"),
     "base_url": (str, "address of the server, https://HOST/v1"),
     "api_key_env": (str, "environment variable that holds the server's key"),
