@@ -17,6 +17,10 @@ from tqdm import tqdm
 from recbole_rlmrec.errors import ConfigError
 
 HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",)}
+NEW_ITEMS = """a file as NAME.item, or JSON lines with item_id and profile; for models that take texts (AlphaRec, NAME_Semantic,
+NAME_RLMRec with con)"""
+NEW_USERS = """JSON lines with user_id and history (item ids), profile, or both; recommended to where neither --user nor
+--all-users is given"""
 
 
 class Recommended(NamedTuple):
@@ -31,9 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     add = parser.add_argument
     add("--checkpoint", required=True, type=Path, help="model that a run has written, saved/NAME.pth")
-    who = parser.add_mutually_exclusive_group(required=True)
+    who = parser.add_mutually_exclusive_group()
     who.add_argument("--user", action="append", metavar="ID[,ID]", help="users, by their ids in the atomic files")
-    who.add_argument("--all-users", action="store_true", help="every user of the run")
+    who.add_argument("--all-users", action="store_true", help="every user of the run, and new ones")
+    add("--new-items", type=Path, metavar="FILE", help=f"items that training never saw join the ranking: {NEW_ITEMS}")
+    add("--new-users", type=Path, metavar="FILE", help=f"users that training never saw: {NEW_USERS}")
+    add("--interactions", type=Path, metavar="FILE", help="later interactions of known and new users and items, as NAME.inter")
     add("--topk", type=int, default=10, help="items per user (default: 10)")
     add(
         "--keep",
@@ -57,8 +64,13 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         raise ConfigError(f"recommend does not know {' '.join(rest)}; a checkpoint has the options of its run.")
     if args.topk < 1:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
-    trained = load_trained(args.checkpoint, places)
-    users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(read_users(args.user))
+    if not (args.user or args.all_users or args.new_users):
+        raise ConfigError("recommend needs to know for whom: --user ID, --all-users or --new-users FILE.")
+    trained, new_users = load_trained(args.checkpoint, places), []
+    if args.new_items or args.new_users or args.interactions:
+        trained, new_users = with_unseen(trained, args.new_items, args.new_users, args.interactions)
+    wanted = read_users(args.user) if args.user else new_users
+    users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(wanted)
     texts = lines(recommend(trained, users, args.topk, HIDDEN[args.keep]), FORMATS[args.format])
     if args.output is None:
         for text in texts:
@@ -67,6 +79,18 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     _write(args.output, texts)
     print(f"{args.output}: top {args.topk} of {len(users)} users")
     return 0
+
+
+def with_unseen(trained, items: Path | None, users: Path | None, interactions: Path | None):
+    """A trained model that knows the users and items of files, and the tokens of the users that the file of users has."""
+    from recbole_rlmrec.runs.newcomers import read_unseen
+    from recbole_rlmrec.runs.unseen import check_serves, extend
+
+    check_serves(trained)
+    unseen, titles, tokens = read_unseen(trained, items, users, interactions)
+    extended = extend(trained, unseen)
+    extended.__dict__["titles"] = {**titles, **trained.titles}
+    return extended, tokens
 
 
 def read_users(values: Sequence[str]) -> list[str]:

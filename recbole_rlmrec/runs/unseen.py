@@ -55,8 +55,8 @@ def check_serves(trained: Trained) -> None:
         return
     what = f"{name} with alignment {trained.alignment}" if name.endswith(SUFFIX) else name
     raise ModelError(
-        f"{what} knows users and items by their ids alone, so it cannot serve new ones; train AlphaRec, a NAME_Semantic such as "
-        "LightGCN_Semantic, or a NAME_RLMRec with alignment: con."
+        f"{what} knows users and items by their ids alone, so it cannot serve new ones; train AlphaRec, a NAME_Semantic such "
+        "as LightGCN_Semantic, or a NAME_RLMRec with alignment: con."
     )
 
 
@@ -146,10 +146,15 @@ def _grown(dataset, new: Mapping[str, list[str]]):
         table = getattr(dataset, attribute, None)
         if isinstance(table, Interaction) and new[name]:
             more = len(new[name])
-            rows = {key: torch.cat([column, column.new_zeros(more, *column.shape[1:])]) for key, column in table.interaction.items()}
+            rows = {key: _padded(column, more) for key, column in table.interaction.items()}
             rows[name] = torch.arange(len(ids[name]))
             setattr(grown, attribute, Interaction(rows))
     return grown
+
+
+def _padded(column: torch.Tensor, more: int) -> torch.Tensor:
+    """A column with further rows of zeros."""
+    return torch.cat([column, column.new_zeros(more, *column.shape[1:])])
 
 
 def _with_pairs(train, pairs: pd.DataFrame):
@@ -160,8 +165,8 @@ def _with_pairs(train, pairs: pd.DataFrame):
     if (users.isna() | items.isna()).any():
         row = pairs[users.isna() | items.isna()].iloc[0]
         raise DataError(
-            f"The interaction of user {row['user']!r} with item {row['item']!r} names one that neither the run has nor the files "
-            "of new ones; add it there, or take the line out."
+            f"The interaction of user {row['user']!r} with item {row['item']!r} names one that neither the run nor the files "
+            "of new ones have; add it there, or take the line out."
         )
     found = pd.DataFrame({"user": users.astype(np.int64), "item": items.astype(np.int64)}).drop_duplicates()
     known = {name: train.inter_feat[name].numpy() for name in (train.uid_field, train.iid_field)}
@@ -169,10 +174,7 @@ def _with_pairs(train, pairs: pd.DataFrame):
     found = found[~pd.MultiIndex.from_frame(found).isin(there)]
     if not len(found):
         return train
-    rows = {
-        name: torch.cat([column, column.new_zeros(len(found), *column.shape[1:])])
-        for name, column in train.inter_feat.interaction.items()
-    }
+    rows = {name: _padded(column, len(found)) for name, column in train.inter_feat.interaction.items()}
     for name, side in ((train.uid_field, "user"), (train.iid_field, "item")):
         rows[name][-len(found) :] = torch.from_numpy(found[side].to_numpy())
     return train.copy(Interaction(rows))
@@ -186,8 +188,8 @@ def _check_placed(train, semantic, trained: Trained) -> None:
         if len(lost):
             token, more = train.field2id_token[name][lost[0]], f" and {len(lost) - 1} more" if len(lost) > 1 else ""
             raise SemanticError(
-                f"New {side} {str(token)!r}{more} has no text and no interaction, so nothing says what it is like; give it a text "
-                "in its file, or a profile in the tag."
+                f"New {side} {str(token)!r}{more} has no text and no interaction, so nothing says what it is like; give it a "
+                "text in its file, or a profile in the tag."
             )
 
 
@@ -240,6 +242,6 @@ def _check_products(found: Trained, users: torch.Tensor, items: torch.Tensor) ->
     some = torch.arange(1, min(len(users), 4))
     if not torch.allclose(found.scores(some), (users[some] @ items.T).float(), atol=1e-4, rtol=1e-3):
         raise ModelError(
-            f"The scores of {found.config['model']} are no products of what it represents users and items by, so new ones cannot "
-            "be placed among them; LightGCN_RLMRec and AlphaRec can serve them."
+            f"The scores of {found.config['model']} are no products of what it represents users and items by, so new ones "
+            "cannot be placed among them; LightGCN_RLMRec and AlphaRec can serve them."
         )
