@@ -14,13 +14,14 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
+from recbole_rlmrec.commands.places import place
+from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.runs.newcomers import read_unseen
+from recbole_rlmrec.runs.trained import PLACES, Trained, load_trained
+from recbole_rlmrec.runs.unseen import check_serves, extend
 
 HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",)}
-NEW_ITEMS = """a file as NAME.item, or JSON lines with item_id and profile; for models that take texts (AlphaRec, NAME_Semantic,
-NAME_RLMRec with con)"""
-NEW_USERS = """JSON lines with user_id and history (item ids), profile, or both; recommended to where neither --user nor
---all-users is given"""
 
 
 class Recommended(NamedTuple):
@@ -31,46 +32,18 @@ class Recommended(NamedTuple):
     score: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    add = parser.add_argument
-    add("--checkpoint", required=True, type=Path, help="model that a run has written, saved/NAME.pth")
-    who = parser.add_mutually_exclusive_group()
-    who.add_argument("--user", action="append", metavar="ID[,ID]", help="users, by their ids in the atomic files")
-    who.add_argument("--all-users", action="store_true", help="every user of the run, and new ones")
-    add("--new-items", type=Path, metavar="FILE", help=f"items that training never saw join the ranking: {NEW_ITEMS}")
-    add("--new-users", type=Path, metavar="FILE", help=f"users that training never saw: {NEW_USERS}")
-    add("--interactions", type=Path, metavar="FILE", help="later interactions of known and new users and items, as NAME.inter")
-    add("--topk", type=int, default=10, help="items per user (default: 10)")
-    add(
-        "--keep",
-        choices=tuple(HIDDEN),
-        default="none",
-        help="items that the user has interacted with and that may still be shown: none (default), or heldout, those of "
-        "validation and test",
-    )
-    add("--format", choices=tuple(FORMATS), default="table", help="how to write them (default: table)")
-    add("--output", type=Path, help="file to write (default: the screen)")
-    parser.epilog = "Where the data or the profiles have moved since: --data_path=FOLDER, --semantic_path=FOLDER."
-
-
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
-    from recbole_rlmrec.runs.command_line import split_options
-    from recbole_rlmrec.runs.trained import PLACES, load_trained
-
-    places, rest = split_options(options, PLACES)
-    if rest:
-        raise ConfigError(f"recommend does not know {' '.join(rest)}; a checkpoint has the options of its run.")
     if args.topk < 1:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
     if not (args.user or args.all_users or args.new_users):
         raise ConfigError("recommend needs to know for whom: --user ID, --all-users or --new-users FILE.")
-    trained, new_users = load_trained(args.checkpoint, places), []
+    trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
+    named = read_users(args.user) if args.user else []
     if args.new_items or args.new_users or args.interactions:
-        trained, new_users = with_unseen(trained, args.new_items, args.new_users, args.interactions)
-    wanted = read_users(args.user) if args.user else new_users
-    users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(wanted)
+        trained, tokens = with_unseen(trained, args.new_items, args.new_users, args.interactions)
+        named = named or tokens
+    users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(named)
     texts = lines(recommend(trained, users, args.topk, HIDDEN[args.keep]), FORMATS[args.format])
     if args.output is None:
         for text in texts:
@@ -81,11 +54,10 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     return 0
 
 
-def with_unseen(trained, items: Path | None, users: Path | None, interactions: Path | None):
+def with_unseen(
+    trained: Trained, items: Path | None, users: Path | None, interactions: Path | None
+) -> tuple[Trained, list[str]]:
     """A trained model that knows the users and items of files, and the tokens of the users that the file of users has."""
-    from recbole_rlmrec.runs.newcomers import read_unseen
-    from recbole_rlmrec.runs.unseen import check_serves, extend
-
     check_serves(trained)
     unseen, titles, tokens = read_unseen(trained, items, users, interactions)
     extended = extend(trained, unseen)
@@ -168,8 +140,6 @@ FORMATS = {"table": _as_table, "csv": _as_csv, "jsonl": _as_jsonl}
 
 
 def _write(path: Path, texts: Iterator[str]) -> None:
-    from recbole_rlmrec.data.files import replacing
-
     if path.is_dir():
         raise ConfigError(f"--output {path} is a folder; give the name of a file.")
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:

@@ -9,7 +9,6 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-from recbole.utils import set_color
 from tqdm import tqdm
 
 from recbole_rlmrec.data.files import held, new_matrix, read_json, replacing, write_json
@@ -149,7 +148,7 @@ class _Job:
             return
         if self._encoder.needs_fit:
             self._encoder.fit([text for found in self._texts.values() for text in found.values()])
-        bar = tqdm(total=len(todo), desc=set_color("Encode   ", "pink"), ncols=100, disable=not show_progress)
+        bar = tqdm(total=len(todo), desc="Encode", ncols=100, disable=not show_progress)
         with bar:
             size = max(BLOCK, getattr(self._encoder, "at_once", 0))
             for side, mine in self._by_side(todo):

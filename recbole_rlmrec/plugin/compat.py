@@ -55,27 +55,11 @@ def active() -> list[Repair]:
 
 @functools.cache
 def apply() -> None:
-    """Repair RecBole for the packages that are installed; calling it again changes nothing.
-
-    Raises
-    ------
-    ImportError
-        RecBole is not installed; the message is the command that installs it.
-    """
-    _require_recbole()
+    """Repair RecBole for the packages that are installed; calling it again changes nothing."""
     for repair in _REPAIRS:
         reason = repair()
         if reason:
             _active.append(Repair(repair.__name__.lstrip("_"), reason))
-
-
-def _require_recbole() -> None:
-    """RecBole is missing: from Python 3.12 on pip cannot install it with its dependencies (ray has no builds there)."""
-    try:
-        importlib.import_module("recbole")
-    except ImportError:
-        package = "--no-deps recbole==1.2.1" if sys.version_info >= (3, 12) else "recbole==1.2.1"
-        raise ImportError(f"recbole-rlmrec needs RecBole, which is not installed: pip install {package}") from None
 
 
 @contextmanager

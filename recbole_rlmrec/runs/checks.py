@@ -10,12 +10,12 @@ from urllib.error import URLError
 
 from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
-from recbole.utils import EvaluatorType, FeatureType, InputType
+from recbole.utils import EvaluatorType, InputType
 
-from recbole_rlmrec.data.atomic import read_header
+from recbole_rlmrec.data.atomic import FeatureType, read_header
 from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
-from recbole_rlmrec.model.lookup import suffix_of
+from recbole_rlmrec.model.lookup import find_model, suffix_of
 from recbole_rlmrec.model.options import number
 from recbole_rlmrec.plugin.seams import find_dataloader
 
@@ -171,6 +171,7 @@ def _check_modes(config) -> None:
                 "threshold, for example threshold: {rating: 4}."
             )
     unsampled = config["train_neg_sample_args"]["distribution"] == "none" and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
+    unsampled = unsampled and getattr(find_model(config["model"]), "reads_negatives", True)
     if unsampled and issubclass(find_dataloader(config, "train"), TrainDataLoader):  # not those that read users as a whole
         raise ConfigError(
             f"{config['model']} compares an item with a negative one, but train_neg_sample_args draws none; leave that option "

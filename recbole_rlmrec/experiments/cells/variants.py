@@ -54,13 +54,18 @@ VARIANTS = {
             {"alignment": "none", "loss": "softmax", "initial_embeddings": "semantic"},
         ),
         Variant(
-            "semantic", "{}_Semantic", "id embeddings plus projected text as input", {"alignment": "none", "loss": "softmax"}
+            "semantic",
+            "{}_Semantic",
+            "id embeddings plus projected text as input",
+            {"alignment": "none", "loss": "softmax"},
         ),
         Variant("alpharec", "AlphaRec", "projected text alone; no parameter belongs to a user or an item"),
     )
 }
 PAPER = ("base", "con", "gen")
 """Variants of the RLMRec paper."""
+COLD = ("base", "softmax", "con", "semantic", "alpharec")
+"""Variants that an experiment with users and items that training never saw takes; the first two rank known items alone."""
 
 
 def read_variants(text: str, allowed: Sequence[str] = tuple(VARIANTS)) -> list[str]:
