@@ -225,7 +225,7 @@ def _recommend(parser: Parser) -> None:
     )
     new = "For AlphaRec, NAME_Semantic and NAME_RLMRec with con; nothing is trained again."
     add = parser.group("users and items that training never saw", new).add_argument
-    add("--new-items", type=Path, metavar="FILE", help="they join the ranking: as NAME.item, or JSON lines with item_id, profile")
+    add("--new-items", type=Path, metavar="FILE", help="ranked too: as NAME.item, or JSON lines with item_id and profile")
     add("--new-users", type=Path, metavar="FILE", help="JSON lines with user_id and history (item ids), profile, or both")
     add("--interactions", type=Path, metavar="FILE", help="later interactions, of known and new ones, as NAME.inter")
     add = parser.group("output").add_argument

@@ -159,7 +159,11 @@ def blocks(count: int, width: int) -> Iterator[slice]:
 
 
 def measure(
-    scorer: Scorer, hidden: sp.csr_matrix, wanted: sp.csr_matrix, among: Mapping[str, np.ndarray], topk: Sequence[int]
+    scorer: Scorer,
+    hidden: sp.csr_matrix,
+    wanted: sp.csr_matrix,
+    among: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    topk: Sequence[int],
 ) -> dict[str, np.ndarray]:
     """Recall and NDCG of each user, for several sets of items; those who have no wanted item of a set get NaN.
 
@@ -170,8 +174,8 @@ def measure(
         What is not ranked: a user's training items.
     wanted : csr_matrix [n_users, n_items]
         Held-out interactions, ones.
-    among : mapping of str to bool ndarray [n_items]
-        Sets of items: those alone are ranked, and count as wanted.
+    among : mapping of str to (bool ndarray [n_items], bool ndarray [n_items])
+        Sets of items: which are ranked, and which of the wanted ones count.
     topk : sequence of int
 
     Returns
@@ -191,10 +195,10 @@ def measure(
             continue
         scores = np.asarray(scorer(rows), dtype=np.float32)[users - rows.start]
         scores[hidden[users].nonzero()] = -np.inf
-        for name, members in among.items():
-            mine = wanted[users].toarray() * members
+        for name, (candidates, counted) in among.items():
+            mine = wanted[users].toarray() * counted
             count = mine.sum(axis=1)
-            ranked = np.where(members, scores, -np.inf)
+            ranked = np.where(candidates, scores, -np.inf)
             best = _best(ranked, deepest)
             hits = np.take_along_axis(mine, best, axis=1) * np.isfinite(np.take_along_axis(ranked, best, axis=1))
             some = count > 0

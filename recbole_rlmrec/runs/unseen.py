@@ -17,7 +17,7 @@ from recbole_rlmrec.model.alignment.base import projection
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, find_model
 from recbole_rlmrec.runs.trained import Trained
-from recbole_rlmrec.semantic.load import load_semantic
+from recbole_rlmrec.semantic.load import Semantic, load_semantic
 
 SIDES = ("user", "item")
 
@@ -89,21 +89,30 @@ def extend(trained: Trained, unseen: Unseen) -> Trained:
         Interactions name users or items that nobody knows.
     """
     check_serves(trained)
-    config, tag = trained.config, semantic_tag(trained)
-    config["semantic_tag"] = tag
-    fields = trained.dataset.uid_field, trained.dataset.iid_field
-    new = {name: list(tokens) for name, tokens in zip(fields, (unseen.users, unseen.items))}
-    dataset, *splits = (_grown(data, new) for data in (trained.dataset, *trained.splits))
-    train = _with_pairs(splits[0], unseen.pairs)
-    train.rlmrec_heldout = tuple(splits[1:])
-    train.rlmrec_more = dict(unseen.vectors)
-    semantic = load_semantic(config, train, report=False)
+    config = trained.config
+    dataset, splits, semantic = extend_data(trained, unseen)
+    train = splits[0]
     _check_placed(train, semantic, trained)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, train)
     model.load_state_dict(_fitted(trained, model))
-    found = replace(trained, model=model.eval(), dataset=dataset, splits=[train, *splits[1:]])
+    found = replace(trained, model=model.eval(), dataset=dataset, splits=splits)
     return _projected(found, semantic) if _is_projected(trained) else found
+
+
+def extend_data(trained: Trained, unseen: Unseen) -> tuple[object, list, Semantic]:
+    """The data of a trained model with more users and items: the whole, the splits, and everybody's semantic embeddings.
+
+    The configuration of the trained model names the tag of its profiles from now on.
+    """
+    trained.config["semantic_tag"] = semantic_tag(trained)
+    fields = trained.dataset.uid_field, trained.dataset.iid_field
+    new = {name: list(tokens) for name, tokens in zip(fields, (unseen.users, unseen.items))}
+    dataset, *splits = (_grown(data, new) for data in (trained.dataset, *trained.splits))
+    splits[0] = _with_pairs(splits[0], unseen.pairs)
+    splits[0].rlmrec_heldout = tuple(splits[1:])
+    splits[0].rlmrec_more = dict(unseen.vectors)
+    return dataset, splits, load_semantic(trained.config, splits[0], report=False)
 
 
 def semantic_tag(trained: Trained) -> str:

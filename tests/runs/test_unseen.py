@@ -14,8 +14,6 @@ from recbole_rlmrec.runs.unseen import Unseen, extend, semantic_tag
 from recbole_rlmrec.semantic.load import load_semantic
 from recbole_rlmrec.semantic.more import embed_texts
 
-WIDTH = 29  # of the tiny data set's LSA
-
 
 def train(run, model, **options):
     run(model, epochs=1, **options)
@@ -55,7 +53,7 @@ def dense(found, texts, network, center):
 
 
 def test_alpharec_is_the_formula_on_the_larger_graph(run):
-    trained = train(run, "AlphaRec")
+    trained = train(run, "AlphaRec", semantic_center=True)
     new = vectors(trained, 2)
     later = pairs(("fresh", "i3"), ("fresh", "i5"), ("fresh", "n1"), ("u2", "n1"), ("u2", "n1"))
     found = extend(trained, Unseen(["fresh"], ["n1", "n2"], {"item": (["n1", "n2"], new)}, later))
