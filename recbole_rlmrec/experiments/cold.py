@@ -205,6 +205,6 @@ def _note(tasks: dict[int, Task], best: str) -> str:
     return (
         f"{np.mean([len(task.cold) for task in tasks.values()]):.0f} {first.side}s are cold: nothing of them is in training or "
         f"validation; {share:.0%} of the test interactions are theirs. {ranked} harmonic: harmonic mean of cold and warm. What "
-        f"cannot serve cold {first.side}s does not rank them. Last column: recall of the cold against {best}, with stars for the "
-        "paired test over users after Holm's correction."
+        f"cannot serve cold {first.side}s does not rank them. Last column: cold recall over that of {best}, with stars for "
+        "the paired test over users after Holm's correction."
     )

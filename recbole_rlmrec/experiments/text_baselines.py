@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import scipy.sparse as sp
 
-Scorer = Callable[[slice], np.ndarray]
-"""Rows of users -> scores [b, n_items], float32, of which the caller may change any."""
+Scorer = Callable[[slice | np.ndarray], np.ndarray]
+"""Rows of users, a slice or their numbers -> scores [b, n_items], float32, of which the caller may change any."""
 NEAREST = 10
 _SCORES = 1 << 22
 
@@ -63,10 +63,10 @@ def profile_knn(vectors: np.ndarray, there: np.ndarray, train: sp.csr_matrix, ne
     users = unit(centred(vectors, there))
     warm = np.flatnonzero(there & (np.diff(train.indptr) > 0))
 
-    def scores(rows: slice) -> np.ndarray:
+    def scores(rows: slice | np.ndarray) -> np.ndarray:
         cosine = users[rows] @ users[warm].T
         cosine[np.arange(users.shape[0])[rows, None] == warm] = -np.inf  # nobody is a neighbour of oneself
-        return weighted(cosine, nearest) @ train[warm]
+        return (weighted(cosine, nearest) @ train[warm]).toarray().astype(np.float32)
 
     return scores
 
@@ -220,7 +220,7 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
 def blend(first: Scorer, second: Scorer, share: float) -> Scorer:
     """``share`` of the second and the rest of the first, each divided by its largest score of the user."""
 
-    def scores(rows: slice) -> np.ndarray:
+    def scores(rows: slice | np.ndarray) -> np.ndarray:
         parts = (np.maximum(scorer(rows), 0) for scorer in (first, second))
         one, other = (part / np.maximum(part.max(axis=1, keepdims=True), 1e-12) for part in parts)
         return (1 - share) * one + share * other
