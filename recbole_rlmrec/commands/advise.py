@@ -15,7 +15,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     measures = measure_dataset(args.dataset, read_options(options), args.tag)
     print("\n".join(table(measures)))
     rule, remarks = advise(measures)
-    tag = f" --semantic_tag {args.tag}" if args.tag and measures.covered_items else ""
+    tag = f" --semantic_tag {measures.tag}" if measures.tag and measures.covered_items else ""
     print(f"\nBegin with: recbole-rlmrec run --dataset {quoted(args.dataset)}{tag} {rule.use}")
     print(f"Why ({rule.name}): {said(rule, measures)}")
     for remark in remarks:

@@ -52,6 +52,8 @@ class Measures:
         Recall@20 on the validation split of popularity, item-kNN, text-kNN, and the best blend of the last two.
     share : float
         Share of the text in that blend; 0 where item-kNN alone is best.
+    tag : str or None
+        Of the profiles; None where the texts are columns of .item.
     """
 
     users: int
@@ -70,6 +72,7 @@ class Measures:
     text: float
     blend: float
     share: float
+    tag: str | None = None
 
     @property
     def gain(self) -> float:
@@ -121,6 +124,7 @@ def measure_dataset(dataset: str, options: Mapping, tag: str | None = None) -> M
         words=texts.words,
         **recalls,
         share=share,
+        tag=texts.tag,
     )
 
 
@@ -162,7 +166,7 @@ class _Texts:
 
     def __init__(self, config, train):
         self._train, root = train, semantic_root(config)
-        tag = config["semantic_tag"] or self._only_tag(root)
+        self.tag = tag = config["semantic_tag"] or self._only_tag(root)
         if tag is None:
             self.name, found, self.users = TEMPLATE, _from_columns(config, train), 0
         else:

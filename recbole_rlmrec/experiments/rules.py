@@ -35,8 +35,8 @@ class Rule(NamedTuple):
 
 
 BASE = "--model LightGCN_RLMRec --alignment none --loss softmax"
-TEXT_ALONE = "--model AlphaRec --semantic_center True"
-TEXT_AND_IDS = "--model LightGCN_Semantic --loss softmax --semantic_center True"
+TEXT_ALONE = "--model AlphaRec"
+TEXT_AND_IDS = "--model LightGCN_Semantic --loss softmax"
 
 RULES = (
     Rule("no text", lambda m: m.covered_items == 0, BASE, "No item has a text, so the other variants have nothing to read."),
