@@ -223,11 +223,15 @@ def _recommend(parser: Parser) -> None:
         help="items that the user has interacted with and that may still be shown: none (default), or heldout, those of "
         "validation and test",
     )
-    new = "For AlphaRec, NAME_Semantic and NAME_RLMRec with con; nothing is trained again."
-    add = parser.group("users and items that training never saw", new).add_argument
-    add("--new-items", type=Path, metavar="FILE", help="ranked too: as NAME.item, or JSON lines with item_id and profile")
+    add = group.add_argument
+    add(
+        "--new-items",
+        type=Path,
+        metavar="FILE",
+        help="items that training never saw, as NAME.item or JSON lines with item_id and profile (AlphaRec, NAME_Semantic, con)",
+    )
     add("--new-users", type=Path, metavar="FILE", help="JSON lines with user_id and history (item ids), profile, or both")
-    add("--interactions", type=Path, metavar="FILE", help="later interactions, of known and new ones, as NAME.inter")
+    add("--interactions", type=Path, metavar="FILE", help="later interactions of known and new users and items, as NAME.inter")
     add = parser.group("output").add_argument
     add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
     add("--output", "-o", type=Path, metavar="FILE", help="file to write (default: the screen)")

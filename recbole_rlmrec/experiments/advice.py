@@ -154,8 +154,12 @@ def _recalls(train: sp.csr_matrix, valid: sp.csr_matrix, texts: _Texts) -> tuple
         table = np.asarray(scorer(tested), dtype=np.float32)
         return lambda rows: table[rows].copy()
 
-    knn, text = only(similar), only(by_text)
-    found = {"popularity": of(lambda rows: np.tile(counts, (rows.stop - rows.start, 1))), "knn": of(knn), "text": of(text)}
+    knn = only(similar)
+    found = {"popularity": of(lambda rows: np.tile(counts, (rows.stop - rows.start, 1))), "knn": of(knn), "text": 0.0}
+    if not texts.there.any():
+        return {**found, "blend": found["knn"]}, 0.0
+    text = only(by_text)
+    found["text"] = of(text)
     blends = {0.0: found["knn"], 1.0: found["text"], **{share: of(blend(knn, text, share)) for share in SHARES}}
     best = max(blends, key=lambda share: (blends[share], -share))
     return {**found, "blend": blends[best]}, best

@@ -171,8 +171,9 @@ class Judge:
             everything = np.ones(self._wanted.shape[1], dtype=bool)
             found = measure(scorer, self._hidden, self._wanted, {"all": (everything, everything)}, topk)
             for name, values in list(found.items()):
-                found[name.replace("all", "cold")] = np.where(is_cold, values, np.nan)
-                found[name.replace("all", "warm")] = np.where(is_cold, np.nan, values)
+                metric = name.partition(" ")[0]
+                found[f"{metric} cold"] = np.where(is_cold, values, np.nan)
+                found[f"{metric} warm"] = np.where(is_cold, np.nan, values)
         else:
             everything = np.ones(len(tokens), dtype=bool)
             everything[0] = False
