@@ -228,7 +228,7 @@ def _recommend(parser: Parser) -> None:
         "--new-items",
         type=Path,
         metavar="FILE",
-        help="items that training never saw, as NAME.item or JSON lines with item_id and profile (AlphaRec, NAME_Semantic, con)",
+        help="items that training never saw, as NAME.item or JSON lines of item_id, profile (AlphaRec, NAME_Semantic, con)",
     )
     add("--new-users", type=Path, metavar="FILE", help="JSON lines with user_id and history (item ids), profile, or both")
     add("--interactions", type=Path, metavar="FILE", help="later interactions of known and new users and items, as NAME.inter")
