@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from recbole_rlmrec.runs.split import draw_split
 SCORES_PER_BLOCK = 2**20
 _SHAPE = {"config": Config, "state_dict": {str: torch.Tensor}, "other_parameter?": dict}
 PLACES = ("data_path", "semantic_path")
+ALIGNED = "alignment."
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,18 @@ class Trained:
         The filtered data.
     splits : list of Dataset
         Training, validation and test split.
+    alignment : str
+        The alignment that it was trained with, ``none`` where it has none.
+    aligned : dict of str to Tensor
+        What that alignment has learnt, by name; the model itself does without.
     """
 
     config: object
     model: torch.nn.Module
     dataset: object
     splits: list
+    alignment: str = "none"
+    aligned: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def n_items(self) -> int:
@@ -226,13 +233,15 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
 
 
 def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str, str]) -> Trained:
+    alignment = checkpoint["config"]["alignment"] or "none"
     config = _prepared(checkpoint["config"], places)
     dataset, splits = draw_split(config)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
-    weights = checkpoint["state_dict"]
+    weights, aligned = checkpoint["state_dict"], {}
     if config["model"].endswith((SUFFIX, SEMANTIC_SUFFIX)):
-        weights = {name: value for name, value in weights.items() if not name.startswith("alignment.")}
+        aligned = {name.removeprefix(ALIGNED): weights[name] for name in weights if name.startswith(ALIGNED)}
+        weights = {name: value for name, value in weights.items() if not name.startswith(ALIGNED)}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -241,7 +250,7 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
             "set --data_path to the data that it was trained on."
         ) from None
     model.load_other_parameter(checkpoint.get("other_parameter"))
-    return Trained(config, model.eval(), dataset, splits)
+    return Trained(config, model.eval(), dataset, splits, alignment if aligned else "none", aligned)
 
 
 def _prepared(config, places: Mapping[str, str]):

@@ -121,7 +121,7 @@ def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = Non
         Files are missing.
     """
     config = make_config("LightGCN_RLMRec", dataset, options)
-    parts = config["benchmark_filename"] or _found_parts(Path(config["data_path"]), dataset)
+    parts = config["benchmark_filename"] or found_parts(Path(config["data_path"]), dataset)
     if not parts:
         return _frozen(dataset, output / "data", options, seed)
     if seed is not None:
@@ -135,7 +135,7 @@ def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = Non
     return Data(dataset, root, semantic, {**read, **columns}, digest_files(root / dataset, dataset))
 
 
-def _found_parts(folder: Path, dataset: str) -> list[str] | None:
+def found_parts(folder: Path, dataset: str) -> list[str] | None:
     """Names of the parts where a dataset has no ``NAME.inter`` but benchmark files of the usual names."""
     there = all((folder / f"{dataset}.{part}.inter").is_file() for part in PARTS)
     return list(PARTS) if there and not (folder / f"{dataset}.inter").is_file() else None
