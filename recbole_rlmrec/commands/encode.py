@@ -19,6 +19,7 @@ OPTIONS = {
     "base_url": (str, "address of the server, https://HOST/v1"),
     "api_key_env": (str, "environment variable that holds the server's key"),
     "concurrency": (int, "requests in flight"),
+    "patience": (float, "minutes without one answer after which it gives up (default: 10)"),
     "dimensions": (int, "size asked of models that can shorten their embeddings"),
     "max_tokens": (int, "longest text that the server's model reads"),
 }

@@ -12,14 +12,16 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Cell
 from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Study, places, read_profiles
-from recbole_rlmrec.experiments.reranking import Answers, Question, Ranking, ask, ask_about, draw_users, judge
+from recbole_rlmrec.experiments.reranking import SCHEMA, Answers, Question, Ranking, ask, ask_about, draw_users, judge
 from recbole_rlmrec.experiments.results.comparison import comparison_table
 from recbole_rlmrec.experiments.results.files import Report
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars
+from recbole_rlmrec.llm.adapting import read_fields
 from recbole_rlmrec.llm.chat import TEMPLATE, ChatModel
 from recbole_rlmrec.llm.models import get_chat_model
-from recbole_rlmrec.profiling.generate import Pace
+from recbole_rlmrec.llm.patience import PATIENCE, Pace
+from recbole_rlmrec.llm.reasoning import ROOM
 from recbole_rlmrec.runs.trained import load_trained
 
 SUMMARY = "a trained model's top items reranked by a chat model, invented items counted"
@@ -41,12 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--timeout", type=float, default=120.0, help="seconds that an answer may take (default: 120)")
     add("--concurrency", type=int, default=4, help="requests in flight (default: 4)")
     add("--rpm", type=float, help="most requests per minute")
+    add("--patience", type=float, default=PATIENCE / 60, help="minutes without one answer before giving up (default: 10)")
+    add("--max-reasoning-tokens", type=int, default=ROOM, help=f"room for a model that thinks unseen (default: {ROOM})")
+    add("--request-field", action="append", default=[], metavar="KEY=JSON", help="another field of every request")
 
 
 def run(study: Study, args: argparse.Namespace) -> Report:
     """Train each variant with the first seed, have its top items reranked, and measure both orders."""
     variants = read_variants(args.variants, tuple(ALIGNMENTS))
-    chat, pace = _chat(args), Pace(args.concurrency, args.rpm)
+    chat, pace = _chat(args), Pace(args.concurrency, args.rpm, patience=60 * args.patience)
     study.check_models(variants)
     seed = study.seeds[0]
     profiles = study.profiles(study.data)
@@ -83,7 +88,8 @@ def _chat(args: argparse.Namespace) -> ChatModel:
         raise ConfigError("--chat-model template writes profiles and cannot rerank; name a chat model.")
     connection = args.base_url, args.api_key_env
     limits = args.temperature, args.max_answer_tokens, args.timeout, args.concurrency
-    return get_chat_model(args.chat_model, *connection, *limits)
+    more = {"room": args.max_reasoning_tokens, "fields": read_fields(args.request_field), "schema": SCHEMA}
+    return get_chat_model(args.chat_model, *connection, *limits, **more)
 
 
 def _finding(cell: Cell, counts: Mapping, rankings: Mapping[str, Ranking], comparisons: Sequence[Comparison]) -> dict:

@@ -15,7 +15,7 @@ from recbole_rlmrec.experiments import rerank, reranking
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.reranking import Answers, Question, judge
 from recbole_rlmrec.llm.chat import Reply
-from recbole_rlmrec.llm.endpoint import RefusedError
+from recbole_rlmrec.llm.faults import RefusedError
 from recbole_rlmrec.llm.prompt import Prompt, unwrap
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)

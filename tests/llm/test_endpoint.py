@@ -10,7 +10,8 @@ from films import chat_of
 from loopback import Loopback
 
 from recbole_rlmrec.errors import ChatError, ConfigError
-from recbole_rlmrec.llm.endpoint import OPENAI_URL, Endpoint, FatalError, RefusedError, RetryableError, clean
+from recbole_rlmrec.llm.endpoint import OPENAI_URL, Endpoint
+from recbole_rlmrec.llm.faults import FatalError, RefusedError, RetryableError, clean
 from recbole_rlmrec.llm.models import get_chat_model, get_endpoint
 from recbole_rlmrec.llm.openai_compatible import OpenAIChat
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recbole_rlmrec.errors import ChatError
-from recbole_rlmrec.llm.endpoint import FatalError, RefusedError
+from recbole_rlmrec.llm.faults import FatalError, RefusedError
 from recbole_rlmrec.llm.models import get_chat_model
 
 transformers = pytest.importorskip("transformers")

@@ -10,6 +10,7 @@ from loopback import Loopback, batch_line, completion, run_batches
 
 from recbole_rlmrec.errors import ChatError, ConfigError, StoreError
 from recbole_rlmrec.llm.cost import Meter, Price, Usage, find_price
+from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.llm.template import TemplateChat
 from recbole_rlmrec.profiling.batch import Batches
 
@@ -25,7 +26,7 @@ class Rounds:
         with self.setup.store.locked():
             tag = self.setup.tag(self.chat)
             questions = self.setup.questions(self.chat, **question_options)
-            batches = Batches(self.setup.store, self.chat, first_wait=0.01, **self.options)
+            batches = Batches(self.setup.store, self.chat, pace=Pace(first_wait=0.01, patience=5.0), **self.options)
             if name == "submit":
                 tag.begin()
                 return batches.submit(questions, meter or Meter(None), 300)

@@ -13,9 +13,9 @@ from loopback import ANSWER_FAULTS, HARMLESS, SERVER_FAULTS, SHAPE_FAULTS, Loopb
 
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.llm.cost import Meter, Price
-from recbole_rlmrec.llm.endpoint import FatalError
+from recbole_rlmrec.llm.faults import FatalError
+from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.profiling import generate
-from recbole_rlmrec.profiling.generate import Pace
 from recbole_rlmrec.profiling.stored import Failure, Failures
 
 QUICK_FAULTS = tuple(fault for fault in SERVER_FAULTS if fault not in ("hang", "drip", "429-date"))
