@@ -55,6 +55,7 @@ setup(
         "pyyaml>=6.0",
         "tqdm>=4.60",
         "filelock>=3.12",
+        "beautifulsoup4>=4.12",
     ],
     extras_require={
         "test": TEST,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -40,6 +41,15 @@ def hash_file(digest, path: Path) -> None:
     with open(path, "rb") as file:
         for block in iter(functools.partial(file.read, 1 << 20), b""):
             digest.update(block)
+
+
+def hash_weights(folder: Path) -> str | None:
+    """Digest of the weights of a model in a folder, 40 digits; None where it has none."""
+    digest = hashlib.sha256()
+    weights = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
+    for path in weights:
+        hash_file(digest, path)
+    return digest.hexdigest()[:40] if weights else None
 
 
 def write_json(path: Path, value: object) -> None:

@@ -16,6 +16,7 @@ from recbole_rlmrec.llm.faults import FatalError, RefusedError, RetryableError
 from recbole_rlmrec.llm.throttle import Stopped, Throttle
 
 TRIES = 8
+TRIES_ALONE = 4
 RATE_LIMITED_TRIES = 40
 PATIENCE = 600.0
 IN_A_ROW = 20
@@ -75,8 +76,10 @@ class Tries:
 
     failures: int = 0
     limited: int = 0
-    answers_before: int | None = None
-    """Answers to other questions when this one first failed."""
+    alone: int = 0
+    """Failures between which others were answered."""
+    answers: int | None = None
+    """Answers to other questions when this one last failed."""
 
 
 class PutBack(ChatError):
@@ -89,7 +92,7 @@ class Patience:
     Between tries it waits as long as the server asks, or longer each time with jitter. A run ends when nothing at all was
     answered for ``seconds``, whatever the reason; or at once when the server refuses before anything has succeeded: the
     key or the model is wrong, or two questions are refused alike. One question is given up for good where it failed
-    8 times (40 times when the rate was at fault) and others were answered meanwhile, or where the server is there and
+    8 times (40 times when the rate was at fault) and others were answered between its failures, or where the server is there and
     fails with this question alone.
 
     Parameters
@@ -216,8 +219,8 @@ class Patience:
             now = time.monotonic()
             self._failing_since = self._failing_since or now
             self._tried += 1
-            if mine.answers_before is None:
-                mine.answers_before = self.answers
+            mine.alone += mine.answers is not None and self.answers > mine.answers
+            mine.answers = self.answers
             mine.failures += not error.rate_limited
             mine.limited += error.rate_limited
             left = self._failing_since + self.seconds - now
@@ -232,9 +235,8 @@ class Patience:
     def _is_its_own_fault(self, error: RetryableError, mine: Tries) -> bool:
         if mine.failures < TRIES and mine.limited < RATE_LIMITED_TRIES:
             return False
-        others_answered = self.answers > (mine.answers_before or 0)
         server_is_there = self.answers > 0 and not error.away and not error.rate_limited
-        return others_answered or server_is_there
+        return server_is_there or mine.alone >= TRIES_ALONE
 
     def _refused(self, error: RefusedError) -> None:
         if error.concerns_question:
@@ -245,7 +247,8 @@ class Patience:
             alike = self._refusals[error.kind] = self._refusals.get(error.kind, 0) + 1
         if error.concerns_all or alike > 1:
             about = f"Check {self._about}" if self._about else "Check the model, its address and the key"
-            raise FatalError(f"{error} Nothing has been answered yet. {about}.", error.status, error.said, error.param)
+            said = str(error) if str(error).endswith((".", "!", "?")) else f"{error}."
+            raise FatalError(f"{said} Nothing has been answered yet. {about}.", error.status, error.said, error.param)
 
     def _wait(self, error: RetryableError, mine: Tries, left: float) -> None:
         outage = self.seconds - left

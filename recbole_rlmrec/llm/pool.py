@@ -76,7 +76,9 @@ class Pool(Generic[Task, Done]):
         return released
 
     def raise_error(self) -> None:
-        """Raise the error that ended the work, if one did."""
+        """Wait for the threads to end, and raise the error that ended the work, if one did."""
+        for thread in self._threads:
+            thread.join()
         if self._error is not None:
             raise self._error
 

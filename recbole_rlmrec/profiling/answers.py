@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
-from recbole_rlmrec.llm.prompt import CLOSE, OPEN, Prompt
+from recbole_rlmrec.llm.prompt import CLOSE, OPEN, Prompt, unwrap
 from recbole_rlmrec.llm.secrets import scrub
 from recbole_rlmrec.llm.thinking import Unfinished, final_text
 from recbole_rlmrec.llm.tokens import UNSPACED
 from recbole_rlmrec.profiling.objects import Ambiguous, any_object, find_objects
 
 SUMMARY_KEYS = ("summarization", "summarisation", "summary")
+SCHEMA = {
+    "type": "object",
+    "properties": {"summarization": {"type": "string"}, "reasoning": {"type": "string"}},
+    "required": ["summarization", "reasoning"],
+    "additionalProperties": False,
+}
+"""Of an answer, for servers that make a model keep to one."""
 TOLERANCE = 1.25
 NOTHING = {"", "none", "null", "n/a", "na", "unknown", "not available", "cannot summarize", "..."}
 ECHO_WORDS = 12
@@ -151,13 +159,27 @@ def _check(summary: str, prompt: Prompt) -> None:
         raise BadAnswer('"summarization" repeats the question.')
 
 
+def _without_profiles(prompt: Prompt) -> str:
+    try:
+        data = unwrap(prompt.user)
+        for entry in data.get("history", []):
+            entry.pop("profile", None)
+        return json.dumps(data, ensure_ascii=False)
+    except (ValueError, AttributeError):
+        return prompt.user
+
+
 def _says_nothing(text: str) -> bool:
     return text.strip(" .\"'").lower() in NOTHING
 
 
 def _echoes(summary: str, prompt: Prompt) -> bool:
-    """Whether all of it stands in the question, or a long run of its words in the instructions."""
-    instructions, data = (" ".join(part.lower().split()) for part in (prompt.system, prompt.user))
+    """Whether all of it stands in the question, or a long run of its words in the instructions.
+
+    Profiles of items in a user's question are answers, not the question: a model that gives one answer to everything has
+    a bad prompt, which is told of all profiles together.
+    """
+    instructions, data = (" ".join(part.lower().split()) for part in (prompt.system, _without_profiles(prompt)))
     words = summary.lower().split()
     whole = " ".join(words)
     if len(words) >= FEWEST_ECHO_WORDS and (whole in instructions or whole in data):

@@ -25,7 +25,7 @@ from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.profiling.answers import BadAnswer, read_answer, tidy
 from recbole_rlmrec.profiling.batch_files import Asked, Batch, BatchWriter, Lines, NotAsked, numbered_lines, read_reply
 from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Questions
-from recbole_rlmrec.profiling.stored import Failure, Stored
+from recbole_rlmrec.profiling.stored import SEVERAL, Failure, Stored
 
 MOST_REQUESTS = 50_000
 ENDED = ("completed", "expired", "cancelled", "failed")
@@ -241,7 +241,7 @@ class Batches:
             what = (kind, str(error), before + 1, asked.key, model, usage.as_dict())
             _list(Failure(asked.prompt.side, token, *what), questions)
         else:
-            extra = {"key": asked.key, "model": model, "usage": usage.as_dict()}
+            extra = {"key": asked.key, "model": model, "usage": usage.as_dict(), **({SEVERAL: True} if answer.several else {})}
             appender.append(Profile(token, answer.summary, answer.reasoning, list(asked.prompt.pairs), extra))
             questions.failures.discard(asked.prompt.side, token)
 

@@ -21,7 +21,7 @@ from recbole_rlmrec.llm.pool import Pool
 from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.profiling.answers import Answer, BadAnswer, read_answer, tidy
 from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Question, Questions, correction
-from recbole_rlmrec.profiling.stored import Failure
+from recbole_rlmrec.profiling.stored import SEVERAL, Failure
 
 GROUP_SECONDS = 0.25
 SECONDS_BETWEEN_LINES = 30
@@ -117,7 +117,6 @@ class _Run:
         self._open: dict[int, Outcome] = {}
         self._counted = dict.fromkeys(SIDES, 0)
         self._failed = 0
-        self.several = 0
         self.ended = ""
         self._open_usage: Usage = open_usage
 
@@ -237,9 +236,8 @@ class _Run:
         prompt, key, model = outcome.question.prompt, outcome.question.key, self._chat.name
         usage = outcome.usage.as_dict()
         self._open.pop(id(outcome), None)
-        self.several += outcome.several
         if outcome.summary:
-            extra = {"key": key, "model": model, "usage": usage}
+            extra = {"key": key, "model": model, "usage": usage, **({SEVERAL: True} if outcome.several else {})}
             appender.append(Profile(prompt.token, outcome.summary, outcome.reasoning, list(prompt.pairs), extra))
             self._questions.failures.discard(side, prompt.token)
         else:

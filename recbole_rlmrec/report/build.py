@@ -10,6 +10,7 @@ from recbole_rlmrec.data.store import now
 from recbole_rlmrec.report.browser import Browser, map_section, titles_of
 from recbole_rlmrec.report.glance import glance_table
 from recbole_rlmrec.report.page import render
+from recbole_rlmrec.report.quality import quality_table
 from recbole_rlmrec.report.sections import Missing, Section, result_sections
 from recbole_rlmrec.report.sources import Sources, read_sources
 from recbole_rlmrec.report.spaces import read_spaces
@@ -58,7 +59,7 @@ def write_report(
         if shown is not None:
             sections.append(shown)
         browser = Browser(spaces, titles, limit).as_dict()
-        sections.append(_browser_section(browser))
+        sections.append(_browser_section(browser, quality_table(spaces.manifest)))
     commands = dict.fromkeys(one.results["command"] for one in sources.findings if one.results.get("command"))
     page = render(f"RLMRec on {sources.dataset}", _about(sources), list(commands), sections, missing, browser)
     with replacing(output) as temporary:
@@ -66,14 +67,15 @@ def write_report(
     return missing
 
 
-def _browser_section(browser: dict) -> Section:
+def _browser_section(browser: dict, quality: dict | None) -> Section:
     counts = [f"{len(browser['entries'][side])} of {browser['totals'][side]} {side}s" for side in ("user", "item")]
     text = (
         f"Profiles of {' and '.join(counts)} (those with a profile, at most {browser['limit']} of each side, drawn at "
         f"random where there are more), tag {browser['tag']}, by {browser['by']}; {browser['model']}, seed "
         f"{browser['seed']}."
     )
-    return Section("profiles", "Profiles, recommendations, neighbours", [text], slot="browser")
+    tables = [quality] if quality else []
+    return Section("profiles", "Profiles, recommendations, neighbours", [text], tables=tables, slot="browser")
 
 
 def _about(sources: Sources) -> list[tuple[str, str]]:

@@ -43,7 +43,7 @@ class Stub:
 
 def reranked(launcher, monkeypatch, chat, *more):
     if chat is not None:
-        monkeypatch.setattr(rerank, "get_chat_model", lambda *args: chat)
+        monkeypatch.setattr(rerank, "get_chat_model", lambda *args, **options: chat)
     arguments = ("--dataset", "tiny", "--output", "out", "--seeds", "1", "--chat-model", "some-model", "--candidates", "12")
     assert run_experiment(launcher, "rerank", *arguments, *more, *ONE) == 0
     return json.loads(Path("out/rerank/results.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from films import Setup, make_corpus
 
 from recbole_rlmrec.errors import ChatError
 from recbole_rlmrec.llm.faults import FatalError, RefusedError
@@ -59,7 +60,8 @@ def test_a_model_without_a_system_role_reads_it_with_the_question(folder):
     assert chat.ask([*messages, {"role": "assistant", "content": "x"}, {"role": "user", "content": "again"}]).prompt_tokens
 
 
-def test_a_model_that_cannot_do_it_ends_with_a_list(folder, setup):
+def test_a_model_that_cannot_do_it_ends_with_a_list(folder, tmp_path):
+    setup = Setup(tmp_path / "tag", make_corpus())
     chat = get_chat_model(f"transformers:{folder}", max_tokens=4)
     try:
         setup.run(chat, max_attempts=1)

@@ -16,7 +16,8 @@ GOOD = {"summarization": "Suits those who like slow, dark science fiction.", "re
 
 
 def read(text: str) -> tuple[str, str]:
-    return read_answer(text, PROMPT)
+    answer = read_answer(text, PROMPT)
+    return answer.summary, answer.reasoning
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_strange_characters_cannot_break_a_line_of_the_store():
 
 
 def test_commas_within_strings_stay():
-    assert find_object('{"summary": "a, }b,]", "reasoning": "r",}')["summary"] == "a, }b,]"
+    assert find_object('{"summary": "a, }b,]", "reasoning": "r",}', "summary")["summary"] == "a, }b,]"
 
 
 @pytest.mark.parametrize(("text", "words"), [("two words", 2), ("don't well-known", 2), ("\u55b6\u696d\u4e2d", 2), ("", 0)])
