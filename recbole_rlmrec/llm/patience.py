@@ -92,8 +92,8 @@ class Patience:
     Between tries it waits as long as the server asks, or longer each time with jitter. A run ends when nothing at all was
     answered for ``seconds``, whatever the reason; or at once when the server refuses before anything has succeeded: the
     key or the model is wrong, or two questions are refused alike. One question is given up for good where it failed
-    8 times (40 times when the rate was at fault) and others were answered between its failures, or where the server is there and
-    fails with this question alone.
+    8 times (40 times when the rate was at fault) and others were answered between its failures, or where the server is
+    there and fails with this question alone.
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ class Limits:
     def __str__(self) -> str:
         """What "at most" takes into account, one sentence."""
         room = " with hidden thinking (--max-reasoning-tokens)" if self.longest > self.answer else ""
-        return f"At most: {self.attempts} answers to each question (--max-attempts) of {self.longest:,} tokens{room}."
+        return f"At most means {self.attempts} answers to each question (--max-attempts) of {self.longest:,} tokens{room}."
 
 
 def estimate(questions: Questions, domain: Domain, limits: Limits) -> list[Estimate]:

@@ -20,7 +20,7 @@ _COMMON = {
     "polish": "i w na z do \u017ce si\u0119 jest dla nie kt\u00f3rzy oraz to od po jak kt\u00f3re przez lub tych",
     "turkish": "ve bir bu i\u00e7in ile olan da de \u00e7ok gibi olarak daha en veya seven kadar ya her ne ise",
     "indonesian": "yang dan di untuk dengan ini dari pada adalah atau itu juga tidak bagi akan oleh lebih serta",
-    "vietnamese": "v\u00e0 c\u1ee7a cho nh\u1eefng c\u00e1c l\u00e0 v\u1edbi m\u1ed9t trong kh\u00f4ng ng\u01b0\u1eddi n\u00e0y",
+    "vietnamese": "v\u00e0 c\u1ee7a cho nh\u1eefng c\u00e1c l\u00e0 v\u1edbi m\u1ed9t kh\u00f4ng ng\u01b0\u1eddi n\u00e0y",
 }
 _SCRIPTS = {
     "russian": "[\u0400-\u04ff]",

@@ -12,14 +12,14 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.llm.prompt import Prompt, unwrap
 from recbole_rlmrec.profiling.answers import count_words
 from recbole_rlmrec.profiling.duplicates import count_near_duplicates, signature
-from recbole_rlmrec.profiling.languages import is_in, known_language
+from recbole_rlmrec.profiling.languages import is_in, known_language, language_of
 from recbole_rlmrec.profiling.prompts import Domain
 from recbole_rlmrec.profiling.questions import Questions
 
 MOST_CHECKED = 1000
 MOST_COMPARED = 20_000
 SHORTEST_WORD = 4
-MANY_CAPITALS = 0.3
+MANY_CAPITALS = 0.4
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _ENDS = ".!?:;\n\"\u201c\u201e\u00ab("
 
@@ -74,7 +74,7 @@ def names_in(text: str) -> list[str] | None:
         if word[0].isupper() and before and before[-1] not in _ENDS:
             capitals += 1
             found.append(word)
-    if letters and capitals > MANY_CAPITALS * letters:
+    if capitals > MANY_CAPITALS * letters or language_of(text) == "german":
         return None
     lower = {word for word in _WORD.findall(text) if word[0].islower()}
     return list(dict.fromkeys(word for word in found if word.lower() not in lower and len(word) > 1))

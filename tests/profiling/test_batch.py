@@ -276,6 +276,64 @@ def test_files_that_are_gone(setup, server, rounds):
         rounds.step("collect")
 
 
+@pytest.mark.parametrize("step", ["submit", "collect"])
+def test_a_server_that_stumbles_at_every_third_request(setup, server, rounds, step):
+    requests = []
+
+    def fail(method, path):
+        requests.append(path)
+        return (503, {"error": {"message": "overloaded"}}) if len(requests) % 3 == 1 else None
+
+    if step == "collect":
+        rounds.step("submit")
+        run_batches(server)
+    server.fail = fail
+    rounds.step(step)
+    assert len(server.batches) == 1 and len(requests) >= 4
+    if step == "collect":
+        assert sorted(setup.tokens("item")) == setup.corpus.items
+
+
+def test_a_batch_that_was_made_though_nobody_heard_of_it_is_not_made_twice(setup, server, rounds):
+    """The server makes the batch, and the connection breaks before it says so."""
+    made = []
+
+    def fail(method, path):
+        if method == "POST" and path == "/batches" and not made:
+            made.append(path)
+            return 502, {"error": {"message": "bad gateway"}}
+        if path.startswith("/batches?") and made and not server.batches:
+            body = json.loads(server.lost)
+            server.batches["batch_0"] = {"id": "batch_0", "status": "in_progress", **body}
+        return None
+
+    post = rounds.chat.endpoint.post
+
+    def noted(path, payload, *more):
+        server.lost = json.dumps(payload)
+        return post(path, payload, *more)
+
+    rounds.chat.endpoint.post = noted
+    server.fail = fail
+    rounds.step("submit")
+    assert made and list(server.batches) == ["batch_0"]
+    assert "1 batches are open" in rounds.step("submit")
+
+
+def test_an_answer_that_was_only_thought_is_named(setup, server, rounds):
+    def answer(number, body):
+        line = batch_line(number, body)
+        line["response"]["body"]["choices"] = [{"message": {"content": None, "refusal": "Never."}, "finish_reason": "stop"}]
+        return line
+
+    server.batch_answer = answer
+    rounds.step("submit")
+    run_batches(server)
+    rounds.step("collect")
+    failure = json.loads((setup.store.folder / "failures.jsonl").read_text().splitlines()[0])
+    assert failure["reason"] == "The model refuses: Never."
+
+
 def test_a_state_that_cannot_be_read(setup, server, rounds):
     rounds.step("submit")
     (setup.store.folder / "batch.json").write_text('{"batches": [{"x": 1}]}')

@@ -1,6 +1,6 @@
 """A server on 127.0.0.1 that speaks the OpenAI protocol and can be told to misbehave.
 
-Also a program: ``python tests/profiling/loopback.py --delay 1`` prints its address and serves until it is killed.
+Also a program: ``python tests/support/loopback.py --delay 1`` prints its address and serves until it is killed.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def profile_of(messages: list[dict]) -> str:
 class Loopback:
     """The server; use it in a ``with`` statement.
 
-    ``answer`` gives a chat request another answer, (status, JSON or bytes, headers) by its number and payload; ``fail`` any
-    request, by method and path.
+    ``answer`` gives a chat request another answer, (status, JSON or bytes, headers) by its number and payload; ``after`` is
+    told when that has been written; ``fail`` does so for any request, by method and path.
 
     Parameters
     ----------
@@ -81,6 +81,7 @@ class Loopback:
         self.redirect_to = "http://127.0.0.1:9/v1"
         self.keep_payloads = True
         self.answer: Callable[[int, dict], tuple | None] = lambda number, payload: None
+        self.after: Callable[[int, dict], None] = lambda number, payload: None
         self.fail: Callable[[str, str], tuple | None] = lambda method, path: None
         self.root = "/v1"
         self.paths: Counter = Counter()
@@ -194,7 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
         if (made := server.answer(number, payload)) is not None:
             status, content, *headers = made
             body = content if isinstance(content, bytes) else json.dumps(content).encode()
-            return self._bytes(status, body, headers[0] if headers else None)
+            self._bytes(status, body, headers[0] if headers else None)
+            return server.after(number, payload)
         if server.answer_status is not None:
             return self._json(*server.answer_status)
         if said := server.refuse(payload):
