@@ -56,7 +56,7 @@ def test_checks_of_one_profile():
     prompt = Prompt("item", "1", "system", wrap({"title": "Dune", "description": "Paul rides worms on Arrakis."}), (), 200, 10)
     found = check("Suits fans of Paul's rides on Arrakis and of Star Wars, with worms.", prompt, "English")
     assert found.invented == ["Star", "Wars"] and found.words == 13
-    assert found.taken_over == pytest.approx(4 / 8) and found.in_language is None
+    assert found.taken_over == pytest.approx(4 / 9) and found.in_language is None
     assert check(TEXTS["french"], prompt, "English").in_language is False
     assert check(TEXTS["english"], prompt, "English").in_language is True
     lost = check("Any Thing", None, "Klingon")

@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from common import failures, free_port, manifest, profile, say, started, write_data
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+from common import failures, free_port, manifest, profile, say, started, write_data  # noqa: E402
+from loopback import Loopback  # noqa: E402
+from servers import refusal  # noqa: E402
 
 KEY = "sk-loopback-0123456789"
 ANSWER = json.dumps({"summarization": "Suits those who like winding tales and long evenings.", "reasoning": "The data."})
@@ -27,14 +32,14 @@ def model(name: str, **settings) -> dict:
     return {"model_name": name, "litellm_params": {"model": "openai/mock", "api_key": "none", **settings}}
 
 
-def configuration() -> dict:
-    """The proxy's configuration, which YAML reads as it reads JSON."""
+def configuration(upstream: str) -> dict:
+    """The proxy's configuration, which YAML reads as it reads JSON; two models are behind a server that answers badly."""
     models = [
         model("good", mock_response=ANSWER),
         model("thinks", mock_response=f"I wonder. {ANSWER.replace('Suits', 'Draft: suits')}</think>\n{ANSWER}"),
         model("limited", mock_response=ANSWER, rpm=12),
-        model("refuses", mock_response="litellm.BadRequestError"),
-        model("overloaded", mock_response="litellm.InternalServerError"),
+        model("refuses", api_base=upstream),
+        model("overloaded", api_base=upstream, model="openai/overloaded"),
     ]
     return {"model_list": models, "general_settings": {"master_key": KEY}, "litellm_settings": {"num_retries": 0}}
 
@@ -43,10 +48,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--litellm", default="litellm", help="the proxy's command")
     litellm = parser.parse_args().litellm
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, Loopback() as upstream:
+        upstream.answer = lambda number, payload: (
+            refusal("overloaded", 503) if payload["model"] == "overloaded" else refusal(f"No, and that is number {number}.")
+        )
         folder, port = Path(name), free_port()
         write_data(folder)
-        (folder / "config.yaml").write_text(json.dumps(configuration()))
+        (folder / "config.yaml").write_text(json.dumps(configuration(upstream.url)))
         command = [litellm, "--config", "config.yaml", "--port", str(port), "--host", "127.0.0.1"]
         url = f"http://127.0.0.1:{port}"
         proxy = started(command, folder, f"{url}/health/liveliness")
