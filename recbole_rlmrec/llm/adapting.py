@@ -116,6 +116,19 @@ class Options:
                 )
             return True
 
+    def be_plain(self, plain: bool) -> None:
+        """Leave out structured output, effort and system role, or take them in again."""
+        with self._lock:
+            for name in ("system", "format", "effort"):
+                if name in self._topics:
+                    topic = self._topics[name]
+                    topic.at = len(topic.forms) - 1 if plain else 0
+        if plain:
+            logger.warning(
+                "The server breaks and does not say at what: the request is changed to a plain one, with the instructions in "
+                "the user message."
+            )
+
     def explain(self, error: RefusedError) -> RefusedError:
         """The error, with the name of the ``--request-field`` that it is about."""
         asked = [name for name in self._fixed if name.lower() in error.names]

@@ -13,6 +13,8 @@ from recbole_rlmrec.llm.faults import RefusedError, RetryableError, UnusableErro
 from recbole_rlmrec.llm.reasoning import ROOM, efforts, most_tokens, takes_no_temperature, thinks
 
 _NOT_IMPLEMENTED = (500, 501)
+_CRASHES = 3
+"""Errors 500 that say nothing, before the first answer, after which the request is made as plain as can be."""
 
 
 class OpenAIChat:
@@ -60,6 +62,7 @@ class OpenAIChat:
         topics = usual_topics(temperature, not openai, efforts(model), schema, openai)
         first = self.most_tokens if thinks(model) else max_tokens
         self._options = Options(topics, self._fields, first, self.most_tokens)
+        self._answered, self._crashes = False, 0
 
     @property
     def answer_limit(self) -> int:
@@ -91,10 +94,20 @@ class OpenAIChat:
                 if error.param == "model" or not self._options.adapt(error, sent):
                     raise self._options.explain(error) from None
             except RetryableError as error:
-                if error.status not in _NOT_IMPLEMENTED or not self._options.adapt(error, sent):
+                if error.status not in _NOT_IMPLEMENTED:
+                    raise
+                if not self._options.adapt(error, sent):
+                    self._crashed()
                     raise
             else:
+                self._answered = True
                 return self._with_room(reply, sent) if only_thought(reply) else reply
+
+    def _crashed(self) -> None:
+        """Find out whether a server that has answered nothing yet breaks at a part of the request that it does not name."""
+        self._crashes += not self._answered
+        if not self._answered and self._crashes in (_CRASHES, 2 * _CRASHES):
+            self._options.be_plain(self._crashes == _CRASHES)
 
     def _with_room(self, reply: Reply, sent: tuple) -> Reply:
         if self._options.raise_limit(sent):

@@ -313,6 +313,24 @@ def test_a_model_without_a_system_role_gets_the_instructions_with_the_question(s
     assert len(stored(setup)) == QUESTIONS
 
 
+@pytest.mark.parametrize("shape", [lambda p: p["messages"][0]["role"] == "system", lambda p: "response_format" in p])
+def test_a_server_that_breaks_without_a_word_gets_a_plain_request(setup, shape):
+    with Loopback() as server:
+        server.answer = lambda number, payload: (500, b"Internal Server Error") if shape(payload) else saying(
+            json.dumps(ANSWER), payload
+        )
+        run(setup, server, concurrency=8)
+        assert server.requests == QUESTIONS + 3
+    assert len(stored(setup)) == QUESTIONS
+
+
+def test_a_server_that_is_broken_for_a_while_gets_the_usual_request_again(setup):
+    with Loopback(lambda number, payload: "500" if number < 8 else None) as server:
+        run(setup, server)
+        assert everyone(setup, server)
+        assert ["response_format" in payload for payload in server.payloads[:9]] == [True] * 3 + [False] * 3 + [True] * 3
+
+
 ANSWER = {"summarization": "Suits those who like what it offers, each in their own way.", "reasoning": "The data."}
 
 

@@ -12,6 +12,7 @@ was paid is within the "at most" that ``--dry-run`` said before.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -34,7 +35,8 @@ from servers import DRAFT, events, good, refusal, saying  # noqa: E402
 
 THOUGHT = f"Perhaps {DRAFT}. No. " * 5
 PRICES = (1.0, 4.0)
-ON_DISK = 1.5
+ON_DISK = 1.0
+TIMEOUT = 10.0
 
 GOOD = {
     "": lambda p: saying(good(p), p),
@@ -73,7 +75,9 @@ class Storm:
         self.kinds: Counter = Counter()
         self.prompt_tokens = self.completion_tokens = 0
         self.sold: list[tuple[str, float]] = []
-        self.server = Loopback(self.http_fault, delay=delay, hang=4.0)
+        self.late = 0
+        self.begun: dict[int, float] = {}
+        self.server = Loopback(self.http_fault, delay=delay, hang=TIMEOUT + 2)
         self.server.keep_payloads = False
         self.server.answer, self.server.after = self.answer, self.written
 
@@ -85,6 +89,7 @@ class Storm:
         return numbers.choice([*HTTP, *list(GOOD)[1:], *BAD])
 
     def http_fault(self, number: int, payload: dict) -> str | None:
+        self.begun[number] = time.time()
         kind = self.kind(number)
         return kind if kind in HTTP else None
 
@@ -105,7 +110,10 @@ class Storm:
         """Note a good answer that has gone out whole."""
         if self.kind(number) in GOOD:
             with self.server.lock:
-                self.sold.append((digest(payload["messages"]), time.time()))
+                if time.time() - self.begun[number] < TIMEOUT / 2:
+                    self.sold.append((digest(payload["messages"]), time.time()))
+                else:  # this machine was too busy; whoever asked may be gone
+                    self.late += 1
 
 
 def main() -> None:
@@ -125,18 +133,35 @@ def main() -> None:
         folder = Path(name)
         write_data(folder, half, half)
         options = ["--tag", "storm", "--chat-model", "m", "--base-url", server.url, "--concurrency", str(args.concurrency)]
-        options += ["--timeout", "3", "--patience", str(args.patience)]
+        options += ["--timeout", str(TIMEOUT), "--patience", str(args.patience)]
         options += ["--price-in", str(PRICES[0]), "--price-out", str(PRICES[1])]
         _, said = profile(folder, *options, "--dry-run")
         promised = float(re.findall(r"total:.*at most \$([\d,.]+)\)", said)[0].replace(",", ""))
-        kills, ends, words = run(folder, server, options, args)
-        report(folder, storm, args, promised, kills, ends, words)
+        with stalls() as stalled:
+            kills, ends, words = run(folder, server, options, args)
+        report(folder, storm, args, promised, kills, ends, words, ON_DISK + 2 * stalled[0])
         storm.share = 0.0
         before, sold = set(failed(folder)), len(storm.sold)
         status, said = profile(folder, *options, "--retry-failed")
         answers, left = len(storm.sold) - sold, len(failed(folder))
         print(f"--retry-failed without faults: exit status {status}, {answers} answers, {left} left")
         assert status == 0 and not failed(folder) and len(storm.sold) - sold == len(before)
+
+
+@contextlib.contextmanager
+def stalls():
+    """A list whose one entry is the longest time for which this machine let a sleeping thread wait, in seconds."""
+    longest, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            start = time.monotonic()
+            time.sleep(0.01)
+            longest[0] = max(longest[0], time.monotonic() - start - 0.01)
+
+    threading.Thread(target=watch, daemon=True).start()
+    yield longest
+    ended.set()
 
 
 def run(folder: Path, server: Loopback, options: list[str], args: argparse.Namespace) -> tuple[list[float], list[int], str]:
@@ -184,7 +209,7 @@ def failed(folder: Path) -> list[tuple[str, str]]:
     return [(entry["side"], entry["token"]) for entry in failures(folder, "storm")]
 
 
-def report(folder: Path, storm: Storm, args, promised: float, kills: list[float], ends: list[int], words: str) -> None:
+def report(folder, storm: Storm, args, promised: float, kills: list[float], ends: list[int], words: str, on_disk: float) -> None:
     """Print the figures, and end with an error where one is not as it should be."""
     stored = {}
     for side in ("item", "user"):
@@ -200,7 +225,7 @@ def report(folder: Path, storm: Storm, args, promised: float, kills: list[float]
         times.setdefault(question, []).append(moment)
     again = {question: moments for question, moments in times.items() if len(moments) > 1}
     sold_before = [moment for moments in again.values() for moment in moments[:-1]]
-    unexplained = [moment for moment in sold_before if not any(0 <= kill - moment < ON_DISK for kill in kills)]
+    unexplained = [moment for moment in sold_before if not any(0 <= kill - moment < on_disk for kill in kills)]
     used = next(iter(manifest(folder, "storm")["usage"].values()))
     paid, counted = (
         (prompt * PRICES[0] + completed * PRICES[1]) / 1e6
@@ -214,7 +239,9 @@ def report(folder: Path, storm: Storm, args, promised: float, kills: list[float]
     faults = storm.server.requests - storm.kinds["good"]
     print(f"requests {storm.server.requests:,}, {len(storm.kinds) - 1} kinds of fault in {faults:,}")
     print(f"SIGKILLs {len(kills)}, restarts {args.restarts} of {args.restart:g} s, exit statuses {dict(Counter(ends))}")
-    print(f"answers sold {len(storm.sold):,}; sold again {len(again)}, not within {ON_DISK} s of a kill {len(unexplained)}")
+    print(f"answers sold {len(storm.sold):,}, and {storm.late} late; a kill forgets what is younger than {on_disk:.1f} s")
+    gaps = [f"{later - moment:.1f}" for moment, later in (moments[:2] for moments in again.values()) if moment in unexplained]
+    print(f"sold again {len(again)}, not because of a kill {len(unexplained)}", *([f"after {', '.join(gaps)} s"] if gaps else []))
     print(f"at most ${promised:.4f} promised; sold for ${paid:.4f}, counted ${counted:.4f}")
     print("listed because:", *(f"{number} {reason}" for reason, number in reasons.most_common()), sep="\n    ")
     print("last words:", *words.strip().splitlines()[-6:], sep="\n    ")
