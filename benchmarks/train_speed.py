@@ -54,10 +54,25 @@ def all_rows() -> list[Row]:
             variants |= {"gen": ("--alignment=gen",)}
             variants |= {"gen bf16": ("--alignment=gen", "--align_dtype=bfloat16")}
             variants |= {"gen 256-d": ("--alignment=gen", "--semantic_dim=256")}
+        if model in ("BPR", "LightGCN"):
+            softmax = ("--alignment=none", "--loss=softmax")
+            variants |= {f"softmax {n}": (*softmax, f"--softmax_negatives={n}") for n in ("512", "batch", "all")}
         if model != "LightGCN":
             variants = {name: value for name, value in variants.items() if not name.endswith(("bf16", "256-d"))}
         rows += [Row(f"{model}_RLMRec {v}", compared, (f"--model={model}_RLMRec", *o)) for v, o in variants.items()]
+    narrow = ("--semantic_dim=256",)
+    for user_text in ("history", "profile"):
+        texts = (f"--user_text={user_text}",)
+        for kind in ("linear", "mlp"):
+            options = ("--model=AlphaRec", f"--semantic_mlp={kind}", *texts)
+            rows += [Row(f"AlphaRec {kind} {user_text}{name}", None, (*options, *o)) for name, o in _widths(narrow)]
+        options = ("--model=LightGCN_Semantic", "--loss=softmax", *texts)
+        rows += [Row(f"LightGCN_Semantic {user_text}{name}", "LightGCN", (*options, *o)) for name, o in _widths(narrow)]
     return rows
+
+
+def _widths(narrow: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    return [("", ()), (" 256-d", narrow)]
 
 
 class RandomEncoder:

@@ -1,6 +1,8 @@
 """Errors that a person can act on: each message says what is wrong, where, and what to do."""
 
+import errno
 import os
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -52,6 +54,39 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
+_TOLD = {
+    errno.ENOSPC: "the disk is full; free some space and give the same command again",
+    getattr(errno, "EDQUOT", None): "your quota on this disk is used up; free some space and give the same command again",
+    errno.EROFS: "this file system is read-only; use a folder that can be written to",
+    errno.EMFILE: "too many files are open; raise the limit (`ulimit -n 4096`) and give the same command again",
+    errno.ENFILE: "too many files are open on this machine; end other programs and give the same command again",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+    errno.EIO: "the disk reports an error; use another one",
+}
+_DENIED = "permission denied; use a folder of yours. A run writes to saved/, to log/ where it is started, and to semantic_path"
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the system could not do what was asked, whatever the file holds: a full disk, too many open files."""
+    return isinstance(error, OSError) and error.errno in _TOLD
+
+
+def told(error: OSError) -> str:
+    """A sentence for a file or a disk that refused: which file, why, and what to do."""
+    if isinstance(error, PermissionError):
+        remedy = _DENIED
+    else:
+        remedy = _TOLD.get(error.errno) or f"{(error.strerror or type(error).__name__).lower()}; look at this file or folder"
+    where = error.filename2 or error.filename
+    return f"{where}: {remedy}." if where else f"{remedy[0].upper()}{remedy[1:]}."
+
+
+def quoted(argument: object) -> str:
+    """An argument as a person would type it in a shell: double quotes around text that holds single ones."""
+    text = str(argument)
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
+
+
 def guarded(action: Callable[[], int]) -> int:
     """Run an action; an error that a person can act on becomes one line and exit status 2."""
     try:
@@ -59,16 +94,12 @@ def guarded(action: Callable[[], int]) -> int:
     except RLMRecError as error:
         print(f"recbole-rlmrec: {error}", file=sys.stderr)
         return 2
-    except PermissionError as error:
-        print(
-            f"recbole-rlmrec: {error.filename or error}: permission denied; use a folder of yours. A run writes to saved/ and "
-            "log/ where it is started, and to --semantic_path.",
-            file=sys.stderr,
-        )
-        return 2
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"recbole-rlmrec: {told(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("recbole-rlmrec: stopped.", file=sys.stderr)
         return 130

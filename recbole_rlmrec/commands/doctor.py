@@ -11,12 +11,13 @@ from pathlib import Path
 import recbole
 import torch
 
-from recbole_rlmrec.data.atomic import read_atomic, read_header
+from recbole_rlmrec.commands.places import place
+from recbole_rlmrec.data.atomic import atomic_files, read_atomic, read_header
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.embeddings import check_embeddings
-from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
-from recbole_rlmrec.plugin import compat
+from recbole_rlmrec.errors import DataError, RLMRecError, quoted
+from recbole_rlmrec.plugin import repairs
 from recbole_rlmrec.plugin.record import versions
 
 OPTIONAL = {
@@ -26,18 +27,17 @@ OPTIONAL = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("--semantic-path", default="dataset", help="folder above the data sets (default: dataset/)")
-    parser.add_argument("--models", action="store_true", help="list every model and what alignment it takes")
-
-
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print the report; returns the exit status."""
-    if options:
-        raise ConfigError(f"doctor does not know {' '.join(options)}; see `recbole-rlmrec doctor --help`.")
-    sections = {"Versions": _versions(), "Repairs of RecBole active here": _repairs(), "Device": _device()}
-    sections |= {"Optional": _optional(), f"Data sets under {args.semantic_path}": _datasets(Path(args.semantic_path))}
+    sections = {
+        "Versions": _versions(),
+        "RecBole on today's packages": _repairs(own=False),
+        "Mistakes of RecBole mended": _repairs(own=True),
+        "Device": _device(),
+    }
+    sections["Optional"] = _optional()
+    for root in dict.fromkeys(place(args, key) or "dataset" for key in ("data_path", "semantic_path")):
+        sections[f"Data sets under {root}"] = _datasets(Path(root))
     if args.models:
         sections["Models"] = _models()
     for title, lines in sections.items():
@@ -52,9 +52,10 @@ def _versions() -> Iterator[str]:
         yield f"{package:24} {found or 'missing: pip install ' + package}"
 
 
-def _repairs() -> Iterator[str]:
-    for repair in compat.active():
-        yield f"{repair.name}: {repair.reason}"
+def _repairs(own: bool) -> Iterator[str]:
+    for repair in repairs.active():
+        if repair.own == own:
+            yield f"{repair.name}: {repair.reason}"
 
 
 def _device() -> Iterator[str]:
@@ -76,7 +77,7 @@ def _optional() -> Iterator[str]:
 def _state(module: str) -> str:
     if importlib.util.find_spec(module) is None:
         return "not installed"
-    if module == "ray" and any(repair.name == "ray" for repair in compat.active()):
+    if module == "ray" and any(repair.name == "ray" for repair in repairs.active()):
         return "installed, but the processes that it starts would fail"
     return "installed"
 
@@ -86,7 +87,7 @@ def _datasets(root: Path) -> Iterator[str]:
     if not folders:
         yield "none; ml-100k comes with RecBole and needs no file: recbole-rlmrec run --dataset=ml-100k"
     for folder in folders:
-        files = sorted(path.name for path in folder.glob(f"{folder.name}.*") if path.is_file())
+        files = [path.name for path in atomic_files(folder, folder.name) if path.is_file()]
         absent = "comes with RecBole" if folder.name == "ml-100k" else "no atomic files here"
         yield f"{folder.name}: {', '.join(files) or absent}"
         yield from (f"  {line}" for line in _faults(folder, files))
@@ -109,17 +110,17 @@ def _faults(folder: Path, files: list[str]) -> Iterator[str]:
             except DataError as error:
                 yield f"CHECK {error}"
     if inter and not {f"{name}.item", f"{name}.user"} & set(files):
-        yield f"no text: add {name}.item with titles, or recbole-rlmrec import FILE.jsonl --dataset {name} --tag TAG"
+        yield f"no text: add {name}.item with titles, or recbole-rlmrec import FILE.jsonl --dataset {quoted(name)} --tag TAG"
 
 
 def _ids(folder: Path) -> dict[str, set[str]]:
     """Tokens of users and items in the interactions of a data set; empty where its files are not here or not readable."""
     name = folder.name
-    if name == "ml-100k" and not any(folder.glob(f"{name}.*")):
+    if name == "ml-100k" and not atomic_files(folder, name):
         folder = Path(recbole.__file__).parent / "dataset_example" / name
     found: dict[str, set[str]] = {side: set() for side in SIDES}
     try:
-        for path in folder.glob(f"{name}.*inter"):
+        for path in (path for path in atomic_files(folder, name) if path.suffix == ".inter"):
             table = read_atomic(path).table
             for side in SIDES:
                 found[side].update(table[f"{side}_id"])
@@ -151,7 +152,7 @@ def _tag(folder: Path, dataset: str, ids: dict[str, set[str]]) -> Iterator[str]:
         yield f"  {fit}"
     encoders = sorted(path for path in (folder / "embeddings").glob("[!.]*") if path.is_dir())
     if not encoders:
-        yield f"  not encoded: recbole-rlmrec encode --dataset {dataset} --tag {folder.name} --encoder lsa"
+        yield f"  not encoded: recbole-rlmrec encode --dataset {quoted(dataset)} --tag {folder.name} --encoder lsa"
     for encoder in encoders:
         try:
             yield f"  {encoder.name}: {check_embeddings(folder, encoder)}"
@@ -161,9 +162,11 @@ def _tag(folder: Path, dataset: str, ids: dict[str, set[str]]) -> Iterator[str]:
 
 def _models() -> Iterator[str]:
     from recbole_rlmrec.model.adapters import ADAPTERS
-    from recbole_rlmrec.model.lookup import SUFFIX, backbone_name, model_names
+    from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, model_names
 
     for name in model_names():
         if name.endswith(SUFFIX):
             masking = ADAPTERS[backbone_name(name)].masking
             yield f"{name:24} con{'' if masking else ', gen'}"
+        elif name.endswith(SEMANTIC_SUFFIX) or name == "AlphaRec":
+            yield f"{name:24} texts as input"

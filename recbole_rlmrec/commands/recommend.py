@@ -14,7 +14,10 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
+from recbole_rlmrec.commands.places import place
+from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.runs.trained import PLACES, load_trained
 
 HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",)}
 
@@ -27,37 +30,11 @@ class Recommended(NamedTuple):
     score: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    add = parser.add_argument
-    add("--checkpoint", required=True, type=Path, help="model that a run has written, saved/NAME.pth")
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", action="append", metavar="ID[,ID]", help="users, by their ids in the atomic files")
-    who.add_argument("--all-users", action="store_true", help="every user of the run")
-    add("--topk", type=int, default=10, help="items per user (default: 10)")
-    add(
-        "--keep",
-        choices=tuple(HIDDEN),
-        default="none",
-        help="items that the user has interacted with and that may still be shown: none (default), or heldout, those of "
-        "validation and test",
-    )
-    add("--format", choices=tuple(FORMATS), default="table", help="how to write them (default: table)")
-    add("--output", type=Path, help="file to write (default: the screen)")
-    parser.epilog = "Where the data or the profiles have moved since: --data_path=FOLDER, --semantic_path=FOLDER."
-
-
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
-    from recbole_rlmrec.runs.command_line import split_options
-    from recbole_rlmrec.runs.trained import PLACES, load_trained
-
-    places, rest = split_options(options, PLACES)
-    if rest:
-        raise ConfigError(f"recommend does not know {' '.join(rest)}; a checkpoint has the options of its run.")
     if args.topk < 1:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
-    trained = load_trained(args.checkpoint, places)
+    trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
     users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(read_users(args.user))
     texts = lines(recommend(trained, users, args.topk, HIDDEN[args.keep]), FORMATS[args.format])
     if args.output is None:
@@ -144,8 +121,6 @@ FORMATS = {"table": _as_table, "csv": _as_csv, "jsonl": _as_jsonl}
 
 
 def _write(path: Path, texts: Iterator[str]) -> None:
-    from recbole_rlmrec.data.files import replacing
-
     if path.is_dir():
         raise ConfigError(f"--output {path} is a folder; give the name of a file.")
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:

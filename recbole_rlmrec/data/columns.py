@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 
 import pandas as pd
-from recbole.utils import FeatureType
+
+from recbole_rlmrec.data.atomic import FeatureType
 
 TITLES = (
     "title",
@@ -69,6 +70,23 @@ YEARS = (
     "release",
     "date",
 )
+# Counts and means of what users did, by name: who counted them may have counted held-out interactions, too.
+_COUNTED = (
+    r"(ratings?|reviews?|votes?|stars?|scores?|users?|members?|plays?|listens?|listeners?|purchases?|sales|orders?|clicks?|"
+    r"views?|viewers?|watche[rds]s?|favou?rites?|fans?|likes?|dislikes?|followers?|subscribers?|downloads?|installs?|readers?|"
+    r"interactions?|comments?|shelves|checkins?|tips?|wishlists?)"
+)
+_AGGREGATE = re.compile(
+    rf"^(avg|average|mean|median|num|number_of|n|nb|count|total|sum|share_of)_(\w+_)?{_COUNTED}$|"
+    rf"(^|_){_COUNTED}_(avg|average|mean|median|num|number|n|nb|count|counts|total|sum|distribution|histogram)$|"
+    r"(^|_)(popularity|pop_score|play_?count|num_?votes|num_?ratings|num_?reviews|scored_by|sales_rank|(view|like|vote)_?count|"
+    r"(ratings?|reviews?)_?count|bayes_average|weighted_(rating|score)|members|listeners|followers|subscribers|favou?rites|"
+    r"upvotes|downvotes|helpful_votes|wishlisted|owners|checkins)$"
+)
+_AGGREGATE_IF_NUMBER = re.compile(
+    r"^((overall|user|item|book|movie|community)_)?(ratings?|scores?|stars|rank|ranking|votes|likes|fans|reviews|views|plays|"
+    r"sales|downloads|installs|useful|funny|cool)$"
+)
 _UNREADABLE = re.compile(
     r"(^|_)(id|ids|url|urls|uri|link|links|href|image|images|img|poster|thumbnail|hash|asin|isbn|sku|uuid|guid|"
     r"embedding|emb|vector|feature|features|path|file|timestamp|unixtime|unix_time)$"
@@ -76,6 +94,7 @@ _UNREADABLE = re.compile(
 _ADDRESS = re.compile(r"^(https?://|www\.|/[\w.-]+/)")
 _CODE = re.compile(r"^(?=\S*\d)(?=\S*[A-Za-z_-])[A-Za-z0-9_-]{6,}$|^[A-Za-z0-9_+/=-]{20,}$")
 _NUMBER = re.compile(r"^[+-]?\d{4,}(\.\d+)?$")
+_PLAIN_NUMBER = re.compile(r"^\s*[+-]?[\d,]*\.?\d+\s*$")
 _DISTINCT = 0.5
 _SAMPLE = 2000
 
@@ -96,6 +115,8 @@ class Columns:
         Columns of ``.inter`` that hold what the user wrote about the item, the longest form first.
     rating, timestamp : str or None
         Columns of ``.inter``.
+    aggregates : list of str
+        Columns of ``.item`` and ``.user`` that are left out unless they are named: see :func:`is_aggregate`.
     """
 
     title: str | None = None
@@ -106,6 +127,7 @@ class Columns:
     timestamp: str | None = None
     year: str | None = None
     user_attributes: list[str] = field(default_factory=list)
+    aggregates: list[str] = field(default_factory=list)
 
 
 def pick(columns, names: tuple[str, ...]) -> str | None:
@@ -154,6 +176,29 @@ def is_readable(name: str, column: pd.Series, kind: FeatureType) -> bool:
         return True
     numeric = kind == FeatureType.TOKEN and values.str.match(_NUMBER).mean() > _DISTINCT
     return not numeric and values.str.match(_CODE).mean() <= _DISTINCT
+
+
+def is_aggregate(name: str, column: pd.Series) -> bool:
+    """Whether a column of ``.item`` or ``.user`` counts or averages interactions, such as ``avg_rating`` or ``members``.
+
+    Whoever made it may have counted interactions that a run holds out. A ``rating`` is one where it is a number (4.2), not
+    where it is a word (PG-13).
+
+    Parameters
+    ----------
+    name : str
+    column : Series of str
+        Its values; empty means missing.
+    """
+    name, values = snake(name), sample(column)
+    if _AGGREGATE.search(name):
+        return True
+    return bool(_AGGREGATE_IF_NUMBER.search(name)) and len(values) > 0 and values.str.match(_PLAIN_NUMBER).mean() > _DISTINCT
+
+
+def left_out(aggregates: list[str]) -> str:
+    """The sentence for columns that are left out."""
+    return f"left out, because they may count held-out interactions: {', '.join(aggregates)}"
 
 
 def guess_title(table: pd.DataFrame, types: dict[str, FeatureType]) -> str | None:

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from recbole.utils import FeatureType
 
-from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
+from recbole_rlmrec.data.atomic import AtomicFile, FeatureType, read_atomic
 from recbole_rlmrec.data.columns import (
     YEARS,
     Columns,
     guess_description,
     guess_reviews,
     guess_title,
+    is_aggregate,
     is_readable,
     pick,
     sample,
 )
 from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, split_hash, split_keys
 from recbole_rlmrec.data.text import plain_columns, says_something, sequence_separator
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError, DataError, quoted
 
 
 @dataclass
@@ -102,8 +102,8 @@ class Corpus:
         Parameters
         ----------
         **overrides
-            Any field of :class:`~recbole_rlmrec.data.columns.Columns`: a column, a list of columns, or None for no such
-            column; fields that are left out are guessed.
+            Any field but ``aggregates`` of :class:`~recbole_rlmrec.data.columns.Columns`: a column, a list of columns, or
+            None for no such column; fields that are left out are guessed.
 
         Raises
         ------
@@ -112,13 +112,14 @@ class Corpus:
         """
         self._check_overrides(overrides)
         item, user, inter = self._table("item"), self._table("user"), self.interactions.drop(columns=["user", "item"])
+        counted = {name for table in (item, user) for name in table if is_aggregate(name, table[name])}
         tokens = {*self.items, *self.users}
         lists = [name for name in item if self._lists_ids(name, tokens)]
         named = [overrides[role] for role in ("title", "description", "year") if overrides.get(role)]
-        free = item.drop(columns={*lists, *named})
+        free = item.drop(columns={*lists, *named, *counted}, errors="ignore")
         title = overrides.get("title") or guess_title(free, self.field_types)
         free = free.drop(columns=title or [], errors="ignore")
-        readable = [n for n in item if is_readable(n, item[n], self._type(n)) and n not in lists]
+        readable = [n for n in item if is_readable(n, item[n], self._type(n)) and n not in counted.union(lists)]
         guessed = Columns(
             title=title,
             description=guess_description(free, self.field_types),
@@ -126,13 +127,15 @@ class Corpus:
             rating=self.rating_field if self.rating_field in inter else None,
             timestamp=self.time_field if self.time_field in inter else None,
             year=pick([name for name in item if _mostly_years(item[name])], YEARS),
-            user_attributes=[name for name in user if is_readable(name, user[name], self._type(name))],
+            user_attributes=[n for n in user if is_readable(n, user[n], self._type(n)) and n not in counted],
         )
         columns = replace(guessed, **overrides)
         if "attributes" not in overrides:
             refused = [getattr(guessed, role) for role, value in overrides.items() if value is None]
             taken = (columns.title, columns.description, columns.year, *refused)
             columns.attributes = [name for name in readable if name not in taken]
+        asked = {columns.title, columns.description, columns.year, *columns.attributes, *columns.user_attributes}
+        columns.aggregates = sorted(counted - asked)
         return columns
 
     def require_text(self, columns: Columns) -> None:
@@ -151,7 +154,7 @@ class Corpus:
         raise DataError(
             f"Dataset {self.dataset!r} has {state}, so no profiles can be made; add {self.dataset}.item with the columns "
             f"item_id:token, title:token_seq and, if there is one, description:token_seq, or import profiles "
-            f"(recbole-rlmrec import FILE.jsonl --dataset {self.dataset} --tag TAG)."
+            f"(recbole-rlmrec import FILE.jsonl --dataset {quoted(self.dataset)} --tag TAG)."
         )
 
     def item_values(self, column: str) -> pd.DataFrame:
@@ -309,9 +312,5 @@ def _in_time(table: pd.DataFrame, time_field: str | None) -> np.ndarray:
 
 
 def _internal_ids(train, field: str, tokens: pd.Series) -> np.ndarray:
-    """Internal ids of raw tokens, int64 [n], 0 for those that the run does not have.
-
-    RecBole's reader takes a pair of quotation marks around an id away.
-    """
-    quoted = tokens.str.startswith('"') & tokens.str.endswith('"')
-    return tokens.mask(quoted, tokens.str[1:-1]).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
+    """Internal ids of raw tokens, int64 [n], 0 for those that the run does not have."""
+    return tokens.map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)

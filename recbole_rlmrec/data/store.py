@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,8 @@ from recbole_rlmrec.data.profile import (
     text_digest,
     to_line,
 )
-from recbole_rlmrec.errors import ConfigError, SemanticError, StoreError
+from recbole_rlmrec.data.reading import parse_json
+from recbole_rlmrec.errors import ConfigError, SemanticError, StoreError, quoted
 
 FORMAT = 1
 
@@ -133,7 +133,7 @@ class ProfileStore:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    yield parse_profile(json.loads(line), side)
+                    yield parse_profile(parse_json(line), side)
                 except ValueError as reason:
                     if not line.endswith(b"\n"):
                         self._report_cut(path, number)
@@ -253,9 +253,8 @@ def tag_folder(root: Path, tag: str | None, dataset: str) -> Path:
         return root / tag
     missing = "no profiles" if tag is None else f"no profiles with the tag {tag!r}"
     there = f"there are: {', '.join(tags)}" if tags else "there are none yet"
-    tag = tag or "TAG"
+    named = f"--dataset {quoted(dataset)} --tag {tag or 'TAG'}"
     raise SemanticError(
-        f"There are {missing} in {root}; {there}. Make them with `recbole-rlmrec profile --dataset {dataset} --tag {tag} "
-        f"--chat-model MODEL`, or import them with `recbole-rlmrec import FILE.jsonl --dataset {dataset} --tag {tag}`, then "
-        f"encode them."
+        f"There are {missing} in {root}; {there}. Make them with `recbole-rlmrec profile {named} --chat-model MODEL`, or "
+        f"import them with `recbole-rlmrec import FILE.jsonl {named}`, then encode them."
     )

@@ -9,14 +9,14 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
-from recbole.utils import set_color
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import held, read_json, replacing, write_json
+from recbole_rlmrec.data.files import bytes_digest, file_digest, held, json_bytes, new_matrix, read_json, replacing, write_json
 from recbole_rlmrec.data.paths import encoder_slug
+from recbole_rlmrec.data.reading import parse_json, read_npy
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
+from recbole_rlmrec.encoding.embeddings import files_of
 from recbole_rlmrec.encoding.journal import Journal
 from recbole_rlmrec.encoding.registry import get_encoder, register_encoder, same_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
@@ -120,16 +120,19 @@ class _Job:
     def _finished_rows(self) -> list[tuple[list[str], np.ndarray]]:
         """Digests and matrices of an earlier call with the same settings."""
         try:
-            manifest = json.loads((self._target / "manifest.json").read_bytes())
-            if manifest["fingerprint"] != self._fingerprint:
+            manifest = parse_json((self._target / "manifest.json").read_bytes())
+            bound = manifest.get("files") or {}
+            if manifest["fingerprint"] != self._fingerprint or any(
+                file_digest(self._target / name) != digest for name, digest in bound.items()
+            ):
                 return []
             return [self._finished_side(side) for side in manifest["digests"]]
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
     def _finished_side(self, side: str) -> tuple[list[str], np.ndarray]:
-        digests = json.loads((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
-        matrix = np.load(self._target / f"{side}s.npy", mmap_mode="r", allow_pickle=False)
+        digests = parse_json((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
+        matrix = read_npy(self._target / f"{side}s.npy", "r")
         if matrix.shape[0] != len(digests) or matrix.dtype != self._dtype:
             raise ValueError(f"{side}s.npy does not fit its tokens")
         return digests, matrix
@@ -144,7 +147,7 @@ class _Job:
             return
         if self._encoder.needs_fit:
             self._encoder.fit([text for found in self._texts.values() for text in found.values()])
-        bar = tqdm(total=len(todo), desc=set_color("Encode   ", "pink"), ncols=100, disable=not show_progress)
+        bar = tqdm(total=len(todo), desc="Encode", ncols=100, disable=not show_progress)
         with bar:
             size = max(BLOCK, getattr(self._encoder, "at_once", 0))
             for start in range(0, len(todo), size):
@@ -186,7 +189,12 @@ class _Job:
         tokens = {side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()}
         del where  # nothing may be mapped that is replaced or removed: Windows refuses that
         self._finished = []
-        write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": self._manifest(origin, width)})
+        files = {}
+        for side, listed in tokens.items():
+            matrix, names = files_of(side)
+            files |= {matrix: file_digest(_new(self._target / matrix)), names: bytes_digest(json_bytes(listed))}
+        manifest = {**self._manifest(origin, width), "files": files}
+        write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": manifest})
         self._commit()
         self._journal.remove()
         counts = " and ".join(f"{len(found)} {side}s" for side, found in self._texts.items())
@@ -224,7 +232,7 @@ class _Job:
     def _write_matrix(self, side: str, where: dict[str, tuple[np.ndarray, int]], width: int) -> None:
         digests = list(self._digests[side].values())
         with replacing(_new(self._target / f"{side}s.npy")) as temporary:
-            matrix = open_memmap(temporary, mode="w+", dtype=self._dtype, shape=(len(digests), width))
+            matrix = new_matrix(temporary, self._dtype, (len(digests), width))
             for start in range(0, len(digests), _COPY_BLOCK):
                 block = [where[digest] for digest in digests[start : start + _COPY_BLOCK]]
                 matrix[start : start + len(block)] = np.stack([source[row] for source, row in block])

@@ -7,13 +7,14 @@ import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import ProfileStore, check_tag
 from recbole_rlmrec.encoding.embeddings import check_embeddings, list_encoders
-from recbole_rlmrec.errors import SemanticError, StoreError
+from recbole_rlmrec.errors import SemanticError, StoreError, refused
 
 _SLUG = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _NAMES = re.compile(
@@ -151,7 +152,9 @@ def _unpack(file: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with open(target, "xb") as out:
                     shutil.copyfileobj(archive.extractfile(member), out, _CHUNK)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+        if refused(error):
+            raise
         raise StoreError(f"{file} is not a whole tar.gz archive ({' '.join(str(error).split())}).") from None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from recbole_rlmrec.data.profile import (
     Profile,
     parse_profile,
 )
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import ProfileStore, check_tag, now
 from recbole_rlmrec.errors import DataError, StoreError
 
@@ -74,7 +77,7 @@ def import_profiles(file: Path | str, root: Path | str, dataset: str, tag: str) 
     found, blank = _read_import(file)
     if not any(found.values()):
         raise DataError(f"{file} holds no profile; each line needs user_id or item_id, and profile.")
-    with store.locked():
+    with store.locked(), _whole_or_not(store):
         manifest = _import_manifest(store, dataset, tag)
         sides = {side: store.read(side) for side in SIDES}
         replaced = sum(
@@ -99,6 +102,18 @@ def import_profiles(file: Path | str, root: Path | str, dataset: str, tag: str) 
             if found[side]:
                 store.write(side, sides[side].values())
     return ImportSummary(store.folder, len(found["user"]), len(found["item"]), blank, replaced, manifest["provenance"])
+
+
+@contextmanager
+def _whole_or_not(store: ProfileStore) -> Iterator[None]:
+    """Remove the folder of a tag that is new where it cannot be written as a whole."""
+    new = not store.exists and not any(store.path(side).exists() for side in SIDES)
+    try:
+        yield
+    except BaseException:
+        if new:
+            shutil.rmtree(store.folder, ignore_errors=True)
+        raise
 
 
 def _import_manifest(store: ProfileStore, dataset: str, tag: str) -> dict:
@@ -135,7 +150,7 @@ def _read_import(file: Path) -> tuple[dict[str, dict[str, Profile]], int]:
 
 def _parse_import(line: bytes, where: str) -> tuple[str, Profile]:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         if not isinstance(record, dict) or ("user_id" in record) == ("item_id" in record):
             raise BadRecord("not a JSON object with either 'user_id' or 'item_id'")
         side = "user" if "user_id" in record else "item"

@@ -7,27 +7,17 @@ from collections.abc import Iterator
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Cell
-from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.derived import CHANGES, change_embeddings, with_reasoning
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 
-SUMMARY = "shuffled, random and constant embeddings, one side alone, other profiles and encoders, profiles alone"
 KINDS = (*CHANGES, "reasoning", "alone")
 ALONE = "SemanticRecommender"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="con,gen", help="of con, gen, kar (default: the first two)")
-    parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)} (default: all)")
-    parser.add_argument(
-        "--profiles", default="", help="further profiles to compare, TAG or TAG:ENCODER, separated by commas (default: none)"
-    )
-
-
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Run a model with its profiles and with profiles that lack something."""
     variants = [variant for variant in read_variants(args.variants) if variant != "base"]
     kinds = _read_kinds(args.kinds)
@@ -46,7 +36,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     tables = [main_table(outcomes, against_base)]
     if against_full:
         tables.append(comparison_table(against_full, "Tests against the profiles as they are"))
-    return Report(outcomes, tables, findings)
+    return Results(outcomes, tables, findings)
 
 
 def _read_kinds(text: str) -> list[str]:

@@ -11,14 +11,13 @@ import scipy.sparse as sp
 import torch
 
 from recbole_rlmrec.errors import ConfigError, DataError
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Profiles, Study, places, read_profiles
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.tables import Table
 from recbole_rlmrec.runs.trained import load_trained
 from recbole_rlmrec.semantic.load import load_semantic
 
-SUMMARY = "users more than three hops apart with similar profiles: rank and similarity with and without alignment"
 HOPS = 3
 _BLOCK = 512
 
@@ -40,15 +39,9 @@ class Pair:
     similarity: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen (default: all three)")
-    parser.add_argument("--pairs", type=int, default=10, help="pairs of users, the most similar first (default: 10)")
-
-
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Train each variant with the first seed and see how close it puts each pair."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants, PAPER)
     if args.pairs < 1:
         raise ConfigError(f"--pairs is the number of pairs, 1 or more, not {args.pairs}.")
     study.check_models(variants)
@@ -63,7 +56,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
             case["models"].append({"model": outcome.cell.model, "variant": outcome.cell.variant, **closeness})
     about = {"seed": seed, "hops": HOPS, "tag": profiles.tag, "encoder": profiles.encoder}
     tables = [summary_table(cases, seed), case_table(cases), profile_table(cases)]
-    return Report(outcomes, tables, {"case": about, "pairs": cases})
+    return Results(outcomes, tables, {"case": about, "pairs": cases})
 
 
 def find_cases(study: Study, profiles: Profiles, most: int) -> tuple[list[Pair], list[dict]]:

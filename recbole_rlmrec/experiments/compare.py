@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.results.files import Report
-
-SUMMARY = "base, con and gen of each backbone, with significance over seeds and users"
+from recbole_rlmrec.experiments.results.files import Results
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-
-
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Run base and aligned models and compare them."""
     variants = read_variants(args.variants)
     study.check_models(variants)
@@ -25,4 +18,4 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     outcomes = study.run(cells)
     comparisons = compare_all(outcomes)
     tables = [main_table(outcomes, comparisons), comparison_table(comparisons)]
-    return Report(outcomes, tables[: 1 + bool(comparisons)], {"comparisons": [one.as_dict() for one in comparisons]})
+    return Results(outcomes, tables[: 1 + bool(comparisons)], {"comparisons": [one.as_dict() for one in comparisons]})

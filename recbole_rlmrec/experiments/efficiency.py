@@ -7,22 +7,15 @@ from dataclasses import replace
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome, headline, seconds_to_best
-from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import grouped
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, with_deviation
 
-SUMMARY = "seconds per epoch, memory, parameters and time to the best epoch"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-
-
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Run every variant alone on the machine and measure it; cells of other experiments do not count."""
     variants = read_variants(args.variants)
     if study.runner.jobs > 1:
@@ -31,7 +24,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     cells = [study.cell(model, variant, seed) for seed in study.seeds for model in study.models for variant in variants]
     cells = [replace(cell, identity={**cell.identity, "timed": True}) for cell in cells]
     outcomes = study.run(cells)
-    return Report(outcomes, [cost_table(outcomes)])
+    return Results(outcomes, [cost_table(outcomes)])
 
 
 def cost_table(outcomes: list[Outcome]) -> Table:

@@ -12,27 +12,17 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome
 from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
-from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
 
-SUMMARY = "results by user activity and item popularity, and for users or items held out down to few interactions"
-SIDES = ("users", "items")
+GROUPED = ("users", "items")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-    parser.add_argument("--groups", type=int, default=4, help="groups of users and of items (default: 4)")
-    parser.add_argument("--holdout", default="", help="also hold out users, items or both (users,items)")
-    parser.add_argument("--keep", default="1,3,5", help="training interactions left to those held out (default: 1,3,5)")
-    parser.add_argument("--share", type=float, default=0.2, help="share of users or items that is held out (default: 0.2)")
-
-
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Break the results of `compare` down, and run cells with users or items held out."""
     variants, holdouts, keeps = read_variants(args.variants), _read_sides(args.holdout), _read_keeps(args.keep)
     if args.groups < 2 or not 0 < args.share < 1:
@@ -45,7 +35,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     tables, findings = [], {"groups": []}
     for side, measure, label in ((0, by_activity, "user activity"), (1, by_popularity, "item popularity")):
         found = measure(study, outcomes, args.groups)
-        table, rows = group_table(outcomes, found, f"Results by {label}", f"training interactions of the {SIDES[side][:-1]}")
+        table, rows = group_table(outcomes, found, f"Results by {label}", f"training interactions of the {GROUPED[side][:-1]}")
         tables.append(table)
         findings["groups"] += [{"by": label, **row} for row in rows]
     for side in holdouts:
@@ -53,12 +43,12 @@ def run(study: Study, args: argparse.Namespace) -> Report:
         outcomes += more
         tables += table
         findings.setdefault("comparisons", []).extend(one.as_dict() for one in comparisons)
-    return Report(outcomes, tables, findings)
+    return Results(outcomes, tables, findings)
 
 
 def _read_sides(text: str) -> list[str]:
     wanted = [side.strip() for side in text.split(",") if side.strip()]
-    if any(side not in SIDES for side in wanted):
+    if any(side not in GROUPED for side in wanted):
         raise ConfigError(f"--holdout takes users, items or users,items, not {text!r}.")
     return wanted
 
@@ -279,10 +269,10 @@ def held_out(study: Study, data: Data, side: str, keep: int, share: float, seed:
     tokens : set of str
         Those held out; the same for every ``keep``, and each has test interactions.
     """
-    train, column = data.read("train").table, data.id_fields[SIDES.index(side)]
+    train, column = data.read("train").table, data.id_fields[GROUPED.index(side)]
     counts = train[column].value_counts()
     tested = set(data.pairs("test")[side[:-1]])
-    rng = np.random.default_rng([seed, SIDES.index(side)])
+    rng = np.random.default_rng([seed, GROUPED.index(side)])
     free = np.array(sorted(token for token in counts.index if token in tested), dtype=object)
     tokens = set(rng.permutation(free)[: max(round(share * len(free)), 1)])
     shuffled = train.iloc[rng.permutation(len(train))]

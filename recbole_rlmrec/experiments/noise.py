@@ -10,25 +10,15 @@ import pandas as pd
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.cells.cell import Outcome, headline
 from recbole_rlmrec.experiments.cells.data import Data, changed
-from recbole_rlmrec.experiments.cells.options import read_variants
 from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, grouped
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import mean_and_deviation, relative_gain
 from recbole_rlmrec.experiments.results.tables import Table, percent, with_deviation
 
-SUMMARY = "fake interactions added to the training split"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, kar (default: the first three)")
-    parser.add_argument(
-        "--levels", default="5,10,15,20,25", help="fake interactions in percent of the real ones (default: 5,10,15,20,25)"
-    )
-
-
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Run every variant at every level of noise; the profiles stay those of the clean data."""
     variants, levels = read_variants(args.variants), read_levels(args.levels)
     study.check_models(variants)
@@ -45,7 +35,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     comparisons = compare_all(outcomes, lambda cell: f"base, {cell.setting['noise']}")
     tables = [level_table(outcomes), comparison_table(comparisons, "Tests against base at the same level")]
     findings = {"levels": levels, "comparisons": [one.as_dict() for one in comparisons]}
-    return Report(outcomes, tables[: 1 + bool(comparisons)], findings)
+    return Results(outcomes, tables[: 1 + bool(comparisons)], findings)
 
 
 def read_levels(text: str) -> list[int]:

@@ -10,29 +10,22 @@ import pandas as pd
 
 from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
+from recbole_rlmrec.errors import ConfigError, DataError, LeakageError, quoted
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
+from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.plugin.initial import export_initial
 from recbole_rlmrec.semantic.leakage import check_leakage
 
-SUMMARY = "the early part of the data gives the initial embeddings of a plain backbone on the later part"
 EARLY, LATE = (0.8, 0.1), (0.6, 0.2)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, on the early part (default: all three)")
-    parser.add_argument("--early", type=float, default=0.5, help="share of the interactions that is early (default: 0.5)")
-
-
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Train on the early part, then a base model on the later part from nothing and from what each variant learnt."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants, PAPER)
     if not 0 < args.early < 1:
         raise ConfigError(f"--early is a share between 0 and 1, not {args.early}.")
     if study.resplit:
@@ -57,7 +50,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     tables = [main_table(outcomes, comparisons, "Plain backbone on the later part, by where it starts")]
     if against_base:
         tables.append(comparison_table(against_base, "Tests against pretraining without alignment"))
-    return Report(outcomes, tables, {"comparisons": [one.as_dict() for one in [*comparisons, *against_base]]})
+    return Results(outcomes, tables, {"comparisons": [one.as_dict() for one in [*comparisons, *against_base]]})
 
 
 def parts_by_time(study: Study, share: float) -> tuple[Data, Data]:
@@ -120,10 +113,10 @@ def _profiles(study: Study, early: Data, late: Data) -> Profiles:
         check_leakage(pairs, train, study.options.get("leakage") or "error", profiles.tag)
     except LeakageError:
         tag = study.options.get("semantic_tag")
-        places = f"--data_path={early.root} --semantic_path={early.semantic_path}"
+        places = f"--data_path={quoted(early.root)} --semantic_path={quoted(early.semantic_path)}"
         raise LeakageError(
             f"The profiles of tag {tag!r} quote interactions that pretrain holds out; leave out --semantic_tag, or make some "
-            f"for its early part: recbole-rlmrec profile --dataset {early.name} --tag NEW --chat-model MODEL {places} "
+            f"for its early part: recbole-rlmrec profile --dataset {quoted(early.name)} --tag NEW --chat-model MODEL {places} "
             f'"--benchmark_filename={list(PARTS)}".'
         ) from None
     return profiles

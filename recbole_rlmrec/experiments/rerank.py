@@ -10,47 +10,25 @@ import pandas as pd
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Cell
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS, read_variants
 from recbole_rlmrec.experiments.cells.study import Study, places, read_profiles
-from recbole_rlmrec.experiments.reranking import SCHEMA, Answers, Question, Ranking, ask, ask_about, draw_users, judge
+from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
+from recbole_rlmrec.experiments.reranking import SCHEMA, Answers, Ranking, RankingQuestion, ask, ask_about, draw_users, judge
 from recbole_rlmrec.experiments.results.comparison import comparison_table
-from recbole_rlmrec.experiments.results.files import Report
+from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars
 from recbole_rlmrec.llm.adapting import read_fields
 from recbole_rlmrec.llm.chat import TEMPLATE, ChatModel
 from recbole_rlmrec.llm.models import get_chat_model
-from recbole_rlmrec.llm.patience import PATIENCE, Pace
-from recbole_rlmrec.llm.reasoning import ROOM
+from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.runs.trained import load_trained
 
-SUMMARY = "a trained model's top items reranked by a chat model, invented items counted"
 _EXAMPLES = 10
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    add = parser.add_argument
-    add("--variants", default="base", help="of base, con, gen (default: base)")
-    add("--candidates", type=int, default=50, help="top items of the model that are reranked (default: 50)")
-    add("--users", type=int, default=100, help="test users that are drawn, one request for each (default: 100)")
-    add("--history", type=int, default=20, help="titles of a user's training interactions in the question (default: 20)")
-    add("--chat-model", required=True, help="model of the server; transformers:FOLDER for a local one")
-    add("--base-url", help="address of an OpenAI-compatible server (default: OpenAI's)")
-    add("--api-key-env", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY, for OpenAI only)")
-    add("--temperature", type=float, default=0.0, help="0 (default) gives the same answers each time")
-    add("--max-answer-tokens", type=int, default=2000, help="longest answer (default: 2000)")
-    add("--timeout", type=float, default=120.0, help="seconds that an answer may take (default: 120)")
-    add("--concurrency", type=int, default=4, help="requests in flight (default: 4)")
-    add("--rpm", type=float, help="most requests per minute")
-    add("--patience", type=float, default=PATIENCE / 60, help="minutes without one answer before giving up (default: 10)")
-    add("--max-reasoning-tokens", type=int, default=ROOM, help=f"room for a model that thinks unseen (default: {ROOM})")
-    add("--request-field", action="append", default=[], metavar="KEY=JSON", help="another field of every request")
-
-
-def run(study: Study, args: argparse.Namespace) -> Report:
+def run(study: Study, args: argparse.Namespace) -> Results:
     """Train each variant with the first seed, have its top items reranked, and measure both orders."""
-    variants = read_variants(args.variants, tuple(ALIGNMENTS))
+    variants = read_variants(args.variants, PAPER)
     chat, pace = _chat(args), Pace(args.concurrency, args.rpm, patience=60 * args.patience)
     study.check_models(variants)
     seed = study.seeds[0]
@@ -75,7 +53,7 @@ def run(study: Study, args: argparse.Namespace) -> Report:
     correct(comparisons)
     tables = [result_table(comparisons), answer_table(rows), comparison_table(comparisons, "Tests against the model's order")]
     about = {"chat_model": chat.name, "candidates": args.candidates, "history": args.history, "parameters": chat.parameters()}
-    return Report(outcomes, tables, {"rerank": about, "reranked": findings})
+    return Results(outcomes, tables, {"rerank": about, "reranked": findings})
 
 
 def _chat(args: argparse.Namespace) -> ChatModel:
@@ -103,7 +81,7 @@ def _finding(cell: Cell, counts: Mapping, rankings: Mapping[str, Ranking], compa
 
 
 def compare_orders(
-    cell: Cell, questions: Sequence[Question], rankings: Mapping[str, Ranking], topk: Sequence[int] | int
+    cell: Cell, questions: Sequence[RankingQuestion], rankings: Mapping[str, Ranking], topk: Sequence[int] | int
 ) -> list[Comparison]:
     """Compare the new order with the old one, metric by metric, without correction."""
     before = measured(questions, {}, topk)
@@ -112,12 +90,14 @@ def compare_orders(
     return compare_tables({cell.seed: after}, {cell.seed: before}, list(before), cell.model, name, cell.variant)
 
 
-def measured(questions: Sequence[Question], orders: Mapping[str, Sequence[int]], topk: Sequence[int] | int) -> pd.DataFrame:
+def measured(
+    questions: Sequence[RankingQuestion], orders: Mapping[str, Sequence[int]], topk: Sequence[int] | int
+) -> pd.DataFrame:
     """Recall and NDCG of each user, as RecBole computes them.
 
     Parameters
     ----------
-    questions : sequence of Question
+    questions : sequence of RankingQuestion
     orders : mapping of str to sequence of int
         New order of a user's candidates; the old one for those who have none.
     topk : sequence of int

@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.chat import ChatModel, Reply
 from recbole_rlmrec.llm.faults import RefusedError, RetryableError
@@ -47,7 +48,7 @@ _NUMBERED = re.compile(r"^\d+[.):]\s+")
 
 
 @dataclass(frozen=True)
-class Question:
+class RankingQuestion:
     """One user's candidates.
 
     Attributes
@@ -109,7 +110,7 @@ def draw_users(trained: Trained, most: int, seed: int) -> torch.Tensor:
 
 def ask_about(
     trained: Trained, users: torch.Tensor, profiles: Mapping[str, str], candidates: int, history: int, seed: int
-) -> list[Question]:
+) -> list[RankingQuestion]:
     """Questions about the top items of users, ranked and masked as in the test of the run.
 
     Parameters
@@ -136,7 +137,7 @@ def ask_about(
             labels = titles.unique(ranked)
             data = {"profile": profiles.get(str(names[user])), "history": titles.of(chosen), "candidates": labels}
             prompt = Prompt("user", str(names[user]), SYSTEM, _message(data), (), 0, 0)
-            questions.append(Question(prompt, labels, np.isin(ranked, positive), len(positive)))
+            questions.append(RankingQuestion(prompt, labels, np.isin(ranked, positive), len(positive)))
     return questions
 
 
@@ -186,18 +187,18 @@ class Answers:
         whole = path.read_bytes().rpartition(b"\n")[0] if path.is_file() else b""
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                record = json.loads(line)
+                record = parse_json(line)
                 self._known[record["key"]] = record
             except (ValueError, TypeError, KeyError):
                 raise StoreError(f"{path}, line {number}, is not an answer; delete that line.") from None
         with replacing(path) as temporary:
             temporary.write_bytes(whole + b"\n" if whole else b"")
 
-    def of(self, question: Question, chat: ChatModel) -> dict | None:
+    def of(self, question: RankingQuestion, chat: ChatModel) -> dict | None:
         """What is known of the answer to a question: ``text``, ``finish``, ``prompt_tokens``, ``completion_tokens``."""
         return self._known.get(question.prompt.key(chat.name, chat.parameters()))
 
-    def add(self, question: Question, chat: ChatModel, reply: Reply) -> None:
+    def add(self, question: RankingQuestion, chat: ChatModel, reply: Reply) -> None:
         """Put an answer on disk."""
         record = {"key": question.prompt.key(chat.name, chat.parameters()), "user": question.user, "model": chat.name}
         record |= {"text": scrub(reply.text), "finish": reply.finish}
@@ -209,7 +210,7 @@ class Answers:
             self._known[record["key"]] = record
 
 
-def ask(questions: Sequence[Question], chat: ChatModel, answers: Answers, pace: Pace) -> None:
+def ask(questions: Sequence[RankingQuestion], chat: ChatModel, answers: Answers, pace: Pace) -> None:
     """Ask what has not been answered yet; a question that the server refuses or fails on stays without an answer.
 
     Raises
@@ -220,7 +221,7 @@ def ask(questions: Sequence[Question], chat: ChatModel, answers: Answers, pace: 
     todo = [question for question in questions if answers.of(question, chat) is None]
     patience = pace.begin(threading.Event(), described(chat))
 
-    def one(question: Question, tries: Tries) -> Question:
+    def one(question: RankingQuestion, tries: Tries) -> RankingQuestion:
         reply = None
         try:
             while reply is None or reply.again:
@@ -238,12 +239,12 @@ def ask(questions: Sequence[Question], chat: ChatModel, answers: Answers, pace: 
         pass
 
 
-def judge(question: Question, answer: Mapping | None) -> Ranking:
+def judge(question: RankingQuestion, answer: Mapping | None) -> Ranking:
     """The order that an answer gives.
 
     Parameters
     ----------
-    question : Question
+    question : RankingQuestion
     answer : mapping or None
         As `Answers.of` returns it.
     """

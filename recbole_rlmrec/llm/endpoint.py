@@ -20,6 +20,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.faults import (
     FatalError,
@@ -212,7 +213,7 @@ class Endpoint:
         """The JSON object in a response, or the one that its events spell out."""
         try:
             text = scrub(body.decode())
-            answer = read_events(text) if is_stream(kind, body) else json.loads(text)
+            answer = read_events(text) if is_stream(kind, body) else parse_json(text)
         except BrokenStream as reason:
             raise RetryableError(f"{self.host} streamed an answer that cannot be read: {reason}.") from None
         except (ValueError, RecursionError):
@@ -254,7 +255,7 @@ class Endpoint:
         body = self._read(response, time.monotonic() + self.timeout, ANSWER_BYTES)
         text = scrub(body.decode(errors="replace"))
         try:
-            answer = json.loads(text)
+            answer = parse_json(text)
         except (ValueError, RecursionError):
             answer = None
         answer = answer[0] if isinstance(answer, list) and answer else answer

@@ -44,6 +44,7 @@ class GraphRecommender(GeneralRecommender):
         nn.init.xavier_uniform_(self.user_embedding.weight)
         nn.init.xavier_uniform_(self.item_embedding.weight)
         self.graph = dataset_adjacency(dataset, self_loops).to(self.device)
+        self.pair_loss = PairwiseLoss()
         self.restore_user_e = self.restore_item_e = None
         self.other_parameter_name = ["restore_user_e", "restore_item_e"]
 
@@ -70,7 +71,7 @@ class GraphRecommender(GeneralRecommender):
     def calculate_loss(self, interaction):
         self.forget_tables()
         users, items = self.forward()[:2]
-        return bpr_loss(users, items, *self.batch(interaction)), self.regularisation()
+        return self.pair_loss(users, items, *self.batch(interaction)), self.regularisation()
 
     def predict(self, interaction):
         users, items = self._tables()
@@ -90,6 +91,13 @@ def bpr_loss(users, items, user, positive, negative) -> torch.Tensor:
     """Mean of softplus(score(u, v-) - score(u, v+)) over a batch of ids [B], looked up in the two tables."""
     anchor = users[user]
     return F.softplus((anchor * (items[negative] - items[positive])).sum(dim=1)).mean()
+
+
+class PairwiseLoss(nn.Module):
+    """:func:`bpr_loss` as a module, so that another loss can stand in its place."""
+
+    def forward(self, users, items, user, positive, negative) -> torch.Tensor:
+        return bpr_loss(users, items, user, positive, negative)
 
 
 class Nodes(NamedTuple):

@@ -1,4 +1,4 @@
-"""Models by name: RecBole's, this package's, registered ones, and ``NAME_RLMRec`` made when it is asked for."""
+"""Models by name: RecBole's, this package's, registered ones, and ``NAME_RLMRec`` and ``NAME_Semantic`` made when asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ SUFFIX = "_RLMRec"
 
 KAR_SUFFIX = "_KAR"
 
-SUFFIXES = (SUFFIX, KAR_SUFFIX)
+SEMANTIC_SUFFIX = "_Semantic"
+
+SUFFIXES = (SUFFIX, KAR_SUFFIX, SEMANTIC_SUFFIX)
 
 original_get_model = recbole_utils.get_model
 
@@ -36,17 +38,17 @@ def register_model(cls: type) -> type:
 
 
 def backbone_name(model: str) -> str:
-    """Name of the recommender that ``MODEL_RLMRec`` or ``MODEL_KAR`` is built on; other names stay as they are."""
+    """Name of the recommender that ``MODEL_RLMRec`` or another with a suffix is built on; other names stay as they are."""
     return model.removesuffix(suffix_of(model))
 
 
 def suffix_of(model: str) -> str:
-    """``_RLMRec`` or ``_KAR`` where a model's name ends in it, else an empty text."""
+    """``_RLMRec``, ``_KAR`` or ``_Semantic`` where a model's name ends in it, else an empty text."""
     return next((suffix for suffix in SUFFIXES if model.endswith(suffix)), "")
 
 
 def find_model(model_name: str) -> type:
-    """RecBole's ``get_model``, extended by this package's models, registered ones and ``NAME_RLMRec``.
+    """RecBole's ``get_model``, extended by this package's models, registered ones, ``NAME_RLMRec`` and ``NAME_Semantic``.
 
     Raises
     ------
@@ -58,6 +60,8 @@ def find_model(model_name: str) -> type:
         return model
     if model_name.endswith(SUFFIX):
         return aligned_model(backbone_name(model_name))
+    if model_name.endswith(SEMANTIC_SUFFIX):
+        return semantic_model(backbone_name(model_name))
     try:
         return original_get_model(model_name)
     except ModuleNotFoundError as error:  # RecBole's last place to look needs lightgbm and xgboost to be imported
@@ -100,12 +104,34 @@ def aligned_model(backbone: str) -> type:
     )
 
 
+@functools.cache
+def semantic_model(backbone: str) -> type:
+    """The class ``BACKBONE_Semantic``: ``BACKBONE_RLMRec`` whose initial embeddings hold the texts too.
+
+    Raises
+    ------
+    ModelError
+        There is no such recommender, no adapter reaches its representations, or it has no initial embeddings.
+    """
+    from recbole_rlmrec.model.semantic_input import SemanticMixin
+
+    return type(
+        backbone + SEMANTIC_SUFFIX,
+        (SemanticMixin, find_model(backbone + SUFFIX)),
+        {
+            "__module__": __name__,
+            "__doc__": f"{backbone} on embeddings of ids and of the texts of users and items.",
+            "backbone": backbone,
+        },
+    )
+
+
 def __getattr__(name: str) -> type:
-    """Serve ``NAME_RLMRec`` to pickles, which look a class up where it says it is from."""
-    if not name.endswith(SUFFIX):
+    """Serve ``NAME_RLMRec`` and ``NAME_Semantic`` to pickles, which look a class up where it says it is from."""
+    if not name.endswith((SUFFIX, SEMANTIC_SUFFIX)):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return aligned_model(backbone_name(name))
+        return find_model(name)
     except ValueError as error:
         raise AttributeError(str(error)) from None
 
@@ -122,7 +148,8 @@ def model_names() -> list[str]:
     for module in pkgutil.iter_modules(ours.__path__):
         found = vars(importlib.import_module(f"{ours.__name__}.{module.name}"))
         names |= {name for name in found if name.lower() == module.name}
-    return sorted(names | set(_registered) | {backbone + SUFFIX for backbone in ADAPTERS})
+    semantic = {name + SEMANTIC_SUFFIX for name, adapter in ADAPTERS.items() if adapter.text_input}
+    return sorted(names | set(_registered) | {backbone + SUFFIX for backbone in ADAPTERS} | semantic)
 
 
 def _is_model(value, base: type) -> bool:

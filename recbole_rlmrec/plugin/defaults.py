@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import difflib
-import functools
-import re
 from logging import getLogger
 from pathlib import Path
 
 import recbole.config.configurator as configurator
 
-from recbole_rlmrec.model.lookup import backbone_name, suffix_of
-
-_PLACES = Path(__file__).parents[1] / "properties", Path(__file__).parents[2] / "properties"
-
-PROPERTIES = next((path for path in _PLACES if path.is_dir()), _PLACES[0])
+from recbole_rlmrec.data.properties import PROPERTIES, is_option
+from recbole_rlmrec.model.alignment import alignment_options
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, suffix_of
 
 _original_load_defaults = configurator.Config._load_internal_config_dict
 
+_original_convert = configurator.Config._convert_config_dict
+
 _warned: set[str] = set()
+
+# Columns that RecBole's defaults load, and the options that say what they are called.
+_NAMES = {
+    "user_id": "USER_ID_FIELD",
+    "item_id": "ITEM_ID_FIELD",
+    "rating": "RATING_FIELD",
+    "timestamp": "TIME_FIELD",
+    "label": "LABEL_FIELD",
+}
+
+# Options whose values are names and paths: text, whatever it looks like.
+_TEXTS = ("data_path", "semantic_path", "semantic_tag", "semantic_encoder", "initial_embeddings", "checkpoint_dir")
+
+
+def convert_options(self, config_dict: dict) -> dict:
+    """``Config._convert_config_dict``, which evaluates text as Python: a folder may be called 2024 or key."""
+    kept = {key: value for key in _TEXTS if isinstance(value := config_dict.get(key), str) and value.lower() != "none"}
+    return {**_original_convert(self, config_dict), **kept}
 
 
 def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
     """``Config._load_internal_config_dict``: the backbone's defaults, then ours, then the data set's."""
     _original_load_defaults(self, backbone_name(model), model_class, dataset)
     theirs = Path(configurator.__file__).parents[1] / "properties" / "dataset"
-    ours = [file for file in _model_files(model) if file.is_file()]
+    ours = [file for file in model_files(model) if file.is_file()]
     # RecBole lets the data set's defaults win over the model's, and those of a type of models over both: where ours came
     # in between, the data set's are due again; other models are left as RecBole made them.
     again = [file for file in (theirs / "sample.yaml", theirs / f"{dataset}.yaml") if file.is_file()] if ours else []
@@ -36,12 +52,34 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         self._update_internal_config_dict(own)
     for key, value in plugin_defaults(self.yaml_loader).items():
         self.internal_config_dict.setdefault(key, value)
+    if "alignment" in self.internal_config_dict:
+        kind = self.external_config_dict.get("alignment", self.internal_config_dict["alignment"])
+        for key, option in alignment_options(kind).items():
+            self.internal_config_dict.setdefault(key, option.default)
+    _rename_loaded(self)
     _warn_of_unknown_options(self)
 
 
-def _model_files(model: str) -> list[Path]:
+def _rename_loaded(config) -> None:
+    """Let the columns that are loaded by default go by the names that the run gives to users, items, ratings, times, labels."""
+    loaded = config.internal_config_dict.get("load_col")
+    if not isinstance(loaded, dict) or "load_col" in config.external_config_dict:
+        return
+    options = {**config.internal_config_dict, **config.external_config_dict}
+    names = {default: options.get(key) or default for default, key in _NAMES.items()}
+    config.internal_config_dict["load_col"] = {
+        source: [names.get(column, column) for column in columns] if isinstance(columns, list) else columns
+        for source, columns in loaded.items()
+    }
+
+
+def model_files(model: str) -> list[Path]:
+    """Files of this package's defaults for a model, later ones winning; some do not exist."""
     suffix = suffix_of(model)
-    names = [backbone_name(model), suffix[1:], model] if suffix else [model]
+    backbone = backbone_name(model)
+    names = [backbone, suffix[1:], model] if suffix else [model]
+    if suffix == SEMANTIC_SUFFIX:
+        names[1:1] = [SUFFIX[1:], backbone + SUFFIX]
     return [PROPERTIES / "model" / f"{name}.yaml" for name in names]
 
 
@@ -54,8 +92,8 @@ def plugin_defaults(loader) -> dict:
 
 def unknown_options(config) -> list[str]:
     """Names of the options of a run that neither RecBole nor this package knows."""
-    unknown = set(config.external_config_dict) - _with_default(config) - {"model", "dataset", "config_files"}
-    return sorted(unknown - _options_in_source() - _options_of_models()) if unknown else []
+    unknown = set(config.external_config_dict) - _with_default(config) - set(alignment_options())
+    return sorted(key for key in unknown if not is_option(key))
 
 
 def _with_default(config) -> set[str]:
@@ -63,28 +101,10 @@ def _with_default(config) -> set[str]:
 
 
 def _warn_of_unknown_options(config) -> None:
-    known = _with_default(config)
+    known = _with_default(config) | set(alignment_options())
     unknown = [key for key in unknown_options(config) if key not in _warned]
     _warned.update(unknown)
     for key in unknown:
         near = difflib.get_close_matches(key, known, n=2, cutoff=0.7)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         getLogger().warning(f"Neither RecBole nor recbole-rlmrec knows the option {key!r}; it has no effect.{hint}")
-
-
-@functools.cache
-def _options_in_source() -> frozenset[str]:
-    """Every option that the source of RecBole reads, whether or not it has a default."""
-    root = Path(configurator.__file__).parents[1]
-    pattern = re.compile(r"""(?:config|config_dict|final_config_dict)(?:\.get)?[\[(]\s*["'](\w+)["']""")
-    text = "\n".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
-    return frozenset(pattern.findall(text)) | {"nproc", "world_size", "ip", "port", "group_offset", "offset"}
-
-
-@functools.cache
-def _options_of_models() -> frozenset[str]:
-    """Every option that a model of this package has a default for."""
-    import yaml
-
-    texts = [path.read_text(encoding="utf-8") for path in (PROPERTIES / "model").glob("*.yaml")]
-    return frozenset(key for text in texts for key in yaml.safe_load(text) or {})

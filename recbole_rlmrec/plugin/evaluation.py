@@ -18,7 +18,8 @@ from recbole.evaluator import Collector
 from recbole.sampler import Sampler
 from recbole.utils import ModelType, get_model
 
-from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.model.lookup import backbone_name
 from recbole_rlmrec.plugin.loader import take
 from recbole_rlmrec.plugin.sampler import LazySampler, UserItems
 
@@ -147,7 +148,7 @@ def expands_pairs(config):
     if config["MODEL_TYPE"] not in _BLOCKWISE:
         return True
     try:
-        model = get_model(config["model"])
+        model = get_model(backbone_name(config["model"]))  # what is put before it may hide its way of scoring
     except ValueError:
         return True
     return model.full_sort_predict.__qualname__ in _EXPANDING
@@ -189,12 +190,29 @@ def create_samplers(config, dataset, built_datasets) -> tuple:
     ------
     ConfigError
         ``test_mask`` is unknown.
+    DataError
+        A user has every item, so that nothing is left to draw.
     """
+    if not config["repeatable"]:
+        _refuse_users_of_everything(config, built_datasets)
     if config["fast_loader"] and not config["repeatable"]:
         samplers = _lazy_samplers(config, built_datasets)
     else:
         samplers = recbole_create_samplers(config, dataset, built_datasets)
     return apply_test_mask(config, samplers)
+
+
+def _refuse_users_of_everything(config, built_datasets) -> None:
+    samples = [config[f"{phase}_neg_sample_args"]["distribution"] for phase in PHASES]
+    counts = UserItems.of_datasets(built_datasets).counts
+    n_items = built_datasets[0].item_num - 1
+    if set(samples) == {"none"} or not (counts >= n_items).any():
+        return
+    user = built_datasets[0].field2id_token[built_datasets[0].uid_field][int((counts >= n_items).nonzero()[0])]
+    raise DataError(
+        f"User {str(user)!r} has interacted with all items of {config['dataset']} ({n_items}), so there is no negative item "
+        f'for that user; leave such users out, for example user_inter_num_interval: "[1,{n_items - 1}]".'
+    )
 
 
 def _lazy_samplers(config, built_datasets):

@@ -66,6 +66,10 @@ class FastTrainDataLoader(TrainDataLoader):
         for rows in self._order().to(device).split(self.batch_sampler.batch_size):
             yield make(take(interactions, rows.repeat(self.times)), len(rows), features, negatives)
 
+    def prepare(self) -> None:
+        """Make what the first batch would make, so that a random state can be put into it."""
+        self._uniform_negatives(self.config["device"])
+
     def _uniform_negatives(self, device):
         if self._negatives is None:
             seed = np.random.SeedSequence([self.config["seed"], self.config["local_rank"]]).generate_state(1)[0]

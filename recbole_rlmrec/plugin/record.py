@@ -27,6 +27,8 @@ class RunRecord:
         Where the profiles came from; None without alignment.
     parameters : int
         Number of trainable parameters.
+    resumed_from : list of int
+        Epochs before which training was taken up again.
     """
 
     def __init__(self, config, model):
@@ -38,6 +40,10 @@ class RunRecord:
         self.provenance = getattr(model, "semantic_provenance", None)
         self.parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         self.checkpoint: str | None = None
+        self.initial: dict | None = None
+        self.preloaded: dict | None = None
+        self.resumed_from: list[int] = []
+        self.training = False
 
     def as_dict(self) -> dict:
         """JSON-able form, as it goes into the result file."""
@@ -47,7 +53,10 @@ class RunRecord:
             "median_epoch_seconds": float(np.median(self.seconds)) if self.seconds else None,
             "parameters": self.parameters,
             "profiles": self.provenance,
+            "initial_embeddings": self.initial,
+            "preloaded": self.preloaded,
             "checkpoint": self.checkpoint,
+            "resumed_from": self.resumed_from,
             "series": {"seconds": self.seconds, "losses": self.losses, "valid": self.valid},
         }
 

@@ -1,4 +1,4 @@
-"""Every seam at which RecBole is extended, one function each; nothing else patches it but compat.
+"""Every seam at which RecBole is extended, one function each; nothing else patches it but repairs.
 
 RecBole binds its look-up functions by name in several modules (``from recbole.utils import get_model``), so a seam
 replaces a function wherever a loaded module holds it.
@@ -17,14 +17,18 @@ from recbole.data.dataset import Dataset
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_rlmrec.model.lookup import backbone_name, find_model, original_get_model
-from recbole_rlmrec.plugin.defaults import load_defaults
+from recbole_rlmrec.plugin import saving
+from recbole_rlmrec.plugin.defaults import convert_options, load_defaults
 from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
 from recbole_rlmrec.plugin.loader import FastTrainDataLoader, wants_fast_loader
+from recbole_rlmrec.semantic.preloaded import check_preloaded
 
 _original_get_trainer = recbole_utils.get_trainer
 _original_get_dataloader = data_utils.get_dataloader
 _original_build = Dataset.build
 _original_run_recboles = quick_start.run_recboles
+_original_get_local_time = recbole_utils.get_local_time
+_original_get_tensorboard = recbole_utils.get_tensorboard
 
 
 def apply() -> None:
@@ -36,7 +40,10 @@ def apply() -> None:
     _replace(_original_get_dataloader, find_dataloader)
     _replace(data_utils.create_samplers, create_samplers)
     _replace(_original_run_recboles, run_recboles)
+    _replace(_original_get_local_time, saving.get_local_time)
+    _replace(_original_get_tensorboard, saving.get_tensorboard)
     configurator.Config._load_internal_config_dict = load_defaults
+    configurator.Config._convert_config_dict = convert_options
     Dataset.build = _build
     dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
 
@@ -58,10 +65,11 @@ def _replace(original: Callable, replacement: Callable) -> None:
 
 
 def _build(self):
-    """``Dataset.build``: the training split learns of the held-out ones, for the leak check."""
+    """``Dataset.build``: the training split learns of the held-out ones, and what is preloaded is checked for leaks."""
     datasets = _original_build(self)
     if len(datasets) == 3:
         datasets[0].rlmrec_heldout = tuple(datasets[1:])
+        datasets[0].rlmrec_preloaded = check_preloaded(self.config, datasets[0])
     return datasets
 
 
@@ -92,7 +100,8 @@ def find_trainer(model_type, model_name: str) -> type:
 
     from recbole_rlmrec.plugin import record, trainer
 
-    own = getattr(trainer, f"{model_name}Trainer", None)
+    own = vars(trainer).get(f"{model_name}Trainer")
+    own = own if own is not None and issubclass(own, trainer.RLMRecTrainer) else None
     theirs = _original_get_trainer(model_type, backbone_name(model_name))
     # Trees (XGBoost, LightGBM) have a trainer that is not of this kind, and models that are no modules.
     if own is None and not issubclass(theirs, Trainer):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import torch
 from recbole.trainer import RecVAETrainer
 from recbole.utils import EvaluatorType, set_color
 
 from recbole_rlmrec.errors import ConfigError, duration
 from recbole_rlmrec.plugin import per_user
 from recbole_rlmrec.plugin.evaluation import FastCollector
-from recbole_rlmrec.plugin.initial import load_initial
+from recbole_rlmrec.plugin.initial import SEMANTIC, load_initial
+from recbole_rlmrec.plugin.initial_semantic import load_semantic_initial
 from recbole_rlmrec.plugin.optimizer import RowWiseAdam
 from recbole_rlmrec.plugin.record import begin_record
+from recbole_rlmrec.plugin.resume import LastCheckpoint, every, publish
+from recbole_rlmrec.plugin.saving import get_local_time
 
 
 class RLMRecTrainer:
@@ -24,20 +29,59 @@ class RLMRecTrainer:
         super().__init__(config, model)
         self.eval_step = min(self.eval_step, self.epochs)  # RecBole's trainer of Pop and kin sets epochs to 1 too late
         self.record = begin_record(config, model)
+        self._name_checkpoint()
         self.record.checkpoint = self.saved_model_file
+        self.last: LastCheckpoint | None = None
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)
         per_user.attach(self)
 
-    def fit(self, train_data, valid_data=None, *args, **kwargs):
+    def _name_checkpoint(self) -> None:
+        """Take a name that no file has; all processes of a run take the first one's."""
+        while Path(self.saved_model_file).exists():
+            self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self.config['model']}-{get_local_time()}.pth")
+        if not self.config["single_spec"]:
+            names = [self.saved_model_file]
+            torch.distributed.broadcast_object_list(names)
+            self.saved_model_file = names[0]
+
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
         if valid_data and self.eval_step > 0:
             self._check_valid_metric()
-        if self.config["initial_embeddings"] and self.start_epoch == 0:
-            load_initial(self.model, train_data._dataset, self.config["initial_embeddings"])
+        self.record.preloaded = getattr(train_data._dataset, "rlmrec_preloaded", None)
+        if self.config["resume"] and not self.config["single_spec"]:
+            raise ConfigError("resume works for runs in one process; leave --resume or --nproc out.")
+        if saved and self.config["single_spec"] and self.start_epoch == 0 and (self.config["resume"] or every(self.config)):
+            self.last = LastCheckpoint(self, train_data, valid_data)
         try:
-            return super().fit(train_data, valid_data, *args, **kwargs)
+            if self.config["initial_embeddings"] and self.start_epoch == 0:
+                self._load_initial(train_data._dataset)
+            return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+        except BaseException:
+            if self.last is not None:
+                self.last.release()
+            raise
         finally:
             self.record.checkpoint = self.saved_model_file  # a resumed or pretrained model's has another name by now
+
+    def _load_initial(self, dataset) -> None:
+        if self.config["initial_embeddings"] == SEMANTIC:
+            load_semantic_initial(self.model, dataset, self.config)
+            self.record.provenance = self.model.semantic_provenance
+        else:
+            self.record.initial = load_initial(self.model, dataset, self.config["initial_embeddings"])
+
+    def evaluate(self, eval_data, load_best_model=True, *args, **kwargs):
+        result = super().evaluate(eval_data, load_best_model, *args, **kwargs)
+        if load_best_model and self.last is not None:
+            self.last.evaluated()
+        return result
+
+    def save_pretrained_model(self, epoch, saved_model_file):
+        """RecBole's name for what a later stage loads is the same in all runs; what this run tests has a name of its own."""
+        shared, digits = Path(saved_model_file), Path(self.record.checkpoint).stem[-8:]
+        super().save_pretrained_model(epoch, str(shared.with_name(f"{shared.stem}-{digits}.pth")))
+        publish(Path(self.saved_model_file), shared)
 
     def _check_valid_metric(self) -> None:
         metrics = [metric.lower() for metric in self.config["metrics"]]
@@ -70,12 +114,35 @@ class RLMRecTrainer:
         begin = getattr(self.model, "begin_epoch", None)
         if begin is not None:
             begin(epoch_idx)
-        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        if self.last is not None:
+            self.last.at(epoch_idx)
+        self.record.training = True
+        self._epoch, start = epoch_idx, perf_counter()
+        try:
+            losses = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        except KeyError as missing:
+            raise self._unread(missing) from missing
+        self.record.seconds.append(perf_counter() - start)
+        return losses
+
+    def _unread(self, missing: KeyError) -> Exception:
+        """The sentence for a model that reads a column which its batches do not have: negatives or labels."""
+        model, label = self.config["model"], self.config["LABEL_FIELD"]
+        if missing.args == (f"{self.config['NEG_PREFIX']}{self.config['ITEM_ID_FIELD']}",):
+            return ConfigError(
+                f"{model} compares an item with a negative one, but train_neg_sample_args draws none; leave that option out or "
+                "choose a point-wise model, for example NeuMF."
+            )
+        if missing.args == (label,):
+            return ConfigError(
+                f"{model} learns labels, but none are loaded and train_neg_sample_args draws no negatives: leave that option "
+                f"out, add {label!r} to load_col, or set threshold, for example threshold: {{rating: 4}}."
+            )
+        return missing
 
     def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
         values = losses if isinstance(losses, tuple) else (losses,)
         names = self._loss_names(len(values))
-        self.record.seconds.append(e_time - s_time)
         for name, value in zip(names, values):
             self.record.losses.setdefault(name, []).append(float(value))
         if len(self.record.seconds) == 1 and self.eval_step != 1:  # else the first validation is about to say more
@@ -94,7 +161,7 @@ class RLMRecTrainer:
     def _valid_epoch(self, valid_data, show_progress=False):
         start = perf_counter()
         score, result = super()._valid_epoch(valid_data, show_progress)
-        epoch = self.start_epoch + len(self.record.seconds) - 1
+        epoch = self._epoch
         if not self.record.valid:
             self._estimate(perf_counter() - start)
         if score >= self.best_valid_score if self.valid_metric_bigger else score <= self.best_valid_score:

@@ -9,7 +9,7 @@ from itertools import islice
 from logging import getLogger
 from pathlib import Path
 
-from recbole_rlmrec.data.columns import Columns
+from recbole_rlmrec.data.columns import Columns, left_out
 from recbole_rlmrec.llm.cost import SAFETY, Price, Usage, expected_completion
 from recbole_rlmrec.profiling.prompts import Domain
 from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Question, Questions
@@ -33,7 +33,8 @@ def describe_columns(columns: Columns) -> str:
         "--review-fields": ",".join(columns.reviews),
         "--rating-field": columns.rating,
     }
-    return ", ".join(f"{option}={column or '(none)'}" for option, column in roles.items())
+    said = ", ".join(f"{option}={column or '(none)'}" for option, column in roles.items())
+    return said if not columns.aggregates else f"{said}; {left_out(columns.aggregates)}"
 
 
 def show_prompts(questions: Questions, domain: Domain, number: int) -> str:

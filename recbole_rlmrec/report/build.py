@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_rlmrec.data.files import replacing
-from recbole_rlmrec.data.store import now
-from recbole_rlmrec.report.browser import Browser, map_section, titles_of
+from recbole_rlmrec.data.reading import understanding
+from recbole_rlmrec.errors import StoreError
+from recbole_rlmrec.report.browser import Browser, browser_section
 from recbole_rlmrec.report.glance import glance_table
+from recbole_rlmrec.report.map import map_section
 from recbole_rlmrec.report.page import render
+from recbole_rlmrec.report.parts import Missing, Section
 from recbole_rlmrec.report.quality import quality_table
-from recbole_rlmrec.report.sections import Missing, Section, result_sections
+from recbole_rlmrec.report.sections import result_sections
 from recbole_rlmrec.report.sources import Sources, read_sources
 from recbole_rlmrec.report.spaces import read_spaces
 
@@ -46,6 +49,15 @@ def write_report(
     ModelError
         The model that was named has no aligned run.
     """
+    what = f"What {', '.join(map(str, folders))} holds"
+    with understanding(StoreError, what, "call the experiment again, its cells are kept, or delete what was changed by hand"):
+        page, missing = _page(folders, model, projection, limit)
+    with replacing(output) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "replace"))
+    return missing
+
+
+def _page(folders: Sequence[Path], model: str | None, projection: str, limit: int) -> tuple[str, list[Missing]]:
     sources = read_sources(folders)
     sections, missing = result_sections(sources)
     if glance := glance_table(sources):
@@ -54,40 +66,21 @@ def write_report(
     missing += lacking
     browser = None
     if spaces is not None:
-        titles = titles_of(spaces)
-        shown = map_section(spaces, titles, projection)
+        shown = map_section(spaces, projection)
         if shown is not None:
             sections.append(shown)
-        browser = Browser(spaces, titles, limit).as_dict()
-        sections.append(_browser_section(browser, quality_table(spaces.manifest)))
+        browser = Browser(spaces, limit).as_dict()
+        sections.append(browser_section(browser, quality_table(spaces.manifest)))
     commands = dict.fromkeys(one.results["command"] for one in sources.findings if one.results.get("command"))
-    page = render(f"RLMRec on {sources.dataset}", _about(sources), list(commands), sections, missing, browser)
-    with replacing(output) as temporary:
-        temporary.write_bytes(page.encode("utf-8", "replace"))
-    return missing
-
-
-def _browser_section(browser: dict, quality: dict | None) -> Section:
-    counts = [f"{len(browser['entries'][side])} of {browser['totals'][side]} {side}s" for side in ("user", "item")]
-    text = (
-        f"Profiles of {' and '.join(counts)} (those with a profile, at most {browser['limit']} of each side, drawn at "
-        f"random where there are more), tag {browser['tag']}, by {browser['by']}; {browser['model']}, seed "
-        f"{browser['seed']}."
-    )
-    tables = [quality] if quality else []
-    return Section("profiles", "Profiles, recommendations, neighbours", [text], tables=tables, slot="browser")
+    return render(f"RLMRec on {sources.dataset}", _about(sources), list(commands), sections, missing, browser), missing
 
 
 def _about(sources: Sources) -> list[tuple[str, str]]:
     results = [one.results for one in sources.findings]
     models = dict.fromkeys(model for one in results for model in one.get("models") or [])
     seeds = sorted({seed for one in results for seed in one.get("seeds") or []})
-    versions = {f"{name} {value}": None for one in results for name, value in (one.get("versions") or {}).items()}
+    versions = {f"{name}\u00a0{value}": None for one in results for name, value in (one.get("versions") or {}).items()}
     about = [("Dataset", sources.dataset), ("Models", ", ".join(models)), ("Seeds", ", ".join(map(str, seeds)))]
-    about += [("Experiments", ", ".join(dict.fromkeys(one.name for one in sources.findings)))]
-    about += [
-        ("Folders", ", ".join(path.resolve().name for path in sources.folders)),
-        ("Versions", ", ".join(versions)),
-        ("Made", now()),
-    ]
-    return about
+    about.append(("Experiments", ", ".join(dict.fromkeys(one.name for one in sources.findings))))
+    about.append(("Folders", ", ".join(path.resolve().name for path in sources.folders)))
+    return [*about, ("Versions", ", ".join(versions))]

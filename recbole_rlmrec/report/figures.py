@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from recbole_rlmrec.experiments.results.stats import mean_and_deviation
 
-COLOURS = {"base": "#5b6470", "con": "#0b62a4", "gen": "#c2410c", "kar": "#15803d"}
-MORE = ("#7c3aed", "#a16207", "#be185d", "#0e7490", "#4d7c0f", "#9f1239", "#334155")
+# Each can be told from a white page and from a dark one, and white text can be read on it.
+COLOURS = {"base": "#6b7480", "con": "#1570b8", "gen": "#c2410c", "kar": "#15803d"}
+MORE = ("#7c4ff0", "#a16207", "#d02c72", "#0e7490", "#4d7c0f", "#c92a4f", "#64748b")
 DASHES = {"base": "dot", "con": "solid", "gen": "dash", "kar": "dashdot"}
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "hexagon")
 LINE_POINTS = 300
@@ -144,7 +145,7 @@ def dots(title: str, values: dict[str, list], unit: str) -> Figure:
         "x": list(means),
         "y": [text(name) for name in values],
         "error_x": error_bars(deviations),
-        "marker": {"size": 10, "color": "#0b62a4"},
+        "marker": {"size": 10, "color": COLOURS["con"]},
         "hovertemplate": "%{y}: %{x:.4g}<extra></extra>",
     }
     order = [text(name) for name in reversed(values)]

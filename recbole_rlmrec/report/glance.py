@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
 
-from recbole_rlmrec.experiments.results.stats import mean_and_deviation, smaller_is_better
+from recbole_rlmrec.experiments.results.stats import difference_interval, mean_and_deviation, smaller_is_better
 from recbole_rlmrec.experiments.results.tables import percent, stars
 from recbole_rlmrec.report.sources import Findings, Sources
 
 LEVEL = 0.05
 _NOTE = (
     "Gains are relative to base. Interval: 95% confidence interval of the gain over seeds, from the t distribution, with the "
-    "base's mean taken as it is. p: paired t-tests over users (would other users differ?) and over seeds (would another "
-    "training?), Holm's correction over all rows. Helps, hurts: both are below .05; perhaps: one of them."
+    "base's mean taken as it is; too wide: it would begin below -100%, which is no gain that a metric can have. p: paired "
+    "t-tests over users (would other users differ?) and over seeds (would another training?), Holm's correction over all "
+    "rows. Helps, hurts: both are below .05; perhaps: one of them."
 )
 
 
@@ -43,7 +43,7 @@ def verdict(comparison: dict) -> str:
     word = "hurts" if more == smaller_is_better(comparison["metric"]) else "helps"
     if users and seeds:
         return word
-    if users and comparison["holm_seeds"] is None:
+    if users and comparison["seeds"] == 1:
         return f"{word} in one training; more seeds would tell"
     if users or seeds:
         return f"perhaps {word}: over {'users' if users else 'seeds'} alone"
@@ -65,16 +65,12 @@ def gain_interval(values: Sequence[float], base: Sequence[float]) -> tuple[float
     Returns
     -------
     (float, float) or None
-        None with fewer than two pairs, or where the base's mean is 0.
+        None with fewer than two pairs, without spread of their differences, or where the base's mean is 0.
     """
-    from scipy.stats import t
-
-    mean, deviation = mean_and_deviation([value - reference for value, reference in zip(values, base, strict=True)])
-    level = sum(base) / len(base)
-    if deviation is None or not level:
+    interval, level = difference_interval(values, base), sum(base) / len(base)
+    if interval is None or not level:
         return None
-    half = t.ppf(0.975, len(values) - 1) * deviation / sqrt(len(values))
-    return (mean - half) / level, (mean + half) / level
+    return interval[0] / level, interval[1] / level
 
 
 def _interval_text(one: Findings, comparison: dict) -> str | None:
@@ -83,8 +79,10 @@ def _interval_text(one: Findings, comparison: dict) -> str | None:
         for variant in (comparison["variant"], comparison["base"])
     ]
     seeds = sorted(set(sides[0]) & set(sides[1]))
-    found = gain_interval(*([side[seed] for seed in seeds] for side in sides)) if seeds else None
-    return found and f"{percent(found[0])} to {percent(found[1])}"
+    interval = gain_interval(*([side[seed] for seed in seeds] for side in sides)) if seeds else None
+    if interval is None:
+        return None
+    return f"{percent(interval[0])} to {percent(interval[1])}" if interval[0] >= -1 else "too wide"
 
 
 def _plain(row: dict, model: str, variant: str) -> bool:

@@ -3,56 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from recbole_rlmrec.experiments.cells.cell import seconds_to_best
-from recbole_rlmrec.experiments.cells.options import FIRST_SEED
 from recbole_rlmrec.experiments.results.tables import percent, stars
 from recbole_rlmrec.report.figures import Figures, bars, dots, lines, summary
-from recbole_rlmrec.report.sources import Findings, Sources
+from recbole_rlmrec.report.parts import Missing, Section
+from recbole_rlmrec.report.sources import Findings, Sources, experiment_command, variant_name
 
 MARKS = "* p < .05, ** p < .01, *** p < .001 (paired t-test over users, Holm's correction)"
-
-
-@dataclass
-class Section:
-    """A part of the report.
-
-    Attributes
-    ----------
-    key, title : str
-    paragraphs : list of str
-        Plain texts at its beginning.
-    figures : list of Figures
-    tables : list of dict
-        ``title``, ``columns``, ``rows``, ``notes`` and perhaps ``folded``.
-    slot : str
-        Name of a part that the page's script fills, or empty.
-    """
-
-    key: str
-    title: str
-    paragraphs: list[str] = field(default_factory=list)
-    figures: list[Figures] = field(default_factory=list)
-    tables: list[dict] = field(default_factory=list)
-    slot: str = ""
-
-
-@dataclass
-class Missing:
-    """Something that the report would show if it were there.
-
-    Attributes
-    ----------
-    what : str
-    why : str
-    command : str
-        What makes it, or empty.
-    """
-
-    what: str
-    why: str
-    command: str = ""
 
 
 def result_sections(sources: Sources) -> tuple[list[Section], list[Missing]]:
@@ -74,22 +32,6 @@ def result_sections(sources: Sources) -> tuple[list[Section], list[Missing]]:
     return sections, missing
 
 
-def experiment_command(sources: Sources, name: str, more: str = "") -> str:
-    """The command that runs an experiment into the first folder, for the models and seeds that are there."""
-    results = sources.findings[0].results
-    models = ",".join(results.get("models") or ["LightGCN"])
-    seeds = _seeds(results.get("seeds") or [])
-    command = f"recbole-rlmrec experiment {name} --dataset {sources.dataset} --models {models} --seeds {seeds}"
-    return f"{command} --output {sources.folders[0]}{more}"
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    """Seeds as ``--seeds`` takes them: how many from the first on, or a list of at least two."""
-    if list(seeds) == list(range(FIRST_SEED, FIRST_SEED + len(seeds))):
-        return str(len(seeds) or 5)
-    return ",".join(map(str, seeds if len(seeds) > 1 else [*seeds, *seeds]))
-
-
 def _results(found: Sequence[Findings]) -> Section:
     section = Section("results", "Does it help?")
     for one in found:
@@ -100,8 +42,8 @@ def _results(found: Sequence[Findings]) -> Section:
 
 def _comparison_figures(one: Findings) -> Figures:
     choices = {}
-    for metric in _metrics(one):
-        models, variants, values = _values(one, metric)
+    for metric in one.metrics:
+        models, variants, values = one.values(metric)
         known = {(c["model"], c["variant"]): c for c in one.results.get("comparisons", []) if c["metric"] == metric}
         labels = {v: [_gain(known.get((model, v))) for model in models] for v in variants}
         members = {v: [values.get((model, v), []) for model in models] for v in variants}
@@ -125,8 +67,8 @@ def _named_results(key: str, title: str, text: str) -> Callable[[Sequence[Findin
         section = Section(key, title, [text])
         for one in found:
             choices = {}
-            for metric in _metrics(one):
-                models, names, values = _values(one, metric)
+            for metric in one.metrics:
+                models, names, values = one.values(metric)
                 by_model = {m: {n: values[m, n] for n in names if (m, n) in values} for m in models}
                 choices[metric] = [dots(f"{m}: {metric} at test", members, metric) for m, members in by_model.items()]
             section.figures.append(Figures("Mean over seeds, error bars one standard deviation.", choices, "Metric"))
@@ -170,7 +112,7 @@ def _noise(found: Sequence[Findings]) -> Section:
     section = Section("noise", "Fake interactions", ["Interactions that nobody made are added to the training split only."])
     for one in found:
         choices = {}
-        for metric in _metrics(one):
+        for metric in one.metrics:
             figures = []
             for model in one.results.get("models", []):
                 rows = [row for row in one.rows if row["model"] == model]
@@ -235,10 +177,10 @@ def _efficiency(found: Sequence[Findings]) -> Section:
         }
         figures = []
         for title, (unit, measured) in measures.items():
-            models, variants = _models_and_names(one)
+            models, variants = one.models_and_names()
             members = {
                 v: [
-                    [measured[r["key"]] for r in one.rows if (r["model"], _name(r)) == (m, v) and r["key"] in measured]
+                    [measured[r["key"]] for r in one.rows if (r["model"], variant_name(r)) == (m, v) and r["key"] in measured]
                     for m in models
                 ]
                 for v in variants
@@ -247,27 +189,6 @@ def _efficiency(found: Sequence[Findings]) -> Section:
         section.figures.append(Figures("Mean over seeds, error bars one standard deviation.", {"all": figures}))
         section.tables += _tables(one)
     return section
-
-
-def _metrics(one: Findings) -> list[str]:
-    """Metrics of the cells, that of validation first."""
-    known = list(one.rows[0]["metrics"]) if one.rows else []
-    return sorted(known, key=lambda name: name != one.metric)
-
-
-def _name(row: dict) -> str:
-    return ", ".join([row["variant"], *map(str, row["setting"].values())])
-
-
-def _models_and_names(one: Findings) -> tuple[list[str], list[str]]:
-    return list(dict.fromkeys(r["model"] for r in one.rows)), list(dict.fromkeys(_name(r) for r in one.rows))
-
-
-def _values(one: Findings, metric: str) -> tuple[list[str], list[str], dict[tuple[str, str], list[float]]]:
-    values: dict[tuple[str, str], list[float]] = {}
-    for row in one.rows:
-        values.setdefault((row["model"], _name(row)), []).append(row["metrics"][metric])
-    return *_models_and_names(one), values
 
 
 def _tables(one: Findings) -> list[dict]:

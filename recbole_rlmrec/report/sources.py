@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from recbole_rlmrec.data.files import read_json
-from recbole_rlmrec.errors import DataError, StoreError
+from recbole_rlmrec.data.reading import NUMBER
+from recbole_rlmrec.errors import DataError, StoreError, quoted
 from recbole_rlmrec.experiments import EXPERIMENTS
-from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
+from recbole_rlmrec.experiments.cells.cell import KEY, RECORD_SHAPE, Cell, Outcome
+from recbole_rlmrec.experiments.cells.options import FIRST_SEED
 from recbole_rlmrec.experiments.cells.study import PLAN
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 
@@ -19,6 +22,18 @@ _REPORTED_UNFINISHED = {
     "compare": lambda cell: "base",
     "ablation": lambda cell: "base",
     "noise": lambda cell: f"base, {cell.setting['noise']}",
+}
+_PLANNED = {"key": KEY, "model": str, "variant": str, "seed": int, "setting": dict}
+_ROW = {**_PLANNED, "metrics": {str: NUMBER}, "folder": re.compile("cells/[0-9a-f]{16}")}
+_RESULTS = {
+    "dataset": str,
+    "experiment?": str,
+    "models?": [str],
+    "seeds?": [int],
+    "settings?": dict,
+    "cells?": [_ROW],
+    "tables?": [dict],
+    "versions?": dict,
 }
 _FIELDS = ("model", "variant", "seed", "runs", "dataset", "options", "identity", "setting")
 
@@ -56,17 +71,31 @@ class Findings:
     @property
     def rows(self) -> list[dict]:
         """Its cells as ``results.json`` lists them, each once."""
-        return list({row["key"]: row for row in self.results.get("cells", [])}.values())
+        return list({row["key"]: row for row in (self.results.get("cells") or [])}.values())
 
     @property
     def metric(self) -> str | None:
-        """Name of the metric that runs were validated on."""
+        """Name of the metric that runs were validated on, or of their first."""
+        return next(iter(self.metrics), None)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics of the cells, that of validation first."""
         rows = self.rows
-        if not rows:
-            return None
-        known = list(rows[0]["metrics"])
         wanted = str((self.results.get("settings") or {}).get("valid_metric", "")).lower()
-        return wanted if wanted in known else known[0] if known else None
+        return sorted(rows[0]["metrics"] if rows else [], key=lambda name: name != wanted)
+
+    def models_and_names(self) -> tuple[list[str], list[str]]:
+        """Models and variants of the cells, in order of appearance."""
+        rows = self.rows
+        return list(dict.fromkeys(row["model"] for row in rows)), list(dict.fromkeys(map(variant_name, rows)))
+
+    def values(self, metric: str) -> tuple[list[str], list[str], dict[tuple[str, str], list[float]]]:
+        """Models, variants, and the values of a metric over the seeds of each pair of them."""
+        values: dict[tuple[str, str], list[float]] = {}
+        for row in self.rows:
+            values.setdefault((row["model"], variant_name(row)), []).append(row["metrics"][metric])
+        return *self.models_and_names(), values
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +122,27 @@ class Sources:
     def compared(self) -> list[Findings]:
         """Findings whose cells are plain runs of models and variants."""
         return self.of("compare") or self.of("groups", "efficiency")
+
+
+def variant_name(row: Mapping) -> str:
+    """A cell's variant with its setting, ``base, 5%``."""
+    return ", ".join([row["variant"], *map(str, row["setting"].values())])
+
+
+def experiment_command(sources: Sources, name: str, more: str = "") -> str:
+    """The command that runs an experiment into the first folder, for the models and seeds that are there."""
+    results = sources.findings[0].results
+    models = ",".join(results.get("models") or ["LightGCN"])
+    seeds = _seeds(results.get("seeds") or [])
+    command = f"recbole-rlmrec experiment {name} --dataset {quoted(sources.dataset)} --models {models} --seeds {seeds}"
+    return f"{command} --output {sources.folders[0]}{more}"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Seeds as ``--seeds`` takes them: how many from the first on, or a list of at least two."""
+    if list(seeds) == list(range(FIRST_SEED, FIRST_SEED + len(seeds))):
+        return str(len(seeds) or 5)
+    return ",".join(map(str, seeds if len(seeds) > 1 else [*seeds, *seeds]))
 
 
 def read_sources(paths: Sequence[Path]) -> Sources:
@@ -152,7 +202,7 @@ def _check_same(first: Path, about: dict, folder: Path, other: dict) -> None:
 def _read_findings(folder: Path, dataset: str) -> list[Findings]:
     found = {}
     for path in sorted(folder.glob("*/results.json")):
-        results = read_json(path, StoreError, "call the experiment again, its cells are kept")
+        results = read_json(path, StoreError, "call the experiment again, its cells are kept", _RESULTS)
         if results.get("dataset") != dataset:
             raise DataError(f"{path} is of dataset {results.get('dataset')!r}, its folder of {dataset!r}; remove it.")
         name = str(results.get("experiment") or path.parent.name)
@@ -172,7 +222,7 @@ def _read_findings(folder: Path, dataset: str) -> list[Findings]:
 
 def _unfinished(name: str, folder: Path, dataset: str, plan: Path) -> Findings | None:
     """A comparison of the cells that are there, for an experiment that was stopped before its end."""
-    planned = read_json(plan, StoreError, "call the experiment again, its cells are kept")["cells"]
+    planned = read_json(plan, StoreError, "call the experiment again, its cells are kept", {"cells": [_PLANNED]})["cells"]
     places = [(folder / "cells" / row["key"], row) for row in planned]
     outcomes = [read_outcome(place, row) for place, row in places if (place / "cell.json").is_file()]
     if not outcomes:
@@ -209,8 +259,6 @@ def read_outcome(folder: Path, row: Mapping | None = None) -> Outcome:
         Its record cannot be read.
     """
     remedy = "delete the cell's folder and call the experiment again"
-    record = read_json(folder / "cell.json", StoreError, remedy)
-    if missing := [name for name in _FIELDS if name not in record]:
-        raise StoreError(f"{folder / 'cell.json'} does not say {missing[0]}; {remedy}.")
+    record = read_json(folder / "cell.json", StoreError, remedy, RECORD_SHAPE)
     names = {name: row[name] for name in ("model", "variant", "seed", "setting")} if row else {}
     return Outcome(Cell(**{name: record[name] for name in _FIELDS} | names), folder)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 
 from recbole.config import Config
+from recbole.utils import EvaluatorType
 
-from recbole_rlmrec.data.atomic import not_decoded, read_header
+from recbole_rlmrec.data.atomic import FeatureType, read_header
+from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
+from recbole_rlmrec.model.lookup import suffix_of
 from recbole_rlmrec.model.options import number
+from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.runs.option_types import check_types
 
 
 def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
@@ -25,17 +32,17 @@ def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
     ModelError
         There is no such model.
     """
+    settings: dict = {}
+    for file in files:
+        settings |= read_yaml(Path(file))
+    check_types(settings)
     try:
         config = Config(model, dataset, config_file_list=list(files) or None)
     except RLMRecError:
         raise
-    except (NotImplementedError, RuntimeError, TypeError, ValueError) as reason:
-        raise ConfigError(f"RecBole refuses the options: {str(reason).rstrip('.!')}.") from reason
-    for key, value in config.external_config_dict.items():
-        default = config.internal_config_dict.get(key)
-        if isinstance(default, (int, float)) and isinstance(value, str):
-            wanted = "True or False" if isinstance(default, bool) else "a number"
-            raise ConfigError(f"{key} is {value!r}; set it to {wanted}, for example {default!r}.")
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+        raise ConfigError(f"RecBole refuses the options: {str(reason).rstrip('.!') or type(reason).__name__}.") from reason
+    check_types(config.external_config_dict, config.internal_config_dict)
     number(config, "learning_rate", 1e-12, "a number above 0, for example 0.001")
     _check_split(config)
     return config
@@ -93,6 +100,31 @@ def reading(dataset: str) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def setting_up() -> Iterator[None]:
+    """Say in a sentence what RecBole fails over before a run's first epoch: options and data that do not fit together."""
+    before = last_record()
+    try:
+        yield
+    except RLMRecError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+        record = last_record()
+        if str(reason) == "Training loss is nan":
+            raise ConfigError("The training loss is no number any more; try a smaller learning_rate.") from reason
+        if record is not before and record is not None and record.training:
+            raise
+        raise ConfigError(f"RecBole cannot work with these options and data: {_told(reason)}.") from reason
+
+
+def _told(reason: BaseException) -> str:
+    """What an exception says, and the line of RecBole or this package that it comes from."""
+    said = " ".join(str(reason).split()).rstrip(".!")
+    known = [frame for frame in traceback.extract_tb(reason.__traceback__) if "recbole" in frame.filename]
+    where = f" (at line {known[-1].lineno} of {'/'.join(Path(known[-1].filename).parts[-2:])})" if known else ""
+    return f"{type(reason).__name__}{said and ': '}{said[:300]}{where}"
+
+
 def check_data(config) -> None:
     """Refuse missing and malformed files and filters that RecBole would ignore; what RecBole can download may be missing.
 
@@ -106,6 +138,7 @@ def check_data(config) -> None:
     folder, name = Path(config["data_path"]), config["dataset"]
     if not folder.exists() and name in _downloadable(config):
         return
+    _check_modes(config)
     parts = config["benchmark_filename"]
     wanted = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
     missing = [file for file in wanted if not (folder / file).is_file()]
@@ -114,13 +147,27 @@ def check_data(config) -> None:
             f"The data set {name} is not at {folder}: {', '.join(missing)} missing. Put RecBole atomic files there or set "
             "--data_path to the folder above it."
         )
+    form = config["field_separator"] or "\t", config["encoding"] or "utf-8"
     for file in wanted:
-        known = read_header(folder / file, config["field_separator"] or "\t", config["encoding"] or "utf-8")
+        known = read_header(folder / file, *form)
         if absent := [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD") if config[key] not in known]:
             raise DataError(
                 f"{folder / file} has no column {absent[0]!r} but {', '.join(known)}; "
                 "set USER_ID_FIELD and ITEM_ID_FIELD to what its header calls them."
             )
+        for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+            if known[config[key]] is not FeatureType.TOKEN:
+                raise DataError(
+                    f"{folder / file} calls {config[key]} a {known[config[key]].value}, but ids are tokens; write "
+                    f"{config[key]}:token in its first line."
+                )
+        if not check_lines(folder / file, *form).rows and file == wanted[0]:
+            raise DataError(
+                f"No interaction of {name} is left: {folder / file} holds none; put a line for each below its first."
+            )
+    for path in _other_files(config, folder / name):
+        read_header(path, *form)
+        check_lines(path, *form)
     filters = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
     ignored = [key for key in filters if config.external_config_dict.get(key)]
     if parts and ignored:
@@ -128,6 +175,30 @@ def check_data(config) -> None:
             f"{', '.join(ignored)} cannot be combined with benchmark_filename: RecBole applies no filter to a split that is "
             "given. Filter the files first (`recbole-rlmrec split` does) or drop the option."
         )
+
+
+def _other_files(config, stem: Path) -> list[Path]:
+    """Files beside ``.inter`` that the run reads: those that it loads, and what profiles are made from where it needs any."""
+    loaded = config["load_col"]
+    sides = [side for side in ("item", "user") if loaded is None or side in loaded or suffix_of(config["model"])]
+    files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in (*sides, *(config["additional_feat_suffix"] or ()))]
+    return [file for file in files if file.is_file()]
+
+
+def _check_modes(config) -> None:
+    """Refuse labels that are not loaded, or ranked, which RecBole finds out when it looks for them."""
+    if "labeled" in config["eval_args"]["mode"].values():
+        if config["eval_type"] == EvaluatorType.RANKING:
+            raise ConfigError(
+                "eval_args has mode labeled, which needs metrics of values (AUC, LogLoss, MAE, RMSE); set metrics and "
+                "valid_metric to such, or the mode to full."
+            )
+        loaded = (config["load_col"] or {}).get("inter")
+        if not config["threshold"] and loaded not in (None, "*") and config["LABEL_FIELD"] not in loaded:
+            raise ConfigError(
+                f"eval_args has mode labeled, but no labels are loaded: add {config['LABEL_FIELD']!r} to load_col, or set "
+                "threshold, for example threshold: {rating: 4}."
+            )
 
 
 def _downloadable(config) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from recbole_rlmrec.errors import ConfigError
 
@@ -35,6 +36,17 @@ def split_options(argv: Sequence[str], names: Sequence[str]) -> tuple[dict[str, 
         else:
             rest.append(argument)
     return ours, rest
+
+
+def config_files(value: str) -> list[str]:
+    """Files of ``--config_files``, separated by spaces as in RecBole; the name of a file that exists may hold spaces."""
+    pieces, files = value.split(" "), []
+    while pieces:
+        ends = range(1, len(pieces) + 1)
+        end = next((end for end in ends if Path(" ".join(pieces[:end])).is_file()), 1)
+        files.append(" ".join(pieces[:end]))
+        del pieces[:end]
+    return [file for file in files if file]
 
 
 @contextmanager

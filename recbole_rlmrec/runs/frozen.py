@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import getLogger
@@ -14,11 +13,12 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_atomic
-from recbole_rlmrec.data.files import building, write_json
+from recbole_rlmrec.data.files import building, copy_folder, write_json
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import list_tags, now
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError, DataError, quoted
 from recbole_rlmrec.runs.split import draw_split, make_config
 
 _ROW = "rlmrec_row"
@@ -126,7 +126,7 @@ def _write(config, data: _NumberedDataset, parts: dict[str, Dataset], folder: Pa
     digest = split_hash(parts["train"])
     settings = frozen_options(config)
     (folder / f"{name}.yaml").write_text(
-        f"# Settings of {name}, a frozen split of {config['dataset']}: run with --config_files={name}.yaml\n"
+        f"# Settings of {name}, a frozen split of {config['dataset']}: run with --config_files={quoted(f'{name}.yaml')}\n"
         + json.dumps(settings, ensure_ascii=False, indent=1)
         + "\n",
         encoding="utf-8",
@@ -165,12 +165,12 @@ def copy_semantic(source: Path, target: Path, name: str, digest: str) -> list[st
     """
     tags = []
     for tag in list_tags(source) if source.is_dir() else []:
-        made_for = json.loads((source / tag / "manifest.json").read_bytes()).get("split_hash")
+        made_for = parse_json((source / tag / "manifest.json").read_bytes()).get("split_hash")
         if made_for not in (None, digest):
             logger.warning(f"The profiles {tag} were made for another split and are not copied.")
             continue
-        shutil.copytree(source / tag, target / tag, ignore=shutil.ignore_patterns(".*"))
+        copy_folder(source / tag, target / tag)
         for manifest in [target / tag / "manifest.json", *(target / tag).glob("embeddings/*/manifest.json")]:
-            write_json(manifest, {**json.loads(manifest.read_bytes()), "dataset": name})
+            write_json(manifest, {**parse_json(manifest.read_bytes()), "dataset": name})
         tags.append(tag)
     return tags

@@ -15,20 +15,14 @@ from recbole.quick_start import quick_start
 
 from recbole_rlmrec.data.files import read_yaml, write_json
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.plugin import per_user
+from recbole_rlmrec.plugin import per_user, resume
 from recbole_rlmrec.plugin.record import describe_run, plain
-from recbole_rlmrec.runs.checks import check_data, check_target, read_config, reading, whole_number
-from recbole_rlmrec.runs.command_line import command_line, split_options
+from recbole_rlmrec.runs.checks import check_data, check_target, read_config, reading, setting_up, whole_number
+from recbole_rlmrec.runs.command_line import command_line, config_files, split_options
 
-OURS = ("model", "dataset", "config_files", "result_file", "per_user_file")
+PROCESSES = ("nproc", "world_size", "ip", "port", "group_offset")
+OURS = ("model", "dataset", "config_files", "result_file", "per_user_file", *PROCESSES)
 DEFAULT_MODEL, DEFAULT_DATASET = "LightGCN_RLMRec", "ml-100k"
-USAGE = """usage: run_recbole_rlmrec.py --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"]
-[--result_file=PATH] [--key=value ...]
-
-Trains and evaluates a model with RecBole. NAME_RLMRec is RecBole's NAME with an alignment loss.
-Defaults: --model=LightGCN_RLMRec --dataset=ml-100k. Useful: --epochs=20 --alignment=con|gen|none --gpu_id= (empty:
-CPU). Several GPUs: --nproc=2 --gpu_id=0,1; several machines: --world_size= --ip= --port= --group_offset=.
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
@@ -49,11 +43,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
     ConfigError, DataError
         An option is malformed; files are missing.
     """
-    options, rest = split_options(
-        sys.argv[1:] if argv is None else argv,
-        (*OURS, "nproc", "world_size", "ip", "port", "group_offset"),
-    )
-    files = options.get("config_files", "").split()
+    arguments = sys.argv[1:] if argv is None else argv
+    options, rest = split_options(["--resume=True" if argument == "--resume" else argument for argument in arguments], OURS)
+    files = config_files(options.get("config_files", ""))
     named = {}
     for file in files:
         named |= read_yaml(Path(file))
@@ -62,23 +54,45 @@ def main(argv: Sequence[str] | None = None) -> dict:
     target = check_target(options.get("result_file"), "result_file")
     users_target = check_target(options.get("per_user_file"), "per_user_file")
     processes = whole_number(options, "nproc", 1)
+    if processes < 1:
+        raise ConfigError(f"--nproc={processes} trains nothing; it is the number of processes, 1 or more.")
     if processes > 1 and not torch.cuda.is_available():
         raise ConfigError(f"--nproc={processes} needs GPUs, and torch finds none here; leave --nproc out.")
-    with command_line(rest), reading(dataset), per_user.recording(users_target is not None) as users:
+    with (
+        command_line(rest),
+        setting_up(),
+        reading(dataset),
+        resume.holding() as last,
+        per_user.recording(users_target is not None) as users,
+    ):
         check_data(read_config(model, dataset, files))
-        result = quick_start.run(
-            model,
-            dataset,
-            config_file_list=files or None,
-            nproc=processes,
-            world_size=whole_number(options, "world_size", -1),
-            ip=options.get("ip", "localhost"),
-            port=options.get("port", "5678"),
-            group_offset=whole_number(options, "group_offset", 0),
-        )
+        try:
+            result = quick_start.run(
+                model,
+                dataset,
+                config_file_list=files or None,
+                nproc=processes,
+                world_size=whole_number(options, "world_size", -1),
+                ip=options.get("ip", "localhost"),
+                port=options.get("port", "5678"),
+                group_offset=whole_number(options, "group_offset", 0),
+            )
+        except resume.RunEnded as ended:
+            return _written_again(ended, target, users_target)
         result = result if result is None or "run" in result else {**result, **describe_run()}
     if target is not None and result is not None:
         write_json(target, plain(result))
     if users is not None:
         users.write(users_target)
+    last.finish(plain(result))
     return result
+
+
+def _written_again(ended: resume.RunEnded, target: Path | None, users_target: Path | None) -> dict:
+    """What a run left that had ended before it was to be resumed."""
+    if users_target is not None and not users_target.is_file():
+        raise ConfigError(f"{ended} --per_user_file is written by a run itself.")
+    print(ended)
+    if target is not None:
+        write_json(target, ended.result)
+    return ended.result

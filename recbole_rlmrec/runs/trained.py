@@ -11,19 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recbole.config import Config
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, init_seed
 
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.columns import guess_title
+from recbole_rlmrec.data.reading import misshapen, understanding
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
-from recbole_rlmrec.model.lookup import SUFFIX, backbone_name, find_model
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, find_model
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.plugin.evaluation import expands_pairs
 from recbole_rlmrec.plugin.sampler import UserItems
 from recbole_rlmrec.runs.split import draw_split
 
 SCORES_PER_BLOCK = 2**20
+_SHAPE = {"config": Config, "state_dict": {str: torch.Tensor}, "other_parameter?": dict}
 PLACES = ("data_path", "semantic_path")
 
 
@@ -149,7 +152,7 @@ class Trained:
         from recbole_rlmrec.model.adapters import get_adapter
 
         name = backbone_name(self.config["model"])
-        adapter = get_adapter(name)
+        adapter = getattr(self.model, "adapter", None) or get_adapter(name)
         with torch.no_grad(), _observed(self.model, adapter) as calls:
             self.scores(torch.ones(1, dtype=torch.long))
             try:
@@ -216,14 +219,19 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
         The model ranks sequences.
     """
     checkpoint = load_checkpoint(path, map_location="cpu")
-    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or misshapen(checkpoint, _SHAPE):
         raise CheckpointError(f"{path} holds no model of RecBole; give the .pth file that a run wrote.")
-    config = _prepared(checkpoint["config"], places or {})
+    with understanding(CheckpointError, str(path), "give the .pth file that a run wrote"):
+        return _put_together(path, checkpoint, places or {})
+
+
+def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str, str]) -> Trained:
+    config = _prepared(checkpoint["config"], places)
     dataset, splits = draw_split(config)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
     weights = checkpoint["state_dict"]
-    if config["model"].endswith(SUFFIX):
+    if config["model"].endswith((SUFFIX, SEMANTIC_SUFFIX)):
         weights = {name: value for name, value in weights.items() if not name.startswith("alignment.")}
     try:
         model.load_state_dict(weights)
@@ -240,7 +248,7 @@ def _prepared(config, places: Mapping[str, str]):
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         raise ModelError(f"{config['model']} ranks by the sequence of a user's items, which is not supported here.")
     config["device"] = torch.device("cpu")
-    if config["model"].endswith(SUFFIX):
+    if config["model"].endswith((SUFFIX, SEMANTIC_SUFFIX)):
         config["alignment"] = "none"
     if "data_path" in places:
         config["data_path"] = os.path.join(places["data_path"], config["dataset"])

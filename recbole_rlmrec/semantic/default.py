@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
+from recbole_rlmrec.data.columns import left_out
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.files import hash_file
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import ProfileStore, now
-from recbole_rlmrec.errors import SemanticError
+from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.profiling.template import build_template_profiles, logger
+
+_READ_BY = ("field_separator", "seq_separator", "encoding", "RATING_FIELD", "TIME_FIELD", "rm_dup_inter")
 
 
 def ensure_offline_default(config, train) -> str:
-    """Make the offline default of a run's split unless it is there: template profiles and their LSA matrices.
+    """Make the offline default of a run: template profiles of all its users and items, and their LSA matrices.
+
+    What is there is used where it was made of the same split, users, items and text; else it is made anew.
 
     Parameters
     ----------
@@ -40,45 +46,48 @@ def ensure_offline_default(config, train) -> str:
     """
     from filelock import FileLock
 
-    digest = split_hash(train)
-    root, tag = semantic_root(config), f"template-lsa-{digest[:8]}"
+    root, tag = semantic_root(config), f"template-lsa-{split_hash(train)[:8]}"
+    made_of = _made_of(config, train)
     try:
-        if not _is_whole(root / tag):
+        if not _is_whole(root / tag, made_of):
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(str(root / f".{tag}.lock")):
-                if not _is_whole(root / tag):
-                    _build_default(config, train, root, tag)
+                if not _is_whole(root / tag, made_of):
+                    _build_default(config, train, root, tag, made_of)
     except OSError as reason:
         raise SemanticError(
             f"{root} cannot be written to ({reason.strerror}); set semantic_path to a folder of yours."
         ) from None
     _announce(config["dataset"], tag)
-    made_from = (ProfileStore(root / tag).manifest.get("text") or {}).get(config["dataset"])
-    if made_from not in (None, _text_digest(config)):
-        logger.warning(
-            f"The .item or .user file of {config['dataset']} has changed since the profiles {tag} were made from it; "
-            f"delete {root / tag} to have them made anew."
-        )
     return tag
 
 
-def _text_digest(config) -> str:
-    """SHA-256 over the files that hold the text of a dataset."""
-    digest, stem = hashlib.sha256(), Path(config["data_path"]) / config["dataset"]
-    for path in (stem.with_name(f"{stem.name}.{side}") for side in ("item", "user")):
+def _made_of(config, train) -> str:
+    """SHA-256 over everything that the profiles depend on: the split, who is in the run, and the files with their text."""
+    digest = hashlib.sha256(split_hash(train).encode())
+    for field in (train.uid_field, train.iid_field):
+        tokens = sorted(str(token) for token in train.field2id_token[field][1:])
+        digest.update(json.dumps([field, tokens, *(config[option] for option in _READ_BY)]).encode())
+    stem, parts = Path(config["data_path"]) / config["dataset"], config["benchmark_filename"]
+    for suffix in ("item", "user", f"{parts[0]}.inter" if parts else "inter"):
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        digest.update(suffix.split(".")[-1].encode() + b"\0")
         if path.is_file():
             hash_file(digest, path)
     return digest.hexdigest()
 
 
-def _is_whole(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file() and (folder / "embeddings" / "lsa" / "manifest.json").is_file()
+def _is_whole(folder: Path, made_of: str) -> bool:
+    """Whether a default is there, finished, and made of the same."""
+    encoded = (folder / "embeddings" / "lsa" / "manifest.json").is_file()
+    return encoded and (folder / "manifest.json").is_file() and ProfileStore(folder).manifest.get("made_of") == made_of
 
 
-def _build_default(config, train, root: Path, tag: str) -> None:
+def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
     from recbole_rlmrec.encoding.encode import encode_tag
 
-    if ProfileStore(root / tag).exists:
+    before = ProfileStore(root / tag)
+    if before.exists and before.manifest.get("made_of") == made_of:
         encode_tag(root / tag, "lsa", show_progress=False)
         return
     corpus = Corpus.from_config(config, train)
@@ -86,7 +95,7 @@ def _build_default(config, train, root: Path, tag: str) -> None:
     items, users = build_template_profiles(corpus, columns)
     temporary = Path(tempfile.mkdtemp(prefix=f".{tag}-", dir=root))
     try:
-        store = ProfileStore(temporary)
+        store = ProfileStore(temporary / "new")
         store.write("item", items)
         store.write("user", users)
         store.write_manifest(
@@ -97,23 +106,27 @@ def _build_default(config, train, root: Path, tag: str) -> None:
                 "by": "template",
                 "how": {"columns": vars(columns)},
                 "split_hash": corpus.split_hash,
-                "text": {config["dataset"]: _text_digest(config)},
+                "made_of": made_of,
                 "users": len(users),
                 "items": len(items),
                 "provenance": "recorded",
             }
         )
-        encode_tag(temporary, "lsa", show_progress=False)
-        temporary.chmod(0o755)
-        temporary.rename(root / tag)
+        encode_tag(store.folder, "lsa", show_progress=False)
+        if (root / tag).exists():
+            (root / tag).rename(temporary / "old")
+        store.folder.rename(root / tag)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    logger.info(f"{config['dataset']} had no profiles for this split: made {len(items)} of items, {len(users)} of users.")
+    why = "has other users, items or texts than its profiles" if before.exists else "had no profiles for this split"
+    logger.info(f"{config['dataset']} {why}: made {len(items)} of items, {len(users)} of users.")
+    if columns.aggregates:
+        logger.info(f"{left_out(columns.aggregates)[0].upper()}{left_out(columns.aggregates)[1:]}.")
 
 
 def _announce(dataset: str, tag: str) -> None:
     logger.info(
         f"Profiles {tag}: put together from templates and encoded with LSA, no LLM wrote them. For profiles written by an "
-        f"LLM: `recbole-rlmrec profile --dataset {dataset} --tag TAG --chat-model MODEL`, then `recbole-rlmrec encode "
-        f"--dataset {dataset} --tag TAG --encoder MODEL`, then run with --semantic_tag=TAG."
+        f"LLM: `recbole-rlmrec profile --dataset {quoted(dataset)} --tag TAG --chat-model MODEL`, then `recbole-rlmrec encode "
+        f"--dataset {quoted(dataset)} --tag TAG --encoder MODEL`, then run with --semantic_tag=TAG."
     )

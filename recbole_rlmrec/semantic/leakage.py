@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, pair_of, split_keys
-from recbole_rlmrec.errors import ConfigError, LeakageError
-
-MODES = ("error", "warn")
+from recbole_rlmrec.errors import LeakageError, quoted
+from recbole_rlmrec.semantic.origin import check_mode
 
 logger = getLogger()
 
@@ -66,8 +65,7 @@ def check_keys(keys: np.ndarray, train, mode: str = "error", tag: str = "TAG") -
     ConfigError
         The mode is another one.
     """
-    if mode not in MODES:
-        raise ConfigError(f"leakage must be one of {', '.join(MODES)}, not {mode!r}.")
+    mode = check_mode(mode)
     heldout = heldout_keys(train)
     if heldout is None:
         logger.warning(
@@ -92,6 +90,6 @@ def _report(leaked: np.ndarray, mode: str, tag: str, train) -> None:
         logger.warning(f"{found}; the results are too good to be true (leakage: warn).")
         return
     raise LeakageError(
-        f"{found}. Make profiles for this split (recbole-rlmrec profile --dataset {train.dataset_name} --tag NEW with "
+        f"{found}. Make profiles for this split (recbole-rlmrec profile --dataset {quoted(train.dataset_name)} --tag NEW with "
         f"this run's options), run with the split and seed they were made for, or set leakage: warn to go on regardless."
     )

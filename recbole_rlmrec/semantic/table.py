@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,6 +64,21 @@ class SemanticTable:
             float32 [k, d] on the table's device.
         """
         return self._matrix.index_select(0, self._row_of_id[ids]).float()
+
+    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Rows of all who have a profile, in the order of :attr:`ids`, float32 [k, d], as many at a time as fit a cache."""
+        size = 1 << 16 if self._matrix.is_cuda else 1024
+        rows = self._row_of_id[self.ids]
+        for start in range(0, self.count, size):
+            part = slice(start, min(start + size, self.count))
+            yield part, self._matrix.index_select(0, rows[part]).float()
+
+    def mean(self) -> torch.Tensor:
+        """Mean of the rows of all who have a profile, float32 [d]; zero where nobody has one."""
+        total = torch.zeros(self.dim, dtype=torch.float64, device=self._matrix.device)
+        for _, rows in self.blocks():
+            total += rows.sum(dim=0, dtype=torch.float64)
+        return (total / max(self.count, 1)).float()
 
     def __deepcopy__(self, memo) -> SemanticTable:
         return self

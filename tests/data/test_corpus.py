@@ -104,6 +104,49 @@ def test_roles_are_guessed_and_can_be_set(tiny):
         corpus.columns(description="plot")
 
 
+COUNTED = {
+    "avg_rating": "4.2",
+    "members": "1203",
+    "num_ratings": "88",
+    "averageRating": "3.9",
+    "ratings_count": "7",
+    "vote_average": "6.5",
+    "text_reviews_count": "12",
+    "rating_number": "51",
+    "salesRank": "1,204",
+    "popularity": "0.83",
+    "rating": "4.5",
+    "stars": "3.5",
+    "scored_by": "99",
+    "imdb_votes": "12",
+}
+PLAIN = {"rating_class": "PG-13", "num_pages": "288", "score_by": "John Williams", "rank_name": "Captain", "runtime": "90"}
+
+
+@pytest.mark.parametrize("kind", ["token", "float"])
+def test_counts_and_means_of_interactions_are_left_out_unless_asked_for(tiny, folder, kind):
+    kinds = {**dict.fromkeys(COUNTED, kind), **dict.fromkeys(PLAIN, "token")}
+    names = ["item_id:token", "title:token_seq", *(f"{name}:{kind}" for name, kind in kinds.items())]
+    values = [value.replace(",", "") if kind == "float" else value for value in COUNTED.values()]
+    rows = ["\t".join([f"i{n}", f"Film {n}", *values, *PLAIN.values()]) for n in range(30)]
+    write(folder, "item", "\t".join(names), *rows)
+    write(folder, "user", "user_id:token\tage:token\treview_count:float\taverage_stars:float\tfans:float", "u1\t30\t12\t3.5\t4")
+    corpus = corpus_of(tiny)
+    columns = corpus.columns()
+    assert columns.attributes == list(PLAIN) and columns.user_attributes == ["age"]
+    assert columns.aggregates == sorted([*COUNTED, "review_count", "average_stars", "fans"])
+    asked = corpus.columns(attributes=["avg_rating", "runtime"], user_attributes=["age", "fans"])
+    assert asked.attributes == ["avg_rating", "runtime"] and asked.user_attributes == ["age", "fans"]
+    assert not {"avg_rating", "fans"} & set(asked.aggregates)
+
+
+def test_a_rating_that_is_a_word_is_an_attribute(tiny, folder):
+    rows = [f"i{n}\tFilm {n}\t{('PG-13', 'R', 'G')[n % 3]}" for n in range(30)]
+    write(folder, "item", "item_id:token\ttitle:token_seq\trating:token", *rows)
+    columns = corpus_of(tiny).columns()
+    assert columns.attributes == ["rating"] and columns.aggregates == []
+
+
 def test_quotation_marks_missing_values_and_repeated_ids_are_kept_as_recbole_sees_them(tiny, folder):
     write(
         folder,
@@ -229,7 +272,7 @@ def test_bad_files_are_named_with_what_to_do(tiny, folder, tmp_path):
     with pytest.raises(DataError, match="tiny.item does not start with a line of name:type"):
         corpus_of(tiny)
     write(folder, "item", "item_id:token\ttitle:token_seq", "i1\tx\ttoo many")
-    with pytest.raises(DataError, match="tiny.item is not an atomic file.*2 fields"):
+    with pytest.raises(DataError, match="tiny.item, line 2: 3 fields where the header has 2"):
         corpus_of(tiny)
     write(folder, "item", "movie:token\ttitle:token_seq", "i1\tx")
     with pytest.raises(DataError, match="no column 'item_id'"):

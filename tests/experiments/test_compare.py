@@ -171,7 +171,7 @@ def test_a_failure_gives_status_1_and_is_listed(tiny, workdir, capsys):
         (("--params", "missing.yaml"), DataError, "missing.yaml"),
         (("--nonsense",), ConfigError, "--nonsense"),
         (("--variant=base",), ConfigError, "did you mean --variants"),
-        (("--holdout=users",), ConfigError, "--holdout is no option of compare"),
+        (("--holdout=users",), ConfigError, "--holdout is no option of experiment compare, but of experiment groups"),
         (("--nproc=2",), ConfigError, "--nproc is of a single run"),
         (("--valid_metric=Recall@x",), ConfigError, "valid_metric Recall@x is not among"),
         (("--config_files=list.yaml",), ConfigError, "list.yaml does not hold options as key: value"),
@@ -193,7 +193,11 @@ def test_bad_input_is_told_before_a_cell_runs(tiny, workdir, fake, arguments, er
         ("LigthGCN: {con: {align_weight: 0.1}}", ModelError, "Did you mean LightGCN"),
         ("1: {con: {align_weight: 0.1}}", ModelError, "no model named '1"),
         ("LightGCN: {con: {semantic_tag: gpt}}", ConfigError, "names semantic_tag, which is one for all cells"),
-        ("LightGCN: {kra: {kar_size: 8}}", ConfigError, "options of LightGCN for kra; variants are base, con, gen, kar"),
+        (
+            "LightGCN: {kra: {kar_size: 8}}",
+            ConfigError,
+            "options of LightGCN for kra; variants are base, softmax, con, gen, darec",
+        ),
     ],
 )
 def test_misspelt_names_in_params_are_told(tiny, workdir, fake, text, error, sentence):

@@ -13,7 +13,7 @@ from loopback import Loopback
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments import rerank, reranking
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
-from recbole_rlmrec.experiments.reranking import Answers, Question, judge
+from recbole_rlmrec.experiments.reranking import Answers, RankingQuestion, judge
 from recbole_rlmrec.llm.chat import Reply
 from recbole_rlmrec.llm.faults import RefusedError
 from recbole_rlmrec.llm.prompt import Prompt, unwrap
@@ -127,7 +127,7 @@ def test_over_http_an_answer_of_another_shape_changes_nothing(tiny, here, monkey
 
 
 def question(*labels):
-    return Question(Prompt("user", "u1", "", "", (), 0, 0), list(labels), np.zeros(len(labels), dtype=bool), 1)
+    return RankingQuestion(Prompt("user", "u1", "", "", (), 0, 0), list(labels), np.zeros(len(labels), dtype=bool), 1)
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,17 @@ from launchers import QUICK, SMALL, FakeLauncher, run_experiment
 
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.experiments.cells.data import not_shown
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import random_split
-from recbole_rlmrec.experiments.tune import search_space, space_size
-from recbole_rlmrec.plugin.defaults import PROPERTIES
+from recbole_rlmrec.experiments.search.space import search_space, space_size
+from recbole_rlmrec.model.alignment import ALIGNMENTS, alignment_options
 from recbole_rlmrec.runs.frozen import freeze_split
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
@@ -313,14 +315,20 @@ def test_a_failed_trial_is_no_best(tiny, workdir):
     assert yaml.safe_load((workdir / "out" / "tune" / "best.yaml").read_text()) == {"LightGCN": {"base": {"n_layers": 2}}}
 
 
-def test_shipped_spaces():
+def test_every_variant_has_as_many_choices():
     spaces = {path.stem for path in (PROPERTIES / "hyper").glob("*.yaml")}
-    assert spaces == {"LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "backbone", "con", "gen", "kar"}
-    for model in (*(spaces - {"backbone", "con", "gen", "kar"}), "BPR"):
-        base, con, gen = (search_space(model, variant) for variant in ("base", "con", "gen"))
-        assert space_size(base) >= 4
-        assert set(base["choice"]) < set(con["choice"]) < set(gen["choice"])
-        assert all(isinstance(value, (int, float)) for values in gen["choice"].values() for value in values)
+    shared = {name for name, variant in VARIANTS.items() if "{}" in variant.model}
+    assert spaces == {"LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "backbone", "AlphaRec", *shared}
+    for model in ("LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "BPR"):
+        assert len({space_size(search_space(model, variant)) for variant in shared}) == 1
+    assert len({space_size(search_space("LightGCN", variant)) for variant in VARIANTS}) == 1
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_shipped_spaces_hold_options_that_are_there(alignment):
+    for name, values in search_space("LightGCN", alignment)["choice"].items():
+        if name in alignment_options(alignment):
+            assert [alignment_options(alignment)[name].read({name: value}) for value in values] == values
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,19 @@ def test_con_reaches_the_recommender_and_the_projection(make, backbone):
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.alignment.parameters())
 
 
+@pytest.mark.parametrize("alignment", ["darec", "distance"])
+@pytest.mark.parametrize("backbone", ALIGNED)
+def test_further_alignments_reach_the_recommender(make, backbone, alignment):
+    model, loaders = make(backbone, alignment=alignment, align_weight=1.0)
+    step = terms_of(prepare(model), first_batch(loaders))
+    model.zero_grad()
+    loss = model.alignment(step)
+    loss.backward()
+    own = [p.grad for name, p in model.named_parameters() if not name.startswith("alignment.")]
+    assert loss.isfinite() and any(grad is not None and grad.abs().sum() > 0 for grad in own)
+    assert all(parameter.grad.isfinite().all() for parameter in model.alignment.parameters())
+
+
 @pytest.mark.parametrize("backbone", [name for name in ALIGNED if not get_adapter(name).masking])
 def test_gen_reaches_the_mask_token(make, backbone):
     model, loaders = make(backbone, alignment="gen", mask_ratio=0.4)
@@ -286,16 +299,16 @@ def test_ncl_keeps_the_alignment_in_its_warm_up(run, warm_up):
 
 
 def test_recvae_trains_the_alignment_network(run, monkeypatch):
-    import recbole_rlmrec.plugin.trainer as trainers
+    import recbole_rlmrec.plugin.record as records
 
     seen = []
-    original = trainers.RunRecord.__init__
+    original = records.RunRecord.__init__
 
     def keep(self, config, model):
         seen.append((model, [parameter.detach().clone() for parameter in model.alignment.parameters()]))
         original(self, config, model)
 
-    monkeypatch.setattr(trainers.RunRecord, "__init__", keep)
+    monkeypatch.setattr(records.RunRecord, "__init__", keep)
     run("RecVAE_RLMRec", epochs=1)
     model, before = seen[0]
     assert all(not torch.equal(old, new) for old, new in zip(before, model.alignment.parameters(), strict=True))

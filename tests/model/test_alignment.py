@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from stand_ins import Options
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.alignment import (
@@ -19,15 +20,6 @@ from recbole_rlmrec.model.alignment.contrastive import draw
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
-OPTIONS = {
-    "alignment": "con",
-    "align_weight": None,
-    "align_temperature": None,
-    "align_negatives": "batch",
-    "mask_ratio": 0.15,
-    "align_block": None,
-    "align_dtype": "float32",
-}
 N_USERS, N_ITEMS, DIM, WIDTH = 9, 12, 4, 6
 
 
@@ -38,6 +30,11 @@ def _float64():
     torch.manual_seed(3)
     yield
     torch.set_default_dtype(before)
+
+
+def settings_of(**options):
+    """Settings of con with some options and no schedule; the others have their defaults."""
+    return read_settings(Options({"alignment": "con", "align_schedule": "constant", **options}))
 
 
 def table(n: int, missing: tuple[int, ...] = ()) -> SemanticTable:
@@ -72,7 +69,7 @@ def cosine(a, b):
 
 def naive_con(step, tables, alignment, candidates):
     """L = w/B sum over terms and rows of -cos/tau + log sum over C, one row at a time, repeats kept."""
-    tau, total = alignment.settings.temperature, 0.0
+    tau, total = alignment.settings["align_temperature"], 0.0
     for position, term in enumerate(step.terms):
         profiles = getattr(alignment.semantic, term.side)
         rows = [i for i in term.ids.tolist() if profiles.covered[i]]
@@ -82,7 +79,7 @@ def naive_con(step, tables, alignment, candidates):
             columns = alignment.down(profiles.rows(torch.tensor(columns)).double())
             anchor = tables[term.side][i][None]
             total = total - cosine(anchor, own).squeeze() / tau + torch.logsumexp(cosine(anchor, columns) / tau, 1)[0]
-    return alignment.settings.weight / step.batch_size * total
+    return alignment.settings["align_weight"] / step.batch_size * total
 
 
 def gradients(loss, alignment, tables):
@@ -102,7 +99,8 @@ CASES = {
 def device(request, monkeypatch):
     """Whether ids are made unique, or stay as they are so that nobody waits for their number."""
     waits = request.param == "cpu"
-    monkeypatch.setattr("recbole_rlmrec.model.alignment.contrastive.on_gpu", lambda ids: not waits)
+    for module in ("base", "contrastive"):
+        monkeypatch.setattr(f"recbole_rlmrec.model.alignment.{module}.on_gpu", lambda ids: not waits)
 
 
 @pytest.mark.usefixtures("device")
@@ -111,7 +109,7 @@ def device(request, monkeypatch):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("missing", [((), ()), ((1, 4), (5, 8))])
 def test_contrastive_equals_the_formula(case, negatives, missing, block):
-    settings = read_settings({**OPTIONS, "align_negatives": negatives, "align_block": block})
+    settings = settings_of(align_negatives=negatives, align_block=block)
     alignment = Contrastive(semantic(*missing), settings, DIM, 0)
     step, tables = batch(*CASES[case])
 
@@ -131,7 +129,7 @@ def test_contrastive_equals_the_formula(case, negatives, missing, block):
 @pytest.mark.parametrize("number", [1, 3, 100])
 @pytest.mark.parametrize("case", CASES)
 def test_drawn_negatives_count_the_own_profile_once(case, number, monkeypatch):
-    alignment = Contrastive(semantic((4,), (5,)), read_settings({**OPTIONS, "align_negatives": number}), DIM, 0)
+    alignment = Contrastive(semantic((4,), (5,)), settings_of(align_negatives=number), DIM, 0)
     drawn, original = [], alignment._candidates
     monkeypatch.setattr(alignment, "_candidates", lambda side, t: drawn.append(original(side, t)) or drawn[-1])
     step, tables = batch(*CASES[case])
@@ -161,14 +159,14 @@ def test_drawn_positions_are_distinct_and_all_equally_likely(count, number):
 
 
 def test_rows_in_batch_order_equal_a_lookup():
-    alignment = Contrastive(semantic((1,), (5,)), read_settings(OPTIONS), DIM, 0)
+    alignment = Contrastive(semantic((1,), (5,)), settings_of(), DIM, 0)
     step, tables = batch(*CASES["repeats"])
     rows = [Term(term.side, term.ids, rows=tables[term.side][term.ids]) for term in step.terms]
     torch.testing.assert_close(alignment(step), alignment(Step(rows, None, None, step.batch_size)))
 
 
 def test_nobody_has_a_profile():
-    alignment = Contrastive(semantic((1, 2, 3), (4, 5, 6, 7, 8, 9)), read_settings(OPTIONS), DIM, 0)
+    alignment = Contrastive(semantic((1, 2, 3), (4, 5, 6, 7, 8, 9)), settings_of(), DIM, 0)
     step, _ = batch(*CASES["distinct"])
     assert alignment(step).item() == 0.0
 
@@ -177,7 +175,7 @@ def test_nobody_has_a_profile():
 @pytest.mark.parametrize("tau", [0.05, 0.5])
 @pytest.mark.parametrize(("users", "items"), [([1, 3, 5], [2, 4]), ([2], []), ([], [7])])
 def test_generative_equals_the_formula(users, items, tau, block):
-    settings = read_settings({**OPTIONS, "alignment": "gen", "align_temperature": tau, "align_block": block})
+    settings = settings_of(alignment="gen", align_temperature=tau, align_block=block)
     alignment = Generative(semantic(), settings, DIM, DIM)
     _, tables = batch(*CASES["distinct"])
     mask = Mask(torch.tensor(users, dtype=torch.long), torch.tensor(items, dtype=torch.long))
@@ -196,7 +194,7 @@ def test_generative_equals_the_formula(users, items, tau, block):
 @pytest.mark.parametrize("ratio", [1e-6, 0.15, 0.5, 0.999])
 def test_masked_nodes_have_profiles_and_are_distinct(ratio):
     tables = semantic((1, 4), (5, 8))
-    alignment = Generative(tables, read_settings({**OPTIONS, "alignment": "gen", "mask_ratio": ratio}), DIM, DIM)
+    alignment = Generative(tables, settings_of(alignment="gen", mask_ratio=ratio), DIM, DIM)
     count = len(tables.user.ids) + len(tables.item.ids)
     mask = alignment.begin()
     assert len(mask.user) + len(mask.item) == max(int(count * ratio), 1)
@@ -205,7 +203,7 @@ def test_masked_nodes_have_profiles_and_are_distinct(ratio):
 
 
 def test_mask_covers_users_and_items_evenly():
-    alignment = Generative(semantic(), read_settings({**OPTIONS, "alignment": "gen", "mask_ratio": 0.5}), DIM, DIM)
+    alignment = Generative(semantic(), settings_of(alignment="gen", mask_ratio=0.5), DIM, DIM)
     seen = torch.zeros(N_USERS), torch.zeros(N_ITEMS)
     for _ in range(2000):
         mask = alignment.begin()
@@ -225,8 +223,8 @@ def test_bfloat16_products_stay_close():
     torch.set_default_dtype(torch.float32)
     step, _ = batch(*CASES["repeats"])
     step = Step([Term(t.side, t.ids, rows=t.lookup(t.ids).float()) for t in step.terms], None, None, 5)
-    exact = Contrastive(semantic(), read_settings(OPTIONS), DIM, 0)
-    narrow = Contrastive(semantic(), read_settings({**OPTIONS, "align_dtype": "bfloat16"}), DIM, 0)
+    exact = Contrastive(semantic(), settings_of(), DIM, 0)
+    narrow = Contrastive(semantic(), settings_of(align_dtype="bfloat16"), DIM, 0)
     narrow.load_state_dict(exact.state_dict())
     loss = narrow(step)
     assert loss.dtype == torch.float32 and abs(loss.item() - exact(step).item()) < 0.02 * abs(exact(step).item())
@@ -234,9 +232,8 @@ def test_bfloat16_products_stay_close():
 
 def test_bfloat16_reconstruction_stays_close():
     torch.set_default_dtype(torch.float32)
-    options = {**OPTIONS, "alignment": "gen"}
-    exact = Generative(semantic(), read_settings(options), DIM, DIM)
-    narrow = Generative(semantic(), read_settings({**options, "align_dtype": "bfloat16"}), DIM, DIM)
+    exact = Generative(semantic(), settings_of(alignment="gen"), DIM, DIM)
+    narrow = Generative(semantic(), settings_of(alignment="gen", align_dtype="bfloat16"), DIM, DIM)
     narrow.load_state_dict(exact.state_dict())
     tables = torch.randn(N_USERS, DIM, requires_grad=True), torch.randn(N_ITEMS, DIM, requires_grad=True)
     mask = Mask(torch.tensor([1, 3, 5]), torch.tensor([2, 4, 6, 7]))
@@ -249,7 +246,7 @@ def test_bfloat16_reconstruction_stays_close():
 
 def test_rows_of_narrow_products_come_in_multiples():
     torch.set_default_dtype(torch.float32)
-    alignment = Contrastive(semantic(), read_settings({**OPTIONS, "align_dtype": "bfloat16"}), DIM, 0)
+    alignment = Contrastive(semantic(), settings_of(align_dtype="bfloat16"), DIM, 0)
     seen, original = [], alignment.down.forward
     alignment.down.forward = lambda x: seen.append(len(x)) or original(x)
     step, _ = batch(*CASES["repeats"])
@@ -277,20 +274,21 @@ def test_rows_of_narrow_products_come_in_multiples():
 )
 def test_options_out_of_range(key, value):
     with pytest.raises(ConfigError, match=key) as error:
-        read_settings({**OPTIONS, key: value})
+        settings_of(**{"alignment": "gen" if key == "mask_ratio" else "con", key: value})
     assert "set it to" in str(error.value)
 
 
 def test_defaults_depend_on_the_kind():
-    con, gen = read_settings(OPTIONS), read_settings({**OPTIONS, "alignment": "gen"})
-    assert (con.weight, con.temperature, gen.weight, gen.temperature) == (0.01, 0.2, 0.1, 0.5)
-    assert read_settings({**OPTIONS, "alignment": None}).kind == "none"
+    con, gen = settings_of(), settings_of(alignment="gen")
+    names = "align_weight", "align_temperature"
+    assert [con[name] for name in names] == [0.001, 0.2] and [gen[name] for name in names] == [0.1, 0.5]
+    assert settings_of(alignment=None).kind == "none"
 
 
 def test_the_case_of_an_alignments_name_does_not_matter(monkeypatch):
     monkeypatch.setitem(ALIGNMENTS, "Mine", Contrastive)
-    assert read_settings({**OPTIONS, "alignment": "Mine"}).kind == "Mine"
-    assert read_settings({**OPTIONS, "alignment": "CON"}).kind == "con"
+    assert settings_of(alignment="Mine").kind == "Mine"
+    assert settings_of(alignment="CON").kind == "con"
 
 
 def test_names_of_alignments_are_taken_once():

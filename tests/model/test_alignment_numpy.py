@@ -6,11 +6,23 @@ Gradients are central differences along a random direction of each input.
 import numpy as np
 import pytest
 import torch
+from stand_ins import Options
 
-from recbole_rlmrec.model.alignment import Contrastive, Generative, Mask, Step, Term, contrastive, read_settings
+from recbole_rlmrec.model.alignment import (
+    Contrastive,
+    DaRec,
+    Distance,
+    Generative,
+    Mask,
+    Step,
+    Term,
+    contrastive,
+    darec,
+    read_settings,
+)
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
-OPTIONS = {"align_weight": 0.3, "align_temperature": 0.2, "mask_ratio": 0.5, "align_block": None, "align_dtype": "float32"}
+OPTIONS = {"align_weight": 0.3, "align_temperature": 0.2, "align_schedule": "constant"}
 WIDTH, DIM = 6, 4
 COUNTS = {"user": 7, "item": 9}
 BATCHES = {
@@ -42,6 +54,10 @@ def profiles():
     }
 
 
+def settings_of(**options):
+    return read_settings(Options({**OPTIONS, **options}))
+
+
 def semantic(profiles) -> Semantic:
     tables = []
     for side, rows in profiles.items():
@@ -58,9 +74,9 @@ def inputs(network) -> dict:
     return {**tables, **layers}
 
 
-def mlp(x, values):
-    hidden = values["0.weight"] @ x + values["0.bias"]
-    return values["2.weight"] @ np.where(hidden > 0, hidden, 0.01 * hidden) + values["2.bias"]
+def mlp(x, values, of=""):
+    hidden = values[f"{of}0.weight"] @ x + values[f"{of}0.bias"]
+    return values[f"{of}2.weight"] @ np.where(hidden > 0, hidden, 0.01 * hidden) + values[f"{of}2.bias"]
 
 
 def cosine(a, b):
@@ -81,6 +97,63 @@ def con(values, profiles, batch, negatives, drawn):
             each = [np.exp(cosine(values[side][i], mlp(profiles[side][c], values)) / 0.2) for c in candidates]
             total += -own / 0.2 + np.log(sum(each))
     return 0.3 / len(batch[0]) * total
+
+
+def distance(values, profiles, batch, kind):
+    total = 0.0
+    for side, ids in zip(("user", "item", "item"), batch):
+        for i in ids:
+            if i in profiles[side]:
+                row, target = values[side][i], mlp(profiles[side][i], values)
+                total += 1 - cosine(row, target) if kind == "cosine" else np.mean((row - target) ** 2)
+    return 0.3 / len(batch[0]) * total
+
+
+def unit(x):
+    return x / np.sqrt(1e-8 + x @ x)
+
+
+def clusters(rows, start):
+    """Centres that k-means finds in ten rounds, scaled to unit length; empty ones are dropped."""
+    centres = [rows[i] for i in start]
+    for _ in range(10):
+        nearest = [int(np.argmin([np.linalg.norm(row - centre) for centre in centres])) for row in rows]
+        own = [[row for row, place in zip(rows, nearest) if place == j] for j in range(len(centres))]
+        centres = [np.mean(members, axis=0) if members else centre for members, centre in zip(own, centres)]
+    return [unit(centre) for members, centre in zip(own, centres) if members]
+
+
+def darec_loss(values, profiles, batch, k, push, sides=("user", "item"), limit=None):
+    ids = {"user": set(batch[0]), "item": {*batch[1], *batch[2]}}
+    nodes = [(side, i) for side in sides for i in sorted(ids[side]) if i in profiles[side]][-(limit or 10**6) :]
+    if not nodes:
+        return 0.0
+    parts = {}
+    for part in ("shared", "specific"):
+        parts["C", part] = [unit(mlp(values[side][i], values, f"recommender.{part}.")) for side, i in nodes]
+        parts["L", part] = [unit(mlp(profiles[side][i], values, f"text.{part}.")) for side, i in nodes]
+    total = 0.0
+    for space in "CL":
+        shared, own = parts[space, "shared"], parts[space, "specific"]
+        total += np.mean([(a @ b) ** 2 for a, b in zip(shared, own)])
+        total += np.log(np.mean([np.exp(-2 * (a - b) @ (a - b)) for a in own for b in own]))
+    ours, theirs = parts["C", "shared"], parts["L", "shared"]
+    total += np.mean([(ours[a] @ ours[b] - theirs[a] @ theirs[b]) ** 2 for a in range(len(ours)) for b in range(len(ours))])
+    start = range(len(nodes))[-k:]
+    ours, theirs = clusters(ours, start), clusters(theirs, start)
+    apart = {(a, b): np.sum((x - y) ** 2) for a, x in enumerate(ours) for b, y in enumerate(theirs)}
+    pulled, others = [], []
+    free = dict(apart)
+    while free:
+        a, b = min(free, key=free.get)
+        pulled.append(apart[a, b])
+        apart[a, b] = None
+        free = {pair: far for pair, far in free.items() if pair[0] != a and pair[1] != b}
+    others = [far for far in apart.values() if far is not None]
+    total += np.mean(pulled)
+    if others and push != "none":
+        total += np.mean([max(0.0, 1 - far) if push == "hinge" else -far for far in others])
+    return 0.3 * total
 
 
 def gen(values, profiles, masked):
@@ -114,9 +187,7 @@ def check(alignment, network, make_step, formula):
 @pytest.mark.parametrize("negatives", ["batch", "all", 2, 100])
 @pytest.mark.parametrize("batch", BATCHES)
 def test_contrastive(profiles, batch, negatives, monkeypatch):
-    alignment = Contrastive(
-        semantic(profiles), read_settings({**OPTIONS, "alignment": "con", "align_negatives": negatives}), DIM, 0
-    )
+    alignment = Contrastive(semantic(profiles), settings_of(alignment="con", align_negatives=negatives), DIM, 0)
     monkeypatch.setattr(contrastive, "draw", lambda count, number: torch.arange(count)[-number:])
     drawn = {side: set(list(rows)[-negatives:]) for side, rows in profiles.items()} if isinstance(negatives, int) else None
     ids = BATCHES[batch]
@@ -130,8 +201,7 @@ def test_contrastive(profiles, batch, negatives, monkeypatch):
 
 @pytest.mark.parametrize(("users", "items"), [([1, 3, 6], [2, 4]), ([2], []), ([], [7])])
 def test_generative(profiles, users, items):
-    settings = read_settings({**OPTIONS, "alignment": "gen", "align_negatives": "batch"})
-    alignment = Generative(semantic(profiles), settings, DIM, DIM)
+    alignment = Generative(semantic(profiles), settings_of(alignment="gen"), DIM, DIM)
     mask = Mask(torch.tensor(users, dtype=torch.long), torch.tensor(items, dtype=torch.long))
     masked = [("user", i) for i in users] + [("item", i) for i in items]
     check(
@@ -140,3 +210,85 @@ def test_generative(profiles, users, items):
         lambda lookups: Step([], lookups["user"], lookups["item"], 3, mask),
         lambda values: gen(values, profiles, masked),
     )
+
+
+def steps(ids, rows=False):
+    """A step over a batch, whose terms look representations up or hold them."""
+
+    def step(lookups):
+        terms = []
+        for side, some in zip(("user", "item", "item"), ids):
+            some = torch.tensor(some)
+            terms.append(Term(side, some, rows=lookups[side](some)) if rows else Term(side, some, lookups[side]))
+        return Step(terms, None, None, len(ids[0]))
+
+    return step
+
+
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("kind", ["cosine", "mse"])
+@pytest.mark.parametrize("batch", BATCHES)
+def test_distance(profiles, batch, kind, rows):
+    alignment = Distance(semantic(profiles), settings_of(alignment="distance", align_distance=kind), DIM, 0)
+    ids = BATCHES[batch]
+    check(alignment, alignment.down, steps(ids, rows), lambda values: distance(values, profiles, ids, kind))
+
+
+@pytest.fixture
+def last_drawn(monkeypatch):
+    """The last positions instead of drawn ones."""
+    monkeypatch.setattr(darec, "draw", lambda count, number: torch.arange(count)[-number:])
+
+
+@pytest.mark.usefixtures("last_drawn")
+@pytest.mark.parametrize("push", ["hinge", "distance", "none"])
+@pytest.mark.parametrize("k", [1, 3, 100])
+@pytest.mark.parametrize("batch", BATCHES)
+def test_darec(profiles, batch, k, push):
+    settings = settings_of(alignment="darec", darec_clusters=k, darec_push=push, darec_size=3)
+    alignment = DaRec(semantic(profiles), settings, DIM, 0)
+    ids = BATCHES[batch]
+    check(alignment, alignment, steps(ids), lambda values: darec_loss(values, profiles, ids, k, push))
+
+
+@pytest.mark.usefixtures("last_drawn")
+@pytest.mark.parametrize("block", [1, 5, None])
+@pytest.mark.parametrize(("sides", "limit"), [("user", None), ("item", None), ("both", 4), ("both", 1)])
+def test_darec_of_some_nodes(profiles, sides, limit, block):
+    settings = settings_of(alignment="darec", align_sides=sides, darec_nodes=limit, align_block=block)
+    alignment = DaRec(semantic(profiles), settings, DIM, 0)
+    ids, chosen = ([1, 2, 3], [1, 4, 5], [6, 7, 8]), ("user", "item") if sides == "both" else (sides,)
+    check(
+        alignment,
+        alignment,
+        steps(ids, rows=limit is None),
+        lambda values: darec_loss(values, profiles, ids, 4, "hinge", chosen, limit),
+    )
+
+
+@pytest.mark.usefixtures("last_drawn")
+def test_darec_of_equal_nodes(profiles):
+    """Rows that are the same leave all clusters but one empty."""
+    same = {side: {i: profiles["user"][1] for i in rows} for side, rows in profiles.items()}
+    alignment = DaRec(semantic(same), settings_of(alignment="darec", darec_clusters=3), DIM, 0)
+    table = torch.ones(10, DIM, requires_grad=True)
+    loss = alignment(steps(BATCHES["distinct"])({side: lambda ids: table[ids] for side in COUNTS}))
+    values = {**inputs(alignment), "user": np.ones((10, DIM)), "item": np.ones((10, DIM))}
+    assert loss.item() == pytest.approx(darec_loss(values, same, BATCHES["distinct"], 3, "hinge"), rel=1e-9)
+    assert torch.autograd.grad(loss, table)[0].isfinite().all()
+
+
+def test_darec_is_the_same_for_the_same_seed(profiles):
+    alignment = DaRec(semantic(profiles), settings_of(alignment="darec", darec_clusters=2, darec_nodes=5), DIM, 0)
+    table = torch.randn(10, DIM)
+    losses = []
+    for seed in (1, 1, 2, 3, 4):
+        torch.manual_seed(seed)
+        losses.append(alignment(steps(BATCHES["repeats"])({side: lambda ids: table[ids] for side in COUNTS})).item())
+    assert losses[0] == losses[1] and len(set(losses)) > 2
+
+
+def test_centres_are_matched_nearest_first():
+    distances = torch.tensor([[0.5, 0.4, 9.0], [0.1, 0.2, 0.3]])
+    assert darec.match(distances).nonzero().tolist() == [[0, 1], [1, 0]]
+    assert darec.match(distances.T).nonzero().tolist() == [[0, 1], [1, 0]]

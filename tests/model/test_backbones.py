@@ -68,6 +68,7 @@ def make_case(backbone, alignment, rows, monkeypatch):
         "alignment": kind,
         "align_weight": ALIGN,
         "align_temperature": ALIGN_TAU,
+        "align_schedule": "constant",
         "align_negatives": {"number": 3, "all": "all"}.get(alignment, "batch"),
         **OPTIONS[backbone],
     }

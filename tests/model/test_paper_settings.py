@@ -10,7 +10,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, init_seed
 
-from recbole_rlmrec.plugin.defaults import PROPERTIES
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.runs.run import check_data
 
 DATASETS = ("amazon", "yelp", "steam")
@@ -109,7 +109,7 @@ def expected(dataset: str, backbone: str, variant: str) -> dict:
         own = {"alignment": variant, "semantic_tag": "released", "describe_with": "description"}
         own |= (CON if variant == "con" else GEN)[backbone]
     if variant == "con":
-        own["align_negatives"] = "all"
+        own |= {"align_negatives": "all", "align_schedule": "constant"}
     position = DATASETS.index(dataset)
     options = {**EVERYWHERE, "train_neg_sample_args": UNIFORM, **BASE[backbone], **own}
     options = {key: value[position] if isinstance(value, tuple) else value for key, value in options.items()}

@@ -62,6 +62,7 @@ def options(backbone, alignment, hyper):
         "reg_weight": hyper["reg_weight"],
         "alignment": alignment,
         "align_negatives": "all",
+        "align_schedule": "constant",
         "layer_combination": "sum",
     }
     if backbone == "LightGCN":

@@ -20,6 +20,7 @@ from recbole_rlmrec.errors import DataError, SemanticError
 from recbole_rlmrec.profiling.template import build_template_profiles
 from recbole_rlmrec.semantic.default import ensure_offline_default
 from recbole_rlmrec.semantic.leakage import check_leakage
+from recbole_rlmrec.semantic.load import load_semantic
 
 
 def split(options: dict, **more):
@@ -159,15 +160,59 @@ def test_another_seed_builds_another_default(tiny):
     assert len(tags) == 2
 
 
-def test_text_that_changed_since_is_told(tiny, workdir, caplog):
+def covered(config, tag) -> tuple[set, set]:
+    store = ProfileStore(semantic_root(config) / tag)
+    found = read_embeddings(store.folder / "embeddings" / "lsa", "tiny")
+    assert {side: set(tokens) for side, tokens in found.tokens.items()} == {
+        side: set(store.read(side)) for side in ("user", "item")
+    }
+    return set(store.read("user")), set(store.read("item"))
+
+
+def test_text_that_changed_since_makes_it_anew(tiny, workdir, caplog):
     config, (train, _, _) = split(tiny)
-    folder = semantic_root(config) / ensure_offline_default(config, train)
-    ensure_offline_default(config, train)
-    assert "has changed since" not in caplog.text
+    tag = ensure_offline_default(config, train)
+    folder = semantic_root(config) / tag
+    first = ProfileStore(folder).read("item")["i0"].profile
     path = workdir / "dataset/tiny/tiny.item"
     path.write_text(path.read_text().replace("The comedy", "A comedy"))
+    with caplog.at_level("INFO"):
+        assert ensure_offline_default(config, train) == tag
+    assert "has other users, items or texts" in caplog.text
+    second = ProfileStore(folder).read("item")["i0"].profile
+    assert first.startswith("The comedy") and second.startswith("A comedy")
+    assert not [path for path in semantic_root(config).iterdir() if path.is_dir() and path != folder]
+
+
+def test_it_covers_every_item_of_the_run(tiny, workdir):
+    """Items that nobody bought come into a run by load_col, after the default of the same split was made without them."""
+    with open(workdir / "dataset/tiny/tiny.item", "a", encoding="utf-8") as file:
+        file.writelines(f"new{n}\tThe new western number {n}\t1999\twestern\tA story of {n}.\n" for n in range(5))
+    config, (train, _, _) = split(tiny)
+    tag = ensure_offline_default(config, train)
+    assert not any(item.startswith("new") for item in covered(config, tag)[1])
+    stamp = (semantic_root(config) / tag / "manifest.json").stat().st_mtime_ns
+    more, (train_more, _, _) = split(tiny, load_col={"inter": ["user_id", "item_id"], "item": ["item_id"]})
+    assert split_hash(train_more) == split_hash(train)
+    assert ensure_offline_default(more, train_more) == tag
+    assert covered(more, tag)[1] == {*(f"i{n}" for n in range(30)), *(f"new{n}" for n in range(5))}
+    vectors = np.load(semantic_root(config) / tag / "embeddings/lsa/items.npy")
     ensure_offline_default(config, train)
-    assert f"has changed since the profiles {folder.name} were made from it; delete {folder} to" in caplog.text
+    ensure_offline_default(more, train_more)
+    assert np.array_equal(np.load(semantic_root(config) / tag / "embeddings/lsa/items.npy"), vectors)
+    assert (semantic_root(config) / tag / "manifest.json").stat().st_mtime_ns != stamp
+    aligned = Config("LightGCN_RLMRec", "tiny", config_dict={**tiny, "load_col": more["load_col"]})
+    assert load_semantic(aligned, train_more).provenance["coverage"]["items"] == [35, 35]
+
+
+def test_a_default_of_an_earlier_version_is_made_anew(tiny):
+    config, (train, _, _) = split(tiny)
+    store = ProfileStore(semantic_root(config) / ensure_offline_default(config, train))
+    manifest = store.manifest
+    made_of = manifest.pop("made_of")
+    store.write_manifest(manifest)
+    ensure_offline_default(config, train)
+    assert store.manifest["made_of"] == made_of
 
 
 def test_lost_matrices_are_made_again_from_the_profiles(tiny):

@@ -179,6 +179,41 @@ def test_everything_can_be_reached_and_has_a_name(page):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.parametrize("width", [320, 1280])
+def test_dates_do_not_wrap_and_stay_inside(page, width):
+    resize(page, width)
+    box = """const element = document.querySelector('time'), inside = element.closest('dl').getBoundingClientRect();
+        const lines = element.getClientRects(); return [lines.length, lines[0].right <= inside.right + 0.5]"""
+    assert page.execute_script(box) == [1, True]
+
+
+def lightness(driver, selector: str, name: str) -> float:
+    """Mean of the colour of an element's property, between 0 and 255."""
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]].match(/[\\d.]+/g).slice(0, 3)"
+    return sum(map(float, driver.execute_script(script, selector, name))) / 3
+
+
+TEXTS = [
+    *(("body", "color"), (".plot .gtitle", "fill"), (".plot .xtick text", "fill"), (".plot .legendtext", "fill")),
+    ("#results .barlayer .errorbar path", "stroke"),
+]
+
+
+def test_dark_where_the_reader_s_system_is_dark_but_not_on_paper(page):
+    light = {place: lightness(page, *place) for place in TEXTS}
+    assert max(light.values()) < 80 and lightness(page, "body", "backgroundColor") == 255
+    try:
+        emulated = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", emulated)
+        assert min(lightness(page, *place) for place in TEXTS) > 200 and lightness(page, "body", "backgroundColor") < 40
+        assert lightness(page, "#query", "backgroundColor") < 40 and lightness(page, "#query", "color") > 200
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {**emulated, "media": "print"})
+        assert {place: lightness(page, *place) for place in TEXTS} == light
+        assert lightness(page, "body", "backgroundColor") == 255
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
 def test_it_prints(page):
     printed = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     assert base64.b64decode(printed["data"]).startswith(b"%PDF")

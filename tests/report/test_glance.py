@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from recbole_rlmrec.experiments.results.tables import shown
 from recbole_rlmrec.report.glance import gain_interval, glance_table, verdict
 from recbole_rlmrec.report.sources import Findings, Sources
 
@@ -24,7 +25,12 @@ from recbole_rlmrec.report.sources import Findings, Sources
 )
 def test_verdict_needs_both_tests(users, seeds, mean, said):
     found = {"metric": "recall@20", "holm_users": users, "holm_seeds": seeds, "mean": mean, "base_mean": 0.2}
-    assert verdict(found) == said
+    assert verdict({**found, "seeds": 1 if seeds is None else 2}) == said
+
+
+def test_seeds_that_say_nothing_are_not_too_few():
+    found = {"metric": "recall@20", "holm_users": 0.001, "holm_seeds": None, "mean": 0.3, "base_mean": 0.2, "seeds": 2}
+    assert verdict(found) == "perhaps helps: over users alone"
 
 
 def test_less_of_some_metrics_is_better():
@@ -40,6 +46,7 @@ def test_interval_is_that_of_the_paired_t_test():
     low, high = gain_interval(values.tolist(), base.tolist())
     assert (low * base.mean(), high * base.mean()) == pytest.approx((expected.low, expected.high))
     assert gain_interval([0.3], [0.2]) is None and gain_interval([0.3, 0.4], [0.0, 0.0]) is None
+    assert gain_interval([0.3, 0.4], [0.2, 0.3]) is None
 
 
 def comparison(variant, gain, p, **more):
@@ -81,3 +88,26 @@ def test_costs_and_places_of_other_experiments(tmp_path):
     alone = glance_table(Sources("d", [tmp_path], found[:1]))
     assert alone["columns"] == table["columns"][:-2]
     assert glance_table(Sources("d", [tmp_path], found[1:])) is None
+
+
+@pytest.mark.parametrize(
+    ("con", "said"),
+    [
+        ([0.21, 0.42], "too wide"),
+        ([0.30, 0.3], "-"),
+        ([0.22, 0.23], "-19.3% to +44.3%"),
+    ],
+)
+def test_intervals_that_no_metric_can_have_are_not_printed(con, said, tmp_path):
+    """With two seeds t is 12.706; differences of .02 and .03 from .2: .125 -+ 12.706 * .0071 / sqrt(2) / .2."""
+    rows = [
+        {
+            **{"key": f"{variant}{seed}", "model": "M", "variant": variant, "seed": seed, "setting": {}},
+            "metrics": {"recall@20": value},
+        }
+        for variant, values in (("base", [0.2, 0.2]), ("con", con))
+        for seed, value in enumerate(values)
+    ]
+    tests = [{**comparison("con", sum(con) / 0.4 - 1, 0.5), "model": "M"}]
+    table = glance_table(Sources("d", [tmp_path], [Findings("compare", tmp_path, {"cells": rows, "comparisons": tests})]))
+    assert shown(table["rows"][0][table["columns"].index("interval")]) == said

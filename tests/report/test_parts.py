@@ -9,10 +9,13 @@ import re
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import escape
 
-from recbole_rlmrec.report.figures import LINE_POINTS, bars, colour, thinned
-from recbole_rlmrec.report.page import STATIC, embed, escape, script
-from recbole_rlmrec.report.spaces import agreement, clusters, neighbours, project
+from recbole_rlmrec.report.figures import COLOURS, LINE_POINTS, MORE, Figures, bars, colour, thinned
+from recbole_rlmrec.report.geometry import agreement, clusters, neighbours, project
+from recbole_rlmrec.report.page import STATIC, Script, embed, environment, render
+from recbole_rlmrec.report.parts import Missing, Section
 
 
 def test_embedded_json_is_plain_ascii_and_the_same_value():
@@ -22,16 +25,58 @@ def test_embedded_json_is_plain_ascii_and_the_same_value():
     assert json.loads(text) == {"a": value["a"], "b": [1.5, None, None], "c": None}
 
 
-def test_escape():
-    assert escape("<a href=\"x\" title='y'>&") == "&lt;a href=&quot;x&quot; title=&#x27;y&#x27;&gt;&amp;"
+NASTY = "\"'><script>&{{ title }}{% raw %}</b>"
+
+
+def test_every_text_of_the_page_is_escaped():
+    """Each place of the templates gets a text that would be markup, a way out of an attribute, or a template."""
+    table = {"title": NASTY, "columns": [NASTY], "rows": [[NASTY]], "notes": [NASTY], "folded": True}
+    figures = Figures(NASTY, {NASTY: [], "other": []}, NASTY)
+    section = Section(NASTY, NASTY, [NASTY], [figures], [table, {**table, "folded": False}], browser=True)
+    missing = [Missing(NASTY, NASTY, NASTY)]
+    page = render(NASTY, [(NASTY, NASTY)], [NASTY, "b"], [section], missing, {"entries": NASTY})
+    head, _, scripts = page.partition('<script type="application/json"')
+    assert "<script" not in head and "</b>" not in head
+    assert head.count(str(escape(NASTY))) == 28
+    assert scripts.count("</script>") == 3 and json.loads(scripts[scripts.index(">") + 1 : scripts.index("<")])["browser"] == {
+        "entries": NASTY
+    }
+
+
+def test_a_template_that_names_what_is_not_there_fails():
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ nothing }}").render()
 
 
 def test_a_script_cannot_end_early_and_its_hash_fits():
-    element, source = script('a = "</script>";\r\nb = "<!-- x";')
-    inner = element.removeprefix("<script>").removesuffix("</script>")
-    assert "</script" not in inner and "<!--" not in inner and "\r" not in inner
-    digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
-    assert source == f"'sha256-{digest}'"
+    made = Script.of('a = "</script>";\r\nb = "<!-- x";')
+    assert "</script" not in made.code and "<!--" not in made.code and "\r" not in made.code
+    assert made.source == f"'sha256-{base64.b64encode(hashlib.sha256(made.code.encode()).digest()).decode()}'"
+
+
+def contrast(first: str, second: str) -> float:
+    """Contrast of two colours by the Web Content Accessibility Guidelines."""
+
+    def luminance(hexadecimal):
+        shares = np.array([int(hexadecimal[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+        linear = np.where(shares <= 0.03928, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_colours_can_be_told_from_a_white_and_from_a_dark_page():
+    style = (STATIC / "report.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--(\w+): (#\w+);", part)) for part in style.split("prefers-color-scheme: dark")[:2])
+    light = {name: "#ffffff" if value == "#fff" else value for name, value in light.items()}
+    assert set(dark) == set(light)
+    for colours in (light, dark):
+        assert all(contrast(drawn, colours["page"]) >= 3 for drawn in (*COLOURS.values(), *MORE, colours["edge"]))
+        for name in ("ink", "soft", "link", "mark", "new"):
+            assert contrast(colours[name], colours["page"]) >= 4.5
+        assert contrast(colours["ink"], colours["chosen"]) >= 4.5 and contrast(colours["soft"], colours["chosen"]) >= 4.5
+    assert all(contrast(drawn, "#ffffff") >= 4.5 for drawn in (*COLOURS.values(), *MORE))
 
 
 def test_neighbours_against_plain_cosines():

@@ -209,7 +209,7 @@ def failed(folder: Path) -> list[tuple[str, str]]:
     return [(entry["side"], entry["token"]) for entry in failures(folder, "storm")]
 
 
-def report(folder, storm: Storm, args, promised: float, kills: list[float], ends: list[int], words: str, on_disk: float) -> None:
+def report(folder, storm, args, promised: float, kills: list[float], ends: list[int], words: str, on_disk: float) -> None:
     """Print the figures, and end with an error where one is not as it should be."""
     stored = {}
     for side in ("item", "user"):
@@ -241,7 +241,7 @@ def report(folder, storm: Storm, args, promised: float, kills: list[float], ends
     print(f"SIGKILLs {len(kills)}, restarts {args.restarts} of {args.restart:g} s, exit statuses {dict(Counter(ends))}")
     print(f"answers sold {len(storm.sold):,}, and {storm.late} late; a kill forgets what is younger than {on_disk:.1f} s")
     gaps = [f"{later - moment:.1f}" for moment, later in (moments[:2] for moments in again.values()) if moment in unexplained]
-    print(f"sold again {len(again)}, not because of a kill {len(unexplained)}", *([f"after {', '.join(gaps)} s"] if gaps else []))
+    print(f"sold again {len(again)}, not because of a kill {len(unexplained)}", f"(after {', '.join(gaps)} s)" if gaps else "")
     print(f"at most ${promised:.4f} promised; sold for ${paid:.4f}, counted ${counted:.4f}")
     print("listed because:", *(f"{number} {reason}" for reason, number in reasons.most_common()), sep="\n    ")
     print("last words:", *words.strip().splitlines()[-6:], sep="\n    ")

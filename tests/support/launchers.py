@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_rlmrec import cli
 from recbole_rlmrec.commands import experiment as command
 from recbole_rlmrec.experiments.cells.worker import run_cell
 
@@ -67,7 +67,7 @@ class FakeLauncher:
 def write_result(folder: Path, settings: dict, n_users: int = 6) -> None:
     """What a run leaves, with figures that follow from its settings."""
     lift = {"none": 0.0, "con": 0.1, "gen": 0.05}[settings.get("alignment", "none")]
-    users = np.linspace(0.2, 0.4, n_users) + lift + 0.001 * (settings["seed"] % 7)
+    users = np.linspace(0.2, 0.4, n_users) + lift * np.linspace(0.8, 1.2, n_users) + 0.001 * (settings["seed"] % 7)
     values = np.column_stack([users, users / 2]).astype(np.float32)
     means = values.mean(axis=0, dtype=np.float64)
     run = {"epochs": 2, "best_epoch": 1, "median_epoch_seconds": 0.1, "parameters": 10, "checkpoint": "saved/m.pth"}
@@ -93,7 +93,5 @@ def write_result(folder: Path, settings: dict, n_users: int = 6) -> None:
 
 def run_experiment(launcher, *arguments: str) -> int:
     """Run ``recbole-rlmrec experiment ARGUMENTS`` with a launcher; returns the exit status."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    command.add_arguments(parser)
-    args, options = parser.parse_known_args(list(arguments))
-    return command.run_experiment(args, options, launcher)
+    _, line = cli.read(["experiment", *arguments])
+    return command.run_experiment(line.args, line.options, launcher)

@@ -10,7 +10,7 @@ from recbole.config.configurator import Config
 from recbole.data.interaction import Interaction
 
 from recbole_rlmrec.model.lookup import find_model
-from recbole_rlmrec.plugin.defaults import PROPERTIES
+from recbole_rlmrec.plugin.defaults import model_files
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 
@@ -71,8 +71,7 @@ def defaults(name: str) -> Options:
         USER_ID_FIELD="user_id", ITEM_ID_FIELD="item_id", NEG_PREFIX="neg_", device=torch.device("cpu"), require_pow=False
     )
     loader = Config._build_yaml_loader(None)
-    for part in (name.removesuffix("_RLMRec"), "RLMRec", name):
-        file = PROPERTIES / "model" / f"{part}.yaml"
+    for file in dict.fromkeys([*model_files(f"{name}_RLMRec"), *model_files(name)]):
         if file.is_file():
             options.update(yaml.load(file.read_text(encoding="utf-8"), Loader=loader))
     return options

@@ -103,7 +103,7 @@ class RayLauncher:
 
     def __call__(self, folder: Path, argv: Sequence[str]) -> int:
         """Run a cell on the cluster and bring its files into its folder; returns the exit status."""
-        inputs = {path.name: path.read_bytes() for path in folder.iterdir()}
+        inputs = _files(folder)
         status, outputs = self._ray.get(self._task.remote(list(argv), inputs))
         for name, content in outputs.items():
             path = folder / name
@@ -128,7 +128,13 @@ def run_in_temporary_folder(argv: list[str], inputs: dict[str, bytes]) -> tuple[
     with tempfile.TemporaryDirectory(prefix="recbole-rlmrec-") as name:
         folder = Path(name)
         for file, content in inputs.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_bytes(content)
         status = LocalLauncher()(folder, argv)
-        files = [*folder.glob("*"), *folder.glob("saved/*")]
-        return status, {str(path.relative_to(folder)): path.read_bytes() for path in files if path.is_file()}
+        return status, _files(folder)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Files of a cell but RecBole's own logs, by path relative to its folder."""
+    paths = [*folder.glob("*"), *folder.glob("saved/**/*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}

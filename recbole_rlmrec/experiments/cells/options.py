@@ -10,11 +10,10 @@ import torch
 
 from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
+from recbole_rlmrec.model.alignment import alignment_options
 from recbole_rlmrec.model.lookup import SUFFIX, find_model
-from recbole_rlmrec.runs.command_line import split_options
-
-ALIGNMENTS = {"base": "none", "con": "con", "gen": "gen"}
-VARIANTS = (*ALIGNMENTS, "kar")
+from recbole_rlmrec.runs.command_line import config_files, split_options
 
 # The paper's sizes; validation every 3 epochs and a patience of 50 of them for every variant alike, because graph
 # recommenders can stay on a popularity plateau for their first 50 epochs, and on sparse data with gen for longer than 60
@@ -33,9 +32,9 @@ DEFAULTS = {
     "show_progress": False,
 }
 TEXTS = ("initial_embeddings", "semantic_tag", "semantic_encoder", "data_path", "semantic_path")
-ALIGNMENT = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage", "mask_ratio")
+PROFILES = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage")
 FIRST_SEED = 2020
-PLACES = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
+LOCATIONS = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
 QUIET = ("show_progress", "state", "worker")
 
 
@@ -51,7 +50,7 @@ def read_options(arguments: Sequence[str]) -> dict:
     """
     ours, rest = split_options(arguments, ("config_files",))
     options = {}
-    for file in ours.get("config_files", "").split():
+    for file in config_files(ours.get("config_files", "")):
         options |= read_yaml(Path(file))
     return options | dict(_parse(argument) for argument in rest)
 
@@ -101,9 +100,9 @@ def _check_validation(options: dict) -> None:
 
 def relevant(options: dict) -> dict:
     """Options that make a difference to a run's figures: not where files lie, and no profiles without alignment."""
-    kept = {key: value for key, value in options.items() if key not in (*PLACES, *QUIET)}
+    kept = {key: value for key, value in options.items() if key not in (*LOCATIONS, *QUIET)}
     if options.get("alignment") == "none":
-        kept = {key: value for key, value in kept.items() if key not in ALIGNMENT and not key.startswith("align_")}
+        kept = {key: value for key, value in kept.items() if key not in (*PROFILES, *alignment_options())}
     return {**kept, "gpu": options.get("gpu_id") != ""}
 
 
@@ -154,25 +153,3 @@ def read_params(path: Path | None) -> dict:
             known = ", ".join(VARIANTS)
             raise ConfigError(f"{path} has options of {model} for {', '.join(sorted(unknown))}; variants are {known}.")
     return found
-
-
-def read_variants(text: str, allowed: Sequence[str] = VARIANTS) -> list[str]:
-    """Names of variants, in the order of tables.
-
-    Parameters
-    ----------
-    text : str
-        Separated by commas.
-    allowed : sequence of str
-        What an experiment takes.
-
-    Raises
-    ------
-    ConfigError
-        One is unknown.
-    """
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in allowed]
-    if unknown or not wanted:
-        raise ConfigError(f"--variants takes {', '.join(allowed)} here, not {text!r}.")
-    return [name for name in allowed if name in wanted]

@@ -12,19 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from threading import Semaphore
-from uuid import uuid4
 
 from tqdm import tqdm
 
 from recbole_rlmrec.data.files import held, read_json, write_json
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, StoreError, duration
-from recbole_rlmrec.experiments.cells.cell import FORMAT, Cell, Outcome, headline, package_versions
+from recbole_rlmrec.experiments.cells.cell import FORMAT, RECORD_SHAPE, Cell, Outcome, headline, package_versions
 from recbole_rlmrec.experiments.cells.launch import LOG
+from recbole_rlmrec.plugin import resume
 
-ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json")
-KEPT = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
+ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json", "--resume")
+KEPT_FILES = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_WORDS = {"source": "source code"}
 
 
 class Runner:
@@ -36,8 +37,8 @@ class Runner:
         Results folder; ``cells/KEY`` holds a finished cell, ``failed/KEY`` what is left of one that failed.
     launch : callable
         ``launch(folder, argv) -> status`` runs a cell's process; ``launch.jobs`` of them at a time, ``launch.stop()`` ends all.
-    mix_versions : bool
-        Whether cells of other package versions may be used.
+    trust_cells : bool
+        Whether cells may be used that other code or other versions of RecBole and torch have computed.
     say : callable
         Takes a line for the person who waits.
 
@@ -47,9 +48,9 @@ class Runner:
         What is known of each cell that failed, by key.
     """
 
-    def __init__(self, folder: Path, launch, mix_versions: bool = False, say: Callable[[str], None] = tqdm.write):
+    def __init__(self, folder: Path, launch, trust_cells: bool = False, say: Callable[[str], None] = tqdm.write):
         self.folder, self.failed = folder, {}
-        self._launch, self._mix_versions, self.say = launch, mix_versions, say
+        self._launch, self._trust_cells, self.say = launch, trust_cells, say
         self._seconds: dict[tuple[str, str], list[float]] = {}
         self._stopping, self._slots = False, Semaphore(launch.jobs)
 
@@ -60,7 +61,7 @@ class Runner:
 
     @contextmanager
     def locked(self):
-        """Hold the results folder for this process and clear away what a killed one left.
+        """Hold the results folder for this process and clear away what a killed one left but half-trained cells.
 
         Raises
         ------
@@ -68,7 +69,9 @@ class Runner:
             Another experiment runs in it.
         """
         with held(self.folder, f"Another experiment runs in {self.folder}; wait for it or choose another --output."):
-            shutil.rmtree(self.folder / "work", ignore_errors=True)
+            for work in self.folder.glob("work/*"):
+                if not half_trained(work):
+                    shutil.rmtree(work, ignore_errors=True)
             yield
 
     def run(self, cells: Sequence[Cell]) -> list[Outcome]:
@@ -87,7 +90,9 @@ class Runner:
         Raises
         ------
         ConfigError
-            A stored cell is of another package version.
+            A stored cell was computed by other code, or by another version of RecBole or torch.
+        StoreError
+            A stored cell is damaged.
         """
         todo = {}
         for cell in cells:
@@ -100,7 +105,14 @@ class Runner:
         if stored:
             self.say(f"{stored} of {stored + len(todo)} cells are there from before.")
         self._run_all(list(todo.values()))
-        return [Outcome(cell, self._place(cell)) for cell in cells if self._is_stored(cell)]
+        outcomes = [Outcome(cell, self._place(cell)) for cell in cells if self._is_stored(cell)]
+        for outcome in outcomes:
+            if outcome.metrics.keys() != outcomes[0].metrics.keys():
+                raise StoreError(
+                    f"{outcome.folder} has other metrics than {outcomes[0].folder}; delete the one that was changed and call "
+                    "the experiment again."
+                )
+        return outcomes
 
     def _place(self, cell: Cell) -> Path:
         return self.folder / "cells" / cell.key
@@ -111,13 +123,17 @@ class Runner:
 
     def _check_version(self, cell: Cell) -> None:
         path = self._place(cell) / "cell.json"
-        record = read_json(path, StoreError, "delete the cell's folder and call the experiment again")
-        mine, theirs = package_versions(), record.get("versions", {})
-        other = [f"{name} {theirs.get(name)} (here {mine[name]})" for name in mine if mine[name] != theirs.get(name)]
-        if other and not self._mix_versions:
+        record = read_json(path, StoreError, "delete the cell's folder and call the experiment again", RECORD_SHAPE)
+        mine, theirs = package_versions(), record.get("versions") or {}
+        other = [
+            f"{_WORDS.get(name, name)} {theirs.get(name) or 'that is not recorded'} (here {mine[name]})"
+            for name in mine
+            if mine[name] != theirs.get(name)
+        ]
+        if other and not self._trust_cells:
             raise ConfigError(
                 f"{self.folder} holds cells made with {', '.join(other)}; choose another --output, "
-                "or add --mix-versions to put them into one table."
+                "or add --trust-cells to put them into one table."
             )
 
     def _run_all(self, cells: list[Cell]) -> None:
@@ -158,12 +174,11 @@ class Runner:
         return f"; {duration(sum(each) / min(self._launch.jobs, len(left)))} left"
 
     def _run_one(self, cell: Cell) -> str:
-        """Run a cell in a folder that no other process has; only a finished one comes under its key."""
+        """Run a cell in a folder of its own, on from where it was interrupted; only a finished one comes under its key."""
         with self._slots:
             if self._stopping:
                 return "stopped"
-            work = self.folder / "work" / f"{cell.key}-{uuid4().hex[:8]}"
-            work.mkdir(parents=True)
+            work = self._work(cell)
             (work / "cell.yaml").write_text(json.dumps(cell.settings(), ensure_ascii=False, indent=1), encoding="utf-8")
             status = self._launch(work, [f"--model={cell.runs}", f"--dataset={cell.dataset}", *ARGV])
         if status != 0 or not (work / "usage.json").is_file():
@@ -172,15 +187,25 @@ class Runner:
             return self._note_failure(cell, work, "there is no test result, because the test split is empty")
         return self._note_success(cell, work)
 
+    def _work(self, cell: Cell) -> Path:
+        """The cell's folder while it runs: with its last checkpoint where it was interrupted before, else empty."""
+        work, failed = self.folder / "work" / cell.key, self.folder / "failed" / cell.key
+        if not half_trained(work):
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            if half_trained(failed):
+                shutil.move(failed / "saved", work / "saved")
+        return work
+
     def _note_success(self, cell: Cell, work: Path) -> str:
         usage = read_json(work / "usage.json", StoreError, "call the experiment again")
         record = {"format": FORMAT, **cell.about(), "usage": usage, "jobs": self._launch.jobs, "made": now()}
         write_json(work / "cell.json", {**record, "versions": package_versions()})
-        trained = sorted(work.glob("saved/*.pth"))
-        if cell.keep and trained:
-            trained[-1].rename(work / "model.pth")
+        trained = read_json(work / "result.json", StoreError, "call the experiment again")["run"]["checkpoint"]
+        if cell.keep and trained and (work / trained).is_file():
+            (work / trained).rename(work / "model.pth")
         for path in work.iterdir():
-            if path.name not in (*KEPT, "cell.json", "cell.yaml", "model.pth"):
+            if path.name not in (*KEPT_FILES, "cell.json", "cell.yaml", "model.pth"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         _put(work, self._place(cell))
         shutil.rmtree(self.folder / "failed" / cell.key, ignore_errors=True)
@@ -197,6 +222,11 @@ class Runner:
         _put(work, place)
         self.failed[cell.key] = {**cell.about(), "reason": line, "log": str(place / LOG)}
         return f"FAILED, {line}"
+
+
+def half_trained(folder: Path) -> bool:
+    """Whether a cell was interrupted there and left what it takes to go on."""
+    return any(folder.glob(f"saved/{resume.FOLDER}/*/*.last"))
 
 
 def _put(work: Path, place: Path) -> None:

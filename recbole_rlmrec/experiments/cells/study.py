@@ -16,10 +16,10 @@ from recbole_rlmrec.encoding.embeddings import list_encoders
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.cells.data import Data, prepare
-from recbole_rlmrec.experiments.cells.options import ALIGNMENTS
 from recbole_rlmrec.experiments.cells.runner import Runner
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.model.adapters import get_adapter
-from recbole_rlmrec.model.lookup import KAR_SUFFIX, SUFFIX, find_model
+from recbole_rlmrec.model.lookup import SUFFIX, find_model
 from recbole_rlmrec.semantic.load import load_semantic
 
 PLAN = "plan.json"
@@ -140,9 +140,8 @@ class Study:
         for model in self.models:
             if model.endswith(SUFFIX):
                 raise ModelError(f"--models takes backbones: write {model.removesuffix(SUFFIX)}, not {model}.")
-            find_model(model + SUFFIX)
-            if "kar" in variants:
-                find_model(model + KAR_SUFFIX)
+            for variant in {"base", *variants}:
+                find_model(VARIANTS[variant].runs(model))
             masking = get_adapter(model).masking
             if "gen" in variants and masking:
                 raise ModelError(f"{model} cannot be aligned with gen: {masking}; leave it out or say --variants base,con.")
@@ -191,9 +190,9 @@ class Study:
         Parameters
         ----------
         model : str
-            Backbone; ``MODEL_RLMRec`` is run, or ``MODEL_KAR``.
+            Backbone.
         variant : str
-            ``base``, ``con``, ``gen`` or ``kar``.
+            A name in `VARIANTS`.
         seed : int
         profiles : Profiles, optional
             For variants that use them; those of the study's options by default.
@@ -207,21 +206,19 @@ class Study:
             RecBole's options of this cell alone.
         """
         data = data or self.data_of(seed)
-        trained = model + (KAR_SUFFIX if variant == "kar" else SUFFIX)
-        merged = {**self.options, **data.run_options()}
-        if variant in ALIGNMENTS:
-            merged["alignment"] = ALIGNMENTS[variant]
-        identity = {"data": data.digest}
-        if variant != "base":
+        kind = VARIANTS[variant]
+        merged = {**self.options, **data.run_options(), **kind.options}
+        identity = {"data": data.digest, "split": data.split_hash}
+        if kind.text:
             profiles = profiles or self.profiles(data)
             merged |= profiles.run_options()
             identity["profiles"] = profiles.digest
         merged |= {**self.params.get(model, {}).get(variant, {}), **options}
-        if initial := merged.get("initial_embeddings"):
+        if (initial := merged.get("initial_embeddings")) and initial != "semantic":
             merged["initial_embeddings"] = str(Path(initial).resolve())
             identity["initial"] = digest_embeddings(Path(initial), "correct initial_embeddings")
         keep = self.keeps(seed) if keep is None else keep
-        return Cell(model, variant, seed, trained, data.name, merged, identity, dict(setting or {}), keep)
+        return Cell(model, variant, seed, kind.runs(model), data.name, merged, identity, dict(setting or {}), keep)
 
     def keeps(self, seed: int) -> bool:
         """Whether the trained model of a seed is kept."""

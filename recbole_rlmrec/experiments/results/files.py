@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,14 +9,15 @@ from pathlib import Path
 
 from recbole_rlmrec.data.files import replacing, write_json
 from recbole_rlmrec.data.store import now
+from recbole_rlmrec.errors import quoted
 from recbole_rlmrec.experiments.cells.cell import Outcome, package_versions
 from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.results.tables import Table, write_csv
 
 
 @dataclass
-class Report:
-    """Findings of an experiment.
+class Results:
+    """What an experiment found.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Report:
     findings: dict = field(default_factory=dict)
 
 
-def write_report(study: Study, report: Report) -> Path:
+def write_results(study: Study, results: Results) -> Path:
     """Write ``OUTPUT/EXPERIMENT/``: ``results.json``, ``cells.csv``, ``table.md`` and one ``table-N.csv`` per table.
 
     Returns
@@ -42,8 +42,8 @@ def write_report(study: Study, report: Report) -> Path:
         That folder.
     """
     folder = study.output / study.name
-    rows = [outcome.row() for outcome in report.outcomes]
-    results = {
+    rows = [outcome.row() for outcome in results.outcomes]
+    record = {
         "format": 1,
         "experiment": study.name,
         "dataset": study.dataset,
@@ -56,20 +56,20 @@ def write_report(study: Study, report: Report) -> Path:
         "settings": study.options,
         "params": study.params,
         "cells": rows,
-        "tables": [table.as_dict() for table in report.tables],
+        "tables": [table.as_dict() for table in results.tables],
         "failed": list(study.runner.failed.values()),
         "versions": package_versions(),
         "made": now(),
-        **report.findings,
+        **results.findings,
     }
-    write_json(folder / "results.json", results)
+    write_json(folder / "results.json", record)
     _write(folder / "cells.csv", cells_csv(rows))
     for stale in folder.glob("table-*.csv"):
         stale.unlink()
-    for number, table in enumerate(report.tables, 1):
+    for number, table in enumerate(results.tables, 1):
         _write(folder / f"table-{number}.csv", table.csv())
     parts = [f"## {study.name} on {study.dataset}", f"```bash\n{command()}\n```"]
-    _write(folder / "table.md", "\n\n".join([*parts, *(table.markdown().strip() for table in report.tables)]) + "\n")
+    _write(folder / "table.md", "\n\n".join([*parts, *(table.markdown().strip() for table in results.tables)]) + "\n")
     return folder
 
 
@@ -88,11 +88,6 @@ def cells_csv(rows: Sequence[dict]) -> str:
 def command() -> str:
     """The command line of this process, as it can be typed again."""
     return " ".join(["recbole-rlmrec", *map(quoted, sys.argv[1:])])
-
-
-def quoted(argument: str) -> str:
-    """An argument as a person would type it in a shell: double quotes around text that holds single ones."""
-    return f'"{argument}"' if "'" in argument and not set(argument) & set('"$`\\!') else shlex.quote(argument)
 
 
 def _write(path: Path, text: str) -> None:

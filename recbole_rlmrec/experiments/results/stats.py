@@ -12,7 +12,8 @@ from recbole_rlmrec.experiments.cells.cell import Outcome
 
 METHOD = (
     "Paired two-sided t-tests, over seeds (each seed's mean over users) and over users (each user's mean over seeds); "
-    "p values are corrected by Holm's method over the comparisons of one metric."
+    "p values are corrected by Holm's method over the comparisons of one metric. None where there are fewer than two pairs or "
+    "all differences are the same."
 )
 
 
@@ -30,7 +31,7 @@ class Comparison:
     seeds, users : int
         Number of pairs of either test.
     p_seeds, p_users : float or None
-        Uncorrected; None with fewer than two pairs.
+        Uncorrected; None where the test says nothing, see `paired_test`.
     holm_seeds, holm_users : float or None
         Corrected.
     """
@@ -83,20 +84,44 @@ def paired_test(values: Sequence[float], base: Sequence[float]) -> float | None:
     Returns
     -------
     float or None
-        1 where all pairs are equal; None with fewer than two pairs.
+        1 where all pairs are equal; None where the test says nothing: fewer than two pairs, or differences without spread.
     """
-    difference = np.asarray(values, dtype=np.float64) - np.asarray(base, dtype=np.float64)
-    if len(difference) < 2:
-        return None
-    if not difference.any():
+    values, base = np.asarray(values, dtype=np.float64), np.asarray(base, dtype=np.float64)
+    if len(values) > 1 and np.array_equal(values, base):
         return 1.0
-    spread = difference.std(ddof=1)
-    if spread == 0:
-        return 0.0
-    from scipy.stats import t
+    result = _ttest(values, base)
+    return None if result is None else float(result.pvalue)
 
-    statistic = difference.mean() / (spread / np.sqrt(len(difference)))
-    return float(2 * t.sf(abs(statistic), len(difference) - 1))
+
+def difference_interval(values: Sequence[float], base: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Confidence interval of the mean difference, from the paired t-test.
+
+    Parameters
+    ----------
+    values, base : sequence of float [n]
+        Pairs.
+    level : float
+        Of confidence.
+
+    Returns
+    -------
+    (float, float) or None
+        None with fewer than two pairs, or differences without spread.
+    """
+    result = _ttest(np.asarray(values, dtype=np.float64), np.asarray(base, dtype=np.float64))
+    return None if result is None else tuple(map(float, result.confidence_interval(level)))
+
+
+def _ttest(values: np.ndarray, base: np.ndarray):
+    """SciPy's result; None where there is no spread to compare with, beyond the rounding of values kept as float32."""
+    if len(values) < 2:
+        return None
+    rounding = np.finfo(np.float32).eps * max(np.abs(values).max(), np.abs(base).max())
+    if not (values - base).std(ddof=1) > rounding:
+        return None
+    from scipy.stats import ttest_rel
+
+    return ttest_rel(values, base)
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -155,7 +180,7 @@ def compare_tables(
     seeds = sorted(set(mine) & set(theirs))
     if not seeds:
         return []
-    sides = [[side[seed] for seed in seeds] for side in (mine, theirs)]
+    sides = [[side[seed].astype(np.float64) for seed in seeds] for side in (mine, theirs)]
     averaged = [pd.concat(tables).groupby(level=0).mean() for tables in sides]
     common = averaged[0].index.intersection(averaged[1].index)
     found = []

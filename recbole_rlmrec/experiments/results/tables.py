@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Table:
-    """A table of a report.
+    """A table of results.
 
     Attributes
     ----------
@@ -32,19 +32,12 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub's form."""
-        lines = [f"### {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
-        lines += [_line([_escape(shown(value)) for value in row]) for row in self.rows]
-        for note in self.notes:
-            lines += ["", note]
-        return "\n".join(lines) + "\n"
+        cells = [[cell.replace("|", "\\|") for cell in row] for row in self._cells()]
+        return "\n\n".join([f"### {self.title}", _drawn(cells, "github"), *self.notes]) + "\n"
 
     def text(self) -> str:
         """Aligned columns for a screen."""
-        grid = [self.columns, *[[shown(value) for value in row] for row in self.rows]]
-        widths = [max(len(row[position]) for row in grid) for position in range(len(self.columns))]
-        lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip() for row in grid]
-        rule = "-" * max(map(len, lines))
-        return "\n".join([self.title, rule, lines[0], rule, *lines[1:], rule, *self.notes]) + "\n"
+        return "\n\n".join(filter(None, [self.title, _drawn(self._cells(), "simple"), "\n".join(self.notes)])) + "\n"
 
     def csv(self) -> str:
         """Comma-separated values with full precision."""
@@ -52,9 +45,21 @@ class Table:
             return write_csv(list(self.records[0]), [list(record.values()) for record in self.records])
         return write_csv(self.columns, self.rows)
 
+    def _cells(self) -> list[list[str]]:
+        """Head and rows, each cell in one line and without characters that move a cursor."""
+        grid = [self.columns, *self.rows]
+        return [["".join(c if c.isprintable() else " " for c in shown(value)) for value in row] for row in grid]
+
     def as_dict(self) -> dict:
         """JSON-able form."""
         return {"title": self.title, "columns": self.columns, "rows": self.rows, "notes": self.notes}
+
+
+def _drawn(cells: list[list[str]], form: str) -> str:
+    """Head and rows in one of tabulate's forms, texts as they are."""
+    from tabulate import tabulate
+
+    return tabulate(cells[1:], cells[0], form, disable_numparse=True)
 
 
 def write_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
@@ -88,11 +93,3 @@ def percent(value: float | None) -> str | None:
 def stars(p: float | None) -> str:
     """Marks of significance: * below .05, ** below .01, *** below .001."""
     return "" if p is None else "*" * sum(p < limit for limit in (0.05, 0.01, 0.001))
-
-
-def _line(values: Sequence[str]) -> str:
-    return f"| {' | '.join(values)} |"
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

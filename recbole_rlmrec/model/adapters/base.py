@@ -44,6 +44,10 @@ class Adapter:
     reads_rows : bool
         Whether a training step reads the two embeddings by id alone, so that ``learner: sparse_adam`` may update the
         batch's rows alone.
+    reads_outside : bool
+        Whether the initial embeddings are representations too, which losses and scores read outside of ``forward``.
+    text_input : bool
+        Whether ``NAME_Semantic`` can give its initial embeddings the texts.
     """
 
     loss = "mean"
@@ -54,6 +58,19 @@ class Adapter:
     masking = ""
     place = "last"
     reads_rows = False
+    reads_outside = False
+    text_input = True
+
+    def input_names(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
+        """Names of the initial embeddings of users and of items, in pairs of one size.
+
+        Raises
+        ------
+        ModelError
+            There are no such embeddings, or those of a pair have two sizes.
+        """
+        self.initial_dim(model)
+        return ((self.user_embedding, self.item_embedding),)
 
     def initial_dim(self, model: nn.Module) -> int:
         """Size of the initial embeddings.
@@ -218,6 +235,7 @@ class EmbeddingAdapter(Adapter):
     """Recommenders whose representations are their embeddings: no graph, nothing to reconstruct a masked node from."""
 
     masking = "its representations are its embeddings, so a masked node keeps nothing to reconstruct its profile from"
+    reads_outside = True
 
     def lookups(self, model, calls):
         return self._embedding(model, self.user_embedding), self._embedding(model, self.item_embedding)
@@ -229,10 +247,17 @@ class BatchAdapter(Adapter):
     :meth:`rows` is what a subclass adds; items are looked up in ``item_embedding``, where the batch has items.
     """
 
+    text_input = False
     masking = (
         "a user is encoded from the history when it occurs in a batch, so masked users have no representation, and "
         "masked items keep nothing to reconstruct their profile from"
     )
+
+    def input_names(self, model):
+        raise ModelError(
+            f"{type(model).__name__} has no text as input: it encodes a user from the history, with no initial embedding of "
+            "users. Recommenders with one, for example LightGCN_Semantic or BPR_Semantic, can."
+        )
 
     def rows(self, model: nn.Module, interaction, calls: list[Call]) -> torch.Tensor:
         """Representations of the batch's users, [rows of the batch, d]."""

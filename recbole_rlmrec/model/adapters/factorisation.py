@@ -26,6 +26,9 @@ class NeuMFAdapter(EmbeddingAdapter):
     def dim(self, model):
         return sum(table.embedding_dim for table in self._tables(model, "user"))
 
+    def input_names(self, model):
+        return tuple((f"user_{part}_embedding", f"item_{part}_embedding") for part in self._parts(model))
+
     def lookups(self, model, calls):
         return self._lookup(model, "user"), self._lookup(model, "item")
 
@@ -34,8 +37,10 @@ class NeuMFAdapter(EmbeddingAdapter):
         return lambda ids: torch.cat([table(ids) for table in tables], dim=1)
 
     def _tables(self, model, side):
-        parts = [part for part, trained in (("mf", model.mf_train), ("mlp", model.mlp_train)) if trained]
-        return [getattr(model, f"{side}_{part}_embedding") for part in parts]
+        return [getattr(model, f"{side}_{part}_embedding") for part in self._parts(model)]
+
+    def _parts(self, model):
+        return [part for part, trained in (("mf", model.mf_train), ("mlp", model.mlp_train)) if trained]
 
 
 class SimpleXAdapter(BatchAdapter):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
+from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters.base import GraphAdapter, token_rows
 
 
@@ -37,6 +38,13 @@ class GCMCAdapter(GraphAdapter):
     """
 
     observes = "GcEncoder"
+    text_input = False
+
+    def input_names(self, model):
+        raise ModelError(
+            f"{type(model).__name__} has no text as input: the initial embeddings of GCMC are rows of a weight matrix. "
+            "LightGCN_Semantic, for example, has."
+        )
 
     def initial_dim(self, model):
         return model.GcEncoder.weights_u[0].shape[1]

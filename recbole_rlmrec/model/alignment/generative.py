@@ -5,9 +5,18 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from recbole_rlmrec.model.alignment.base import Alignment, Mask, Step, projection
+from recbole_rlmrec.model.alignment.base import (
+    BLOCK,
+    Alignment,
+    Mask,
+    Step,
+    projection,
+    temperature_option,
+    weight_option,
+)
 from recbole_rlmrec.model.alignment.infonce import reconstruction_total
 from recbole_rlmrec.model.device import to_device
+from recbole_rlmrec.model.options import Option
 
 
 class Generative(Alignment):
@@ -20,8 +29,12 @@ class Generative(Alignment):
     with epsilon = 1e-8 as in the released implementation. Users and items are each other's negatives.
     """
 
-    weight = 0.1
-    temperature = 0.5
+    options = (
+        weight_option(0.1),
+        temperature_option(0.5),
+        Option("mask_ratio", 0.15, "share of the nodes with a profile that are masked each step", above=0, below=1),
+        BLOCK,
+    )
     masks = True
 
     def __init__(self, semantic, settings, dim, initial_dim):
@@ -34,17 +47,19 @@ class Generative(Alignment):
 
         Drawn on the CPU, where the numbers of users and items among them are known without waiting for a GPU.
         """
-        user, item = self.semantic.user.ids, self.semantic.item.ids
+        user, item = (getattr(self.semantic, side).ids[: None if side in self.sides else 0] for side in ("user", "item"))
         count = len(user) + len(item)
-        drawn = torch.randperm(count)[: max(int(count * self.settings.mask_ratio), 1)]
+        drawn = torch.randperm(count)[: max(int(count * self.settings["mask_ratio"]), 1)]
         of_users = drawn < len(user)
         users, items = drawn[of_users], drawn[~of_users] - len(user)
         return Mask(user[to_device(users, user.device)], item[to_device(items, item.device)])
 
-    def forward(self, step: Step) -> torch.Tensor:
-        mask, settings = step.mask, self.settings
+    def loss(self, step: Step) -> torch.Tensor:
+        mask = step.mask
         nodes = torch.cat([step.user(mask.user), step.item(mask.item)])
+        if not len(nodes):
+            return self.zero()
         profiles = torch.cat([self.semantic.user.rows(mask.user), self.semantic.item.rows(mask.item)])
         query = self.project(self.up, nodes, narrow=True)
-        total = reconstruction_total(query, profiles, settings.temperature, block=settings.block)
-        return settings.weight / len(nodes) * total
+        block = self.settings["align_block"]
+        return reconstruction_total(query, profiles, self.settings["align_temperature"], block=block) / len(nodes)

@@ -75,12 +75,14 @@ def block_logsumexp(anchors: torch.Tensor, columns: torch.Tensor, temperature: f
 class _LogSumExpTotal(Function):
     """sum_r w_r log sum_k exp(a_r . c_k / temperature + bias_k), with the gradient computed on the way forward.
 
+    To the logit of row r and column own_r, where there are such, shift_r is added.
+
     The weights are known before the backward pass, so each block of logits is made once, used for the value and for the
     gradient, and overwritten by the next.
     """
 
     @staticmethod
-    def forward(ctx, anchors, columns, weights, bias, temperature, block):
+    def forward(ctx, anchors, columns, weights, bias, own, shift, temperature, block):
         scaled = anchors / temperature
         step = max(1, min(block // len(columns), len(anchors)))
         buffer = anchors.new_empty(step, len(columns))
@@ -93,6 +95,8 @@ class _LogSumExpTotal(Function):
                 torch.mm(scaled[rows], columns.T, out=logits)
             else:
                 torch.addmm(bias, scaled[rows], columns.T, out=logits)
+            if own is not None:
+                logits.scatter_add_(1, own[rows].unsqueeze(1), shift[rows].unsqueeze(1))
             peak = logits.amax(dim=1, keepdim=True)
             exp = logits.sub_(peak).exp_()
             sums = exp.sum(dim=1)
@@ -106,7 +110,7 @@ class _LogSumExpTotal(Function):
     @staticmethod
     def backward(ctx, grad):
         grad_anchors, grad_columns = ctx.saved_tensors
-        return grad * grad_anchors, grad * grad_columns, None, None, None, None
+        return grad * grad_anchors, grad * grad_columns, *[None] * 6
 
 
 def logsumexp_total(
@@ -116,6 +120,8 @@ def logsumexp_total(
     temperature: float = 1.0,
     bias: torch.Tensor | None = None,
     block: int | None = None,
+    own: torch.Tensor | None = None,
+    shift: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Weighted sum over the rows of what :func:`block_logsumexp` gives, at a third less work in training.
 
@@ -132,6 +138,10 @@ def logsumexp_total(
         Added to every row of logits [k], finite; a constant.
     block : int, optional
         Number of logits that may exist at a time; empty means what fits a cache, or on a GPU what keeps it busy.
+    own : torch.LongTensor, optional
+        A column of each row [r], to whose logit ``shift`` is added.
+    shift : torch.Tensor, optional
+        [r]; constants. Given with ``own``.
 
     Returns
     -------
@@ -141,7 +151,9 @@ def logsumexp_total(
     if block is None:
         block = 1 << 25 if anchors.is_cuda else 1 << 20
     with no_autocast(anchors.device):
-        return _LogSumExpTotal.apply(at_least_float32(anchors), at_least_float32(columns), weights, bias, temperature, block)
+        return _LogSumExpTotal.apply(
+            at_least_float32(anchors), at_least_float32(columns), weights, bias, own, shift, temperature, block
+        )
 
 
 class _ReconstructionTotal(Function):

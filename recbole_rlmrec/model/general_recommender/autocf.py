@@ -30,6 +30,7 @@ class AutoCF(GraphRecommender):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
+        self.pair_loss = None
         self.ssl_weight = number(config, "ssl_weight", 0.0, "a number of at least 0")
         self.n_seeds = count(config, "n_seeds")
         self.mask_depth = count(config, "mask_depth")

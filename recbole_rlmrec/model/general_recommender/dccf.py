@@ -12,7 +12,7 @@ from torch import nn
 
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.graph import combine_layers
-from recbole_rlmrec.model.graph_recommender import GraphRecommender, bpr_loss, contrast_among, each_once
+from recbole_rlmrec.model.graph_recommender import GraphRecommender, contrast_among, each_once
 from recbole_rlmrec.model.options import count, number
 
 
@@ -63,7 +63,7 @@ class DCCF(GraphRecommender):
         users, items, views = self.forward()
         nodes = each_once(user, self.n_users), each_once(positive, self.n_items)
         contrast = sum(self._contrast(layer, side) for layer in views for side in zip(nodes, (0, self.n_users)))
-        bpr = bpr_loss(users, items, user, positive, negative)
+        bpr = self.pair_loss(users, items, user, positive, negative)
         return bpr, self.regularisation(), self.ssl_weight / nodes[0].weight.sum() * contrast
 
     def _contrast(self, layer, side):

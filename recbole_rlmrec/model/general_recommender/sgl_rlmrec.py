@@ -12,7 +12,7 @@ from recbole.model.general_recommender.sgl import SGL
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.graph import bipartite_adjacency, combine_layers
-from recbole_rlmrec.model.graph_recommender import bpr_loss, contrast_with_all, squared_norm, with_repeats
+from recbole_rlmrec.model.graph_recommender import PairwiseLoss, contrast_with_all, squared_norm, with_repeats
 from recbole_rlmrec.model.options import choice, count, number, share
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
 
@@ -36,6 +36,7 @@ class PaperSGL(SGL):
         number(config, "ssl_weight", 0.0, "a number of at least 0")
         number(config, "ssl_tau", 1e-6, "a number above 0")
         super().__init__(config, dataset)
+        self.pair_loss = PairwiseLoss()
 
     def create_adjust_matrix(self, is_sub: bool):
         return bipartite_adjacency(self._user.numpy(), self._item.numpy(), self.n_users, self.n_items)
@@ -61,7 +62,7 @@ class PaperSGL(SGL):
             contrast_with_all(one, other, with_repeats(ids), self.ssl_tau)
             for one, other, ids in zip(*views, (user, torch.cat([positive, negative])))
         )
-        bpr = bpr_loss(users, items, user, positive, negative)
+        bpr = self.pair_loss(users, items, user, positive, negative)
         return bpr, self.reg_weight * squared_norm(self.parameters()), self.ssl_weight / len(user) * contrast
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from recbole_rlmrec.model.graph import combine_layers
-from recbole_rlmrec.model.graph_recommender import GraphRecommender, bpr_loss, contrast_with_all, with_repeats
+from recbole_rlmrec.model.graph_recommender import GraphRecommender, contrast_with_all, with_repeats
 from recbole_rlmrec.model.options import choice, number
 
 
@@ -56,5 +56,5 @@ class SimGCL(GraphRecommender):
             contrast_with_all(one, other, with_repeats(ids), self.ssl_tau)
             for one, other, ids in zip(first, second, (user, positive))
         )
-        bpr = bpr_loss(users, items, user, positive, negative)
+        bpr = self.pair_loss(users, items, user, positive, negative)
         return bpr, self.regularisation(), self.ssl_weight / len(user) * contrast

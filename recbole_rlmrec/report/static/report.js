@@ -27,8 +27,8 @@
       legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom" },
       uniformtext: { mode: "hide", minsize: 10 },
       dragmode: false,
-      paper_bgcolor: "#fff",
-      plot_bgcolor: "#fff",
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
       ...figure.layout,
     };
     layout.xaxis = { ...AXIS, ...(figure.layout.xaxis || {}) };

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import re
 import shlex
 
 import pytest
 from launchers import QUICK, FakeLauncher, run_experiment
 
-from recbole_rlmrec.commands import benchmark
-from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.results.files import quoted
-from recbole_rlmrec.experiments.results.page import results_table
+from recbole_rlmrec.cli import execute
+from recbole_rlmrec.errors import ConfigError, quoted
+from recbole_rlmrec.experiments.results.benchmark import results_table
 
 
 def page(*folders, output="pages/tiny.md"):
-    parser = argparse.ArgumentParser()
-    benchmark.add_arguments(parser)
-    args, options = parser.parse_known_args([*folders, "-o", output])
-    assert benchmark.run(args, options) == 0
+    assert execute(["benchmark", *map(str, folders), "-o", output]) == 0
     with open(output) as file:
-        return file.read()
+        return re.sub(" +", " ", file.read())
 
 
 @pytest.fixture
@@ -56,7 +52,7 @@ def test_page_with_tuned_parameters(compared, workdir):
     run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", *more, *QUICK)
     text = page("tuned", "out")
     row = next(line for line in text.splitlines() if line.startswith("| LightGCN_RLMRec (gen) | align_temperature="))
-    assert "mask_ratio choice [0.05, 0.1, 0.15, 0.2, 0.3]" in row and row.endswith("| 2 |")
+    assert "mask_ratio choice [0.05, 0.1, 0.2]" in row and row.endswith("| 2 |")
 
 
 def test_a_search_on_another_split_is_refused(compared, workdir):

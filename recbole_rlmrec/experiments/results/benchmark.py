@@ -17,7 +17,7 @@ _HIDDEN = ("data_path", "semantic_path", "gpu_id", "show_progress", "benchmark_f
 
 
 @dataclass
-class Stored:
+class Benchmark:
     """Results of one dataset.
 
     Attributes
@@ -37,7 +37,7 @@ class Stored:
         return self.compare["dataset"]
 
 
-def read_stored(folders: Sequence[Path]) -> Stored:
+def read_benchmark(folders: Sequence[Path]) -> Benchmark:
     """Read results folders of one dataset; the last that has an experiment counts.
 
     Raises
@@ -47,40 +47,40 @@ def read_stored(folders: Sequence[Path]) -> Stored:
     StoreError
         A file is unreadable.
     """
-    found: dict[str, dict] = {}
+    results: dict[str, dict] = {}
     for folder in folders:
         for name in ("compare", "tune"):
             path = folder / name / "results.json"
             if path.is_file():
-                found[name] = read_json(path, StoreError, f"call `recbole-rlmrec experiment {name}` again")
-    if "compare" not in found:
+                results[name] = read_json(path, StoreError, f"call `recbole-rlmrec experiment {name}` again")
+    if "compare" not in results:
         where = ", ".join(map(str, folders))
         raise ConfigError(f"There are no results of compare in {where}; `recbole-rlmrec experiment compare` makes them.")
-    datasets = {results["dataset"] for results in found.values()}
+    datasets = {stored["dataset"] for stored in results.values()}
     if len(datasets) > 1:
         raise ConfigError(f"The folders hold results of several datasets ({', '.join(sorted(datasets))}); name those of one.")
-    if len({results["data"]["digest"] for results in found.values() if not results.get("resplit")}) > 1:
+    if len({stored["data"]["digest"] for stored in results.values() if not stored.get("resplit")}) > 1:
         raise ConfigError(f"compare and tune ran on different splits or files of {datasets.pop()}; name folders of one split.")
-    return Stored(found["compare"], found.get("tune"))
+    return Benchmark(results["compare"], results.get("tune"))
 
 
-def benchmark_page(stored: Stored) -> str:
+def benchmark_page(benchmark: Benchmark) -> str:
     """The page as Markdown: dataset, settings, results, best parameters and search ranges, commands."""
-    compare = stored.compare
+    compare = benchmark.compare
     settings = {key: value for key, value in compare["settings"].items() if key not in _HIDDEN}
     config = "\n".join(f"{key}: {json.dumps(value)}" for key, value in sorted(settings.items()))
     metrics = ", ".join(compare["cells"][0]["metrics"]) if compare["cells"] else "none"
-    commands = [results["command"] for results in (stored.tune, compare) if results]
+    commands = [results["command"] for results in (benchmark.tune, compare) if results]
     parts = [
-        f"# {stored.dataset}, general recommendation with RLMRec",
-        f"**Dataset:** {stored.dataset}, {_split(compare)}",
+        f"# {benchmark.dataset}, general recommendation with RLMRec",
+        f"**Dataset:** {benchmark.dataset}, {_split(compare)}",
         f"**Evaluation method:** {_mode(compare)}; seeds {', '.join(map(str, compare['seeds']))}",
         f"**Evaluation metrics:** {metrics}",
         _profiles(compare),
         _dataset_table(compare).markdown().strip(),
         f"### Settings\n\n```yaml\n{config}\n```",
         results_table(compare).markdown().strip(),
-        _parameter_table(stored).markdown().strip(),
+        _parameter_table(benchmark).markdown().strip(),
         "### Commands\n\n```bash\n" + "\n".join(commands) + "\n```",
         f"Written by `recbole-rlmrec benchmark` from cells made with {_versions(compare)}.",
     ]
@@ -97,10 +97,10 @@ def _mode(compare: dict) -> str:
 
 
 def _profiles(compare: dict) -> str:
-    found = compare.get("profiles")
-    if not found:
+    used = compare.get("profiles")
+    if not used:
         return ""
-    return f"**Profiles:** {found['tag']}, by {found['by']}, encoder {found['encoder']}, provenance {found['provenance']}"
+    return f"**Profiles:** {used['tag']}, by {used['by']}, encoder {used['encoder']}, provenance {used['provenance']}"
 
 
 def _dataset_table(compare: dict) -> Table:
@@ -121,7 +121,7 @@ def results_table(compare: dict) -> Table:
     models = list(dict.fromkeys(model for model, _ in groups))
     order = sorted(groups, key=lambda key: models.index(key[0]))
     metrics = list(compare["cells"][0]["metrics"]) if compare["cells"] else []
-    tests = {(one["model"], one["variant"], one["metric"]): one for one in compare.get("comparisons", [])}
+    tests = {(test["model"], test["variant"], test["metric"]): test for test in compare.get("comparisons", [])}
     means = {(key, metric): mean(cell[metric] for cell in groups[key]) for key in groups for metric in metrics}
     table = Table("Evaluation Results", ["Method", "Seeds", *metrics])
     for key in order:
@@ -142,11 +142,11 @@ def _method(model: str, variant: str) -> str:
     return {"base": model, "kar": f"{model}_KAR"}.get(variant, f"{model}_RLMRec ({variant})")
 
 
-def _parameter_table(stored: Stored) -> Table:
-    searches = {(one["model"], one["variant"]): one for one in (stored.tune or {}).get("searches", [])}
+def _parameter_table(benchmark: Benchmark) -> Table:
+    searches = {(search["model"], search["variant"]): search for search in (benchmark.tune or {}).get("searches", [])}
     table = Table("Hyper-parameters", ["Method", "Hyper-parameters used", "Tuning range", "Trials"])
-    for model, variant in dict.fromkeys((cell["model"], cell["variant"]) for cell in stored.compare["cells"]):
-        used = stored.compare["params"].get(model, {}).get(variant, {})
+    for model, variant in dict.fromkeys((cell["model"], cell["variant"]) for cell in benchmark.compare["cells"]):
+        used = benchmark.compare["params"].get(model, {}).get(variant, {})
         search = searches.get((model, variant))
         best = ", ".join(f"{name}={value}" for name, value in sorted(used.items())) or "defaults"
         row = [_method(model, variant), best, "not tuned", 0]

@@ -1,0 +1,68 @@
+"""Search spaces: which values of which options a variant may try."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.data.properties import PROPERTIES
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
+
+RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
+
+
+def search_space(model: str, variant: str, given: dict | None = None) -> dict:
+    """Search space in RecBole's form, ``{"choice": {"align_weight": [0.01, 0.1]}, "loguniform": {...}}``.
+
+    A variant searches what its backbone searches and options of its own, of equally many points for every variant.
+
+    Parameters
+    ----------
+    model : str
+        Backbone.
+    variant : str
+    given : dict, optional
+        Spaces by variant, in place of the shipped ones.
+
+    Raises
+    ------
+    ConfigError
+        A space is not of this form.
+    """
+    if given is not None:
+        return _checked(given.get(variant), f"The search space of {variant}")
+    folder, runs = PROPERTIES / "hyper", VARIANTS[variant].model
+    backbone = folder / f"{model}.yaml"
+    if "{}" in runs:
+        files = [backbone if backbone.is_file() else folder / "backbone.yaml", folder / f"{variant}.yaml"]
+    else:  # a model of its own, without a backbone
+        files = [folder / f"{runs}.yaml"]
+    space: dict = {}
+    for file in files:
+        for kind, ranges in _checked(read_yaml(file), str(file)).items():
+            space[kind] = {**space.get(kind, {}), **ranges}
+    return space
+
+
+def _checked(space, where: str) -> dict:
+    if not isinstance(space, dict) or not space or not all(isinstance(ranges, dict) for ranges in space.values()):
+        raise ConfigError(f"{where} is missing or not of the form choice: {{align_weight: [0.01, 0.1]}}.")
+    if unknown := sorted(set(map(str, space)) - set(RANGES)):
+        raise ConfigError(f"{where} has {', '.join(unknown)}; a range is one of {', '.join(RANGES)}.")
+    for kind, ranges in space.items():
+        for name, limits in ranges.items():
+            if not isinstance(limits, list) or not limits or (RANGES[kind] and not _is_range(limits, RANGES[kind])):
+                form = {None: "a list of values", 2: "[low, high]", 3: "[low, high, step]"}[RANGES[kind]]
+                raise ConfigError(f"{where}: {name} under {kind} needs {form}, not {limits!r}.")
+    return space
+
+
+def _is_range(limits: list, size: int) -> bool:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in limits)
+    return numbers and len(limits) == size and limits[0] < limits[1]
+
+
+def space_size(space: dict) -> int | None:
+    """Number of points of a grid; None where a range is continuous."""
+    return int(np.prod([len(values) for values in space["choice"].values()])) if set(space) == {"choice"} else None

@@ -1,0 +1,136 @@
+"""The mixin that adds what a network makes of the texts to a recommender's initial embeddings: ``NAME_Semantic``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.model.options import choice
+from recbole_rlmrec.model.text_input import TextInput, TextSettings, part
+from recbole_rlmrec.semantic.load import load_semantic
+
+WAYS = ("add", "concat", "replace")
+
+
+class SemanticMixin:
+    """Initial embeddings are ids' and texts'; stands before ``NAME_RLMRec`` among the base classes.
+
+    Alignment and loss work as there. All initial embeddings are made once in a training step, whatever the number of forward
+    passes. With ``concat`` ids take one half of ``embedding_size`` and texts the other, so that every recommender can
+    take them; with ``replace`` there is no parameter of a user or an item among the initial embeddings.
+
+    Attributes
+    ----------
+    texts : torch.nn.ModuleList of TextInput
+        One for each pair of initial embeddings that the recommender has.
+    """
+
+    def __init__(self, config, dataset):
+        settings = TextSettings.from_config(config)
+        self.semantic_input = choice(config, "semantic_input", WAYS)
+        self.id_dropout = part(config, "id_dropout")
+        self._shown_tables: list[torch.Tensor] | None = None
+        self._depth = 0
+        super().__init__(config, dataset)
+        self.adapter = copy.copy(self.adapter)
+        self.adapter.reads_rows = False
+        names = self.adapter.input_names(self)
+        semantic = load_semantic(config, dataset) if self.alignment is None else self.alignment.semantic
+        self.semantic_provenance = semantic.provenance
+        self._inputs = [name for pair in names for name in pair]
+        sizes = [self._narrowed(*pair) for pair in names]
+        self.texts = nn.ModuleList(TextInput(semantic, settings, dataset, size) for size in sizes).to(self.device)
+
+    def calculate_loss(self, interaction, *args, **kwargs):
+        self._shown_tables = self._initial_tables()
+        try:
+            with self._shown(self.adapter.reads_outside):
+                return super().calculate_loss(interaction, *args, **kwargs)
+        finally:
+            self._shown_tables = None
+
+    def forward(self, *args, **kwargs):
+        with self._shown():
+            return super().forward(*args, **kwargs)
+
+    def predict(self, interaction):
+        with self._shown(self.adapter.reads_outside):
+            return super().predict(interaction)
+
+    def full_sort_predict(self, interaction):
+        with self._shown(self.adapter.reads_outside):
+            return super().full_sort_predict(interaction)
+
+    def initial_embeddings(self) -> torch.Tensor:
+        """E_0 of the graph recommenders of this package, which some of their losses read outside of ``forward``."""
+        with self._shown():
+            return super().initial_embeddings()
+
+    def e_step(self):
+        """NCL's clusters are those of the embeddings that its loss compares with them."""
+        with self._shown(), torch.no_grad():
+            return super().e_step()
+
+    def _narrowed(self, user: str, item: str) -> int:
+        """Make room for the texts in a pair of embeddings; returns the size of their vectors."""
+        size = self.get_submodule(user).embedding_dim
+        if self.semantic_input == "concat" and size < 2:
+            raise ConfigError("semantic_input: concat shares embedding_size between ids and texts; set it to 2 or more.")
+        for name in (user, item):
+            embedding = self.get_submodule(name)
+            if self.semantic_input == "replace":
+                embedding.weight.requires_grad_(False).zero_()
+            elif self.semantic_input == "concat":
+                embedding.weight = nn.Parameter(embedding.weight.detach()[:, : size - size // 2].clone())
+        return size // 2 if self.semantic_input == "concat" else size
+
+    def _initial_tables(self) -> list[torch.Tensor]:
+        """What the recommender is shown for each of its initial embeddings, [n, embedding_dim]."""
+        texts = [table for text in self.texts for table in text()]
+        if self.semantic_input == "replace":
+            return texts
+        ids = [self.get_submodule(name).weight for name in self._inputs]
+        if self.training and self.id_dropout:
+            hidden = [torch.rand(len(table), 1, device=table.device) < self.id_dropout for table in texts[:2]]
+            ids = [table.masked_fill(hidden[place % 2], 0.0) for place, table in enumerate(ids)]
+        if self.semantic_input == "concat":
+            return [torch.cat(both, dim=1) for both in zip(ids, texts)]
+        return [table + text for table, text in zip(ids, texts)]
+
+    def _shown(self, wanted: bool = True):
+        return self._showing() if wanted and not self._depth else nullcontext()
+
+    @contextmanager
+    def _showing(self) -> Iterator[None]:
+        tables = self._shown_tables or self._initial_tables()
+        raw = []
+        for name, table in zip(self._inputs, tables):
+            path, _, last = name.rpartition(".")
+            modules = self.get_submodule(path)._modules
+            raw.append((modules, last, modules[last]))
+            modules[last] = _Shown(table)
+        self._depth = 1
+        try:
+            yield
+        finally:
+            self._depth = 0
+            for modules, last, embedding in raw:
+                modules[last] = embedding
+
+
+class _Shown(nn.Embedding):
+    """An embedding whose rows are computed."""
+
+    def __init__(self, table: torch.Tensor):
+        nn.Module.__init__(self)
+        self.num_embeddings, self.embedding_dim = table.shape
+        self.__dict__["weight"] = table
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return F.embedding(ids, self.weight)

@@ -1,0 +1,68 @@
+"""Successive halving gives epochs to the trials that earn them, and no other trial is cut."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from launchers import QUICK, FakeLauncher, run_experiment, write_result
+
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.search.halving import rungs
+
+pytest.importorskip("hyperopt")
+SPACE = "base: {choice: {n_layers: [1, 2, 3, 4, 5, 6, 7, 8, 9]}}\ncon: {choice: {align_weight: [0.1, 0.2]}}\n"
+
+
+class Graded(FakeLauncher):
+    """The validation score grows with the number of layers and with epochs; 4 layers fail."""
+
+    def __call__(self, folder, argv):
+        settings = json.loads((folder / "cell.yaml").read_text())
+        if settings.get("n_layers") == 4:
+            return super().__call__(folder, argv)
+        self.started.append((settings.get("n_layers"), settings["epochs"]))
+        write_result(folder, settings)
+        result = json.loads((folder / "result.json").read_text())
+        result["best_valid_score"] = 0.01 * settings.get("n_layers", 1) + 1e-5 * settings["epochs"]
+        (folder / "result.json").write_text(json.dumps(result))
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("trials", "epochs", "expected"),
+    [
+        (16, 300, [(16, 33), (6, 100), (2, 300)]),
+        (9, 90, [(9, 10), (3, 30), (1, 90)]),
+        (1, 300, [(1, 300)]),
+        (27, 5, [(27, 5)]),
+        (3, 1, [(3, 1)]),
+    ],
+)
+def test_rungs(trials, epochs, expected):
+    assert rungs(trials, epochs) == expected
+
+
+def test_the_best_get_all_epochs(tiny, workdir):
+    (workdir / "space.yaml").write_text(SPACE)
+    launcher = Graded(jobs=2, fails=lambda settings: settings.get("n_layers") == 4)
+    arguments = ["tune", "--dataset", "tiny", "--output", "out", "--models", "LightGCN", "--variants", "base,con", "--prune"]
+    arguments += ["--trials", "9", "--space", "space.yaml", *QUICK, "--epochs=90"]
+    arguments.remove("--epochs=2")
+    assert run_experiment(launcher, *arguments) == 1  # a cell failed
+    layers = [pair for pair in launcher.started if pair[1] != "none" and pair[0] is not None]
+    assert sorted(n for n, epochs in layers if epochs == 30) == [7, 8, 9] and (9, 90) in layers
+    best = yaml.safe_load((workdir / "out" / "tune" / "best.yaml").read_text())["LightGCN"]
+    assert best["base"] == {"n_layers": 9} and set(best["con"]) == {"align_weight"}
+    results = json.loads((workdir / "out" / "tune" / "results.json").read_text())
+    assert sorted(trial["epochs"] for trial in results["searches"][0]["trials"]) == [10] * 6 + [30] * 2 + [90]
+    before = len(launcher.started)
+    run_experiment(launcher, *arguments)
+    assert [one for one in launcher.started[before:] if one[0] != "none"] == []  # what is there is kept
+
+
+def test_only_random_points_are_pruned(tiny, workdir):
+    arguments = ("tune", "--dataset", "tiny", "--output", "out", "--models", "LightGCN", "--prune", "--algorithm", "bayes")
+    with pytest.raises(ConfigError, match="--prune draws its points at random"):
+        run_experiment(FakeLauncher(), *arguments, *QUICK)
