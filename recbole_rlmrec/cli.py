@@ -12,6 +12,7 @@ from recbole_rlmrec.errors import guarded
 
 COMMANDS = {
     "doctor": "say what is installed, which data sets and profiles are there, and what is missing",
+    "convert": "make a data set out of CSV, Parquet, JSON lines or a database",
     "import": "take profiles, or the data that the RLMRec authors publish, into a data set",
     "profile": "let a chat model write profiles of items and users",
     "encode": "turn profiles into semantic embeddings",
