@@ -55,7 +55,8 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     )
     made = build_dataset(*_sources(args), args.dataset, args.output, choices, args.overwrite)
     print(made)
-    place = "" if args.output == Path("dataset") else f" --data_path={quoted(args.output)} --semantic_path={quoted(args.output)}"
+    above = quoted(args.output)
+    place = "" if args.output == Path("dataset") else f" --data_path={above} --semantic_path={above}"
     settings = quoted(f"{made.folder / made.name}.yaml")
     print(f"recbole-rlmrec run --model=LightGCN_RLMRec --dataset={quoted(made.name)}{place} --config_files={settings}")
     return 0

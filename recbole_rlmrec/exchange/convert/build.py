@@ -149,7 +149,7 @@ class _Job:
         roles = find_roles(interactions.columns, choices.roles, interactions.name)
         known = {column for source in (interactions, items, users) if source for column in source.columns}
         if unknown := [column for column in choices.lists if column not in known]:
-            raise ConfigError(f"--list {unknown[0]}: there is no such column; there are {', '.join(sorted(filter(None, known)))}.")
+            raise ConfigError(f"--list {unknown[0]}: no such column; there are {', '.join(sorted(filter(None, known)))}.")
         for side, source, key in (("item", items, choices.items_id), ("user", users, choices.users_id)):
             if key is not None and source is None:
                 raise ConfigError(f"--{side}s-id needs a table of {side}s: --{side}s FILE.")
@@ -240,12 +240,13 @@ class _Job:
     def _about_interactions(self, target: Path, rows: int, counts: dict[str, int], repeated: int) -> list[str]:
         table = self._tables["inter"]
         counted = f"{rows:,} interactions of {counts['user']:,} users and {counts['item']:,} items"
-        lines = [f"{target / self._name}.inter: {counted}", f"  {', '.join(f'{role} = {column}' for role, column in self._roles.items())}"]
+        roles = ", ".join(f"{role} = {column}" for role, column in self._roles.items())
+        lines = [f"{target / self._name}.inter: {counted}", f"  {roles}"]
         if "time" in self._roles:
             lines[-1] += f" ({table.times})"
         lines += self._columns(table, set(self._roles.values()))
         if repeated:
-            lines.append(f"  rows that repeat a pair of user and item: {repeated:,}, all kept (--rm_dup_inter=last takes the last)")
+            lines.append(f"  rows that repeat a pair of user and item: {repeated:,}, kept (--rm_dup_inter=last takes the last)")
         return lines
 
     def _about_features(self, side: str, target: Path, keys: np.ndarray, seen: np.ndarray) -> list[str]:
@@ -254,8 +255,8 @@ class _Job:
         key = next(one.column for one in table.fields if one.role == "id")
         if missing == len(seen):
             raise DataError(
-                f"None of the {side}s of {self._tables['inter'].source.name} is in the column {key} of {table.source.name}; say with "
-                f"--{side} and --{side}s-id which columns belong together."
+                f"None of the {side}s of {self._tables['inter'].source.name} is in the column {key} of {table.source.name}; "
+                f"say with --{side} and --{side}s-id which columns belong together."
             )
         lines = [f"{target / self._name}.{side}: {len(distinct):,} {side}s, ids = {key}", *self._columns(table, {key})]
         if len(keys) > len(distinct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from recbole_rlmrec.exchange.convert.source import ROWS, Broken, Source, in_colu
 
 BLOCK = 1 << 23
 _SEPARATORS = ",\t;|"
+_LONE_RETURN = re.compile(r"\r(?!\n)")
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ class Delimited(Source):
             raise DataError(f"{path} has two columns named {twice[0]!r}; rename one of them.")
         super().__init__(str(path), columns)
 
-    def _open(self):
+    def _open(self, newline: str = ""):
         encoding = "utf-8-sig" if self._dialect.encoding.lower() in ("utf-8", "utf8") else self._dialect.encoding
-        return io.TextIOWrapper(_stream(self._path), encoding=encoding, newline="")
+        return io.TextIOWrapper(_stream(self._path), encoding=encoding, newline=newline)
 
     def _format(self) -> dict:
         quote, escape = self._dialect.quote or None, self._dialect.escape or None
@@ -129,16 +131,17 @@ class Delimited(Source):
                 yield dict(zip(self.columns, batch.columns)), batch.num_rows
         if last and last.endswith("\n") and not _ends_in(self._path, self._dialect.quote):
             raise DataError(
-                f"{self._path}: a quotation mark is never closed; double it inside a text, or set --quote '' if quotation marks "
-                "mean nothing there."
+                f"{self._path}: a quotation mark is never closed; double it inside a text, or set --quote '' if quotation "
+                "marks mean nothing there."
             )
 
     def _escaped(self, broken: Broken) -> Iterator[tuple[dict[str, pa.Array], int]]:
         limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         rows: list[list[str]] = []
         try:
-            with self._open() as file:
-                reader = csv.reader(file, **self._format())
+            with self._open(newline="\n") as file:
+                # A return within a line, which csv takes for its end, is a space in the end.
+                reader = csv.reader((_LONE_RETURN.sub(" ", line) for line in file), **self._format())
                 next(reader, None)
                 for row in reader:
                     if len(row) == len(self.columns):

@@ -22,7 +22,16 @@ _NAMES = {
     "time": (
         *("timestamp", "unix_review_time", "unixtime", "unix_time", "ts", "time", "datetime", "created_at", "event_time"),
         *("date", "date_added", "review_time", "review_date", "rated_at", "ordered_at", "order_date", "order_time"),
-        *("purchased_at", "purchase_date", "invoice_date", "date_updated", "date_created", "started_at", "updated_at"),
+        *(
+            "purchased_at",
+            "bought_at",
+            "purchase_date",
+            "invoice_date",
+            "date_updated",
+            "date_created",
+            "started_at",
+            "updated_at",
+        ),
     ),
     "review": tuple(name for name in REVIEWS if name not in ("summary", "review_title", "review_summary")),
 }

@@ -39,7 +39,7 @@ class JsonLines(Source):
             for number, line in enumerate(_lines(stream), 1):
                 if number == 1 and line.lstrip().startswith(b"["):
                     raise DataError(
-                        f"{self._path} is one JSON array; make it one object a line: jq -c '.[]' {self._path.name} > lines.jsonl"
+                        f"{self._path} is one JSON array; make one object a line of it: jq -c '.[]' {self._path.name} > a.jsonl"
                     )
                 if not line.strip():
                     continue
@@ -102,7 +102,7 @@ class Query(Source):
         except ModuleNotFoundError as missing:
             raise ConfigError(f"This database needs the Python package {missing.name}: pip install {missing.name}.") from None
         except (self._errors, ValueError):
-            raise ConfigError("The address of the database is none that SQLAlchemy knows; for example sqlite:///shop.db.") from None
+            raise ConfigError("SQLAlchemy knows no database of this address; write, for example, sqlite:///shop.db.") from None
         shown = self._engine.url.render_as_string(hide_password=True)
         if (file := self._engine.url.database) and self._engine.dialect.name == "sqlite" and file != ":memory:":
             if not Path(file).is_file() and not file.startswith("file:"):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbole_rlmrec.errors import DataError
-from recbole_rlmrec.exchange.convert.values import NUMBER, WHOLE, without_missing, raw_texts
+from recbole_rlmrec.exchange.convert.values import NUMBER, WHOLE, raw_texts, without_missing
 
 _FORMATS = ("ISO8601", "%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z", "%m %d, %Y", "%b %d, %Y")
 _UNITS = {1: "s", 1_000: "ms", 1_000_000: "us"}
@@ -57,7 +57,8 @@ class Times:
             return self._dates(array)
         if pa.types.is_integer(array.type):
             self._kind = self._kind or "number"
-            return (raw_texts(array), np.zeros(len(array), dtype=bool)) if self._kind == "number" else self._written(array, name)
+            if self._kind == "number" and self.factor == 1:
+                return raw_texts(array), np.zeros(len(array), dtype=bool)
         return self._written(array, name)
 
     def _dates(self, array: pa.Array) -> tuple[pa.Array, np.ndarray]:
