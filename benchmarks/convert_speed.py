@@ -2,8 +2,8 @@
 
     python benchmarks/convert_speed.py [--rows 100000,1000000] [--output benchmarks/results/convert_speed]
 
-Synthetic CSV as pandas writes it: user, item, rating, ISO date, and a review of some 20 words with commas, quotation marks and line
-breaks. Each conversion is a process of its own, from its start; so is one that only imports the package.
+Synthetic CSV as pandas writes it: user, item, rating, ISO date, and a review of some 20 words with commas, quotation marks and
+line breaks. Each conversion is a process of its own, from its start; so is one that only imports the package.
 """
 
 from __future__ import annotations

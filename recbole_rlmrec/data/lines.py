@@ -175,8 +175,8 @@ class _Pass:
         said = f"{self.path}, line {line}: {found} field{'s' * (found != 1)} where the header has {self.expected + 1}"
         if self.separator != "\t":
             return (
-                f"{said}; put a text that holds {self.separator!r} into quotation marks, correct the line, or let recbole-rlmrec "
-                "convert make the file out of CSV."
+                f"{said}; put a text that holds {self.separator!r} into quotation marks, correct the line, or let "
+                "recbole-rlmrec convert make the file out of CSV."
             )
         fields, last = text.rstrip("\r").split("\t"), before.rstrip("\r").rpartition("\t")[2]
         if any(map(_opens, fields)) or (_opens(last) and found <= self.expected) or any(map(_closes, fields)):
