@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Alignment
 from recbole_rlmrec.model.lookup import SUFFIXES
 from recbole_rlmrec.model.options import Option, declared
-from recbole_rlmrec.plugin.defaults import PROPERTIES
 
 PAGE = Path(__file__).with_name("options.md")
 LINE = re.compile(r"^(?P<name>\w+): *(?P<default>.*?) *# (?:\((?P<kind>[\w ]+)\) )?(?P<text>.*)$")

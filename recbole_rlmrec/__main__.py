@@ -2,7 +2,9 @@
 
 import sys
 
-from recbole_rlmrec.cli import COMMANDS, main, run_model
+from recbole_rlmrec.cli import HELP, main, run_model
 
 if __name__ == "__main__":
-    raise SystemExit(main() if {*COMMANDS, "run"} & {*sys.argv[1:2]} else run_model())
+    first = sys.argv[1:2]
+    options_of_run = not first or (first[0].startswith("-") and first[0] not in (*HELP, "--version"))
+    raise SystemExit(run_model() if options_of_run else main())

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.data.corpus import Corpus
-from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.data.paths import dataset_root, semantic_root
 from recbole_rlmrec.data.store import ProfileStore, check_tag, tag_folder
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.chat import ChatModel
-from recbole_rlmrec.llm.cost import PRICES, Meter, Price, Usage, find_price
+from recbole_rlmrec.llm.cost import Meter, Price, Usage, find_price
 from recbole_rlmrec.llm.models import get_chat_model
 from recbole_rlmrec.llm.openai_compatible import OpenAIChat
 from recbole_rlmrec.llm.tokens import TokenCounter
-from recbole_rlmrec.profiling.batch import MOST_REQUESTS, Batches
+from recbole_rlmrec.profiling.batch import Batches
 from recbole_rlmrec.profiling.build import PromptBuilder, Sampling
 from recbole_rlmrec.profiling.estimate import (
     describe_columns,
@@ -29,48 +30,6 @@ from recbole_rlmrec.profiling.prompts import Domain, guess_domain, load_domain
 from recbole_rlmrec.profiling.questions import SIDES, Questions
 from recbole_rlmrec.profiling.stored import Failures
 from recbole_rlmrec.profiling.tag import Tag, describe, spent
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command; RecBole's own are given as ``--key=value`` beside them."""
-    add = parser.add_argument
-    add("--dataset", required=True, help="name of the data set")
-    add("--tag", required=True, help="name to give to the profiles")
-    model = parser.add_argument_group("model")
-    add = model.add_argument
-    add("--chat-model", required=True, help="model of the server; transformers:FOLDER for a local one; template for none")
-    add("--base-url", help="address of an OpenAI-compatible server (default: OpenAI's)")
-    add("--api-key-env", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY, for OpenAI only)")
-    add("--temperature", type=float, default=0.0, help="0 (default) gives the same answers each time")
-    add("--max-answer-tokens", type=int, default=700, help="longest answer (default: 700)")
-    add("--timeout", type=float, default=120.0, help="seconds that an answer may take (default: 120)")
-    prompts = parser.add_argument_group("prompts")
-    add = prompts.add_argument
-    add("--domain", help="movie, book, business, game, product, music, news, generic, or a YAML file (default: guessed)")
-    add("--title-field", help="column of .item with the title")
-    add("--description-field", help="column of .item with the description; 'none' for none")
-    add("--attribute-fields", help="columns of .item, separated by commas; 'none' for none")
-    add("--review-fields", help="columns of .inter, separated by commas; 'none' for none")
-    add("--rating-field", help="column of .inter; 'none' for none")
-    add("--sample-items", type=int, default=12, help="interactions in a user's prompt (default: 12)")
-    add("--sample-reviews", type=int, default=6, help="reviews in an item's prompt (default: 6)")
-    add("--max-prompt-tokens", type=int, default=3000, help="longest prompt; the longest texts are cut (default: 3000)")
-    add("--show-prompts", type=int, metavar="N", help="print N prompts of each kind and stop")
-    pace = parser.add_argument_group("pace and failures")
-    add = pace.add_argument
-    add("--concurrency", type=int, default=8, help="requests in flight (default: 8)")
-    add("--rpm", type=float, help="most requests per minute")
-    add("--tpm", type=float, help="most tokens per minute")
-    add("--max-attempts", type=int, default=3, help="answers to a question that may be unusable (default: 3)")
-    add("--retry-failed", action="store_true", help="ask again just for what is listed in failures.jsonl")
-    money = parser.add_argument_group("money", f"Prices, and from when they are: {PRICES}")
-    add = money.add_argument
-    add("--dry-run", action="store_true", help="print the number of requests, tokens and the price, and stop")
-    add("--budget-usd", type=float, help="stop before the tag has cost more than this")
-    add("--price-in", type=float, help="US dollars per million prompt tokens")
-    add("--price-out", type=float, help="US dollars per million completion tokens")
-    add("--batch", choices=("submit", "status", "collect"), help="use OpenAI's Batch API: half the price, within a day")
-    add("--batch-requests", type=int, default=MOST_REQUESTS, help=f"requests in one batch (default: {MOST_REQUESTS})")
 
 
 @dataclass
@@ -98,7 +57,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     Parameters
     ----------
     args : Namespace
-        Of :func:`add_arguments`.
+        Of the command line.
     options : list of str
         RecBole's, ``--key=value``.
 
@@ -107,6 +66,8 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     int
         0 when every question was asked, 1 when the run ended before (budget, interruption).
     """
+    if args.batch == "status" and not _asks_nobody(args):
+        return _status(args)
     job = _prepare(args, options)
     if args.show_prompts is not None:
         print(show_prompts(job.questions(), job.domain, max(args.show_prompts, 1)))
@@ -114,7 +75,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     if args.dry_run:
         _dry_run(job)
         return 0
-    if args.batch in ("status", "collect"):
+    if args.batch == "collect":
         tag_folder(job.store.folder.parent, args.tag, args.dataset)
     with job.store.locked():
         tag = Tag(job.store, job.about)
@@ -126,20 +87,40 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         return _generate(job, tag, questions)
 
 
-def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
-    from recbole_rlmrec.runs.split import load_split
-
-    check_tag(args.tag)
+def _status(args: argparse.Namespace) -> int:
+    """Say how the open batches stand, which needs neither the data nor RecBole."""
+    root = dataset_root(place(args, "semantic_path"), args.dataset) / "semantic"
+    store = ProfileStore(tag_folder(root, args.tag, args.dataset))
     _check_numbers(args)
-    chat = get_chat_model(
+    with store.locked():
+        batches = Batches(store, _chat(args), args.batch_requests)
+        batches.refresh()
+    _tell_open(batches)
+    return 0
+
+
+def _asks_nobody(args: argparse.Namespace) -> bool:
+    return args.dry_run or args.show_prompts is not None
+
+
+def _chat(args: argparse.Namespace) -> ChatModel:
+    return get_chat_model(
         args.chat_model,
         args.base_url,
-        "" if args.dry_run or args.show_prompts is not None else args.api_key_env,
+        "" if _asks_nobody(args) else args.api_key_env,
         args.temperature,
         args.max_answer_tokens,
         args.timeout,
         args.concurrency,
     )
+
+
+def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
+    from recbole_rlmrec.runs.split import load_split
+
+    check_tag(args.tag)
+    _check_numbers(args)
+    chat = _chat(args)
     price = find_price(args.chat_model, args.price_in, args.price_out, args.batch is not None)
     config, _, splits = load_split(args.dataset, options)
     corpus = Corpus.from_config(config, splits[0])
@@ -244,8 +225,6 @@ def _batch(job: Job, tag: Tag, questions: Questions) -> int:
     if job.args.batch == "submit":
         tag.begin()
         print(batches.submit(questions, _meter(job, tag, questions), job.args.max_answer_tokens))
-    elif job.args.batch == "status":
-        batches.refresh()
     else:
         for batch in batches.collect(questions):
             print(f"Collected {batch}")
@@ -253,11 +232,15 @@ def _batch(job: Job, tag: Tag, questions: Questions) -> int:
         usd = job.price.usd(used.prompt_tokens, used.completion_tokens) if job.price else None
         summaries = tag.finish(questions, Usage())
         print(describe_result(summaries, used, usd, "--batch submit --retry-failed", questions.failures.path))
+    _tell_open(batches)
+    return 0
+
+
+def _tell_open(batches: Batches) -> None:
     for batch in batches.open:
         print(f"Open: {batch}")
     if not batches.open:
         print("No batch is open; --batch submit asks what is left.")
-    return 0
 
 
 def _refuse_open_batches(store: ProfileStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,11 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
+from recbole_rlmrec.commands.places import place
+from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.runs.candidates import allowed_items
+from recbole_rlmrec.runs.trained import PLACES, load_trained
 
 HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",)}
 
@@ -27,44 +32,28 @@ class Recommended(NamedTuple):
     score: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    add = parser.add_argument
-    add("--checkpoint", required=True, type=Path, help="model that a run has written, saved/NAME.pth")
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", action="append", metavar="ID[,ID]", help="users, by their ids in the atomic files")
-    who.add_argument("--all-users", action="store_true", help="every user of the run")
-    add("--topk", type=int, default=10, help="items per user (default: 10)")
-    add(
-        "--keep",
-        choices=tuple(HIDDEN),
-        default="none",
-        help="items that the user has interacted with and that may still be shown: none (default), or heldout, those of "
-        "validation and test",
-    )
-    add("--format", choices=tuple(FORMATS), default="table", help="how to write them (default: table)")
-    add("--output", type=Path, help="file to write (default: the screen)")
-    parser.epilog = "Where the data or the profiles have moved since: --data_path=FOLDER, --semantic_path=FOLDER."
-
-
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
-    from recbole_rlmrec.runs.command_line import split_options
-    from recbole_rlmrec.runs.trained import PLACES, load_trained
-
-    places, rest = split_options(options, PLACES)
-    if rest:
-        raise ConfigError(f"recommend does not know {' '.join(rest)}; a checkpoint has the options of its run.")
     if args.topk < 1:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
-    trained = load_trained(args.checkpoint, places)
+    trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
     users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(read_users(args.user))
-    texts = lines(recommend(trained, users, args.topk, HIDDEN[args.keep]), FORMATS[args.format])
+    if args.format == "parquet" and args.output is None:
+        raise ConfigError("--format parquet is no text for the screen; name a file with --output.")
+    if args.output is not None and args.output.is_dir():
+        raise ConfigError(f"--output {args.output} is a folder; give the name of a file.")
+    allowed, notes = allowed_items(trained, args.only_items, args.exclude, args.where)
+    for note in notes:
+        print(f"recbole-rlmrec: {note}", file=sys.stderr)
+    found = recommend(trained, users, args.topk, HIDDEN[args.keep], allowed)
     if args.output is None:
-        for text in texts:
+        for text in lines(found, TEXTS[args.format]):
             sys.stdout.write(text)
         return 0
-    _write(args.output, texts)
+    if args.format == "parquet":
+        _write_parquet(args.output, found)
+    else:
+        _write(args.output, lines(found, TEXTS[args.format]))
     print(f"{args.output}: top {args.topk} of {len(users)} users")
     return 0
 
@@ -84,7 +73,7 @@ def read_users(values: Sequence[str]) -> list[str]:
 
 
 def recommend(
-    trained, users: torch.Tensor, k: int, seen: Sequence[str] = HIDDEN["none"]
+    trained, users: torch.Tensor, k: int, seen: Sequence[str] = HIDDEN["none"], allowed: torch.Tensor | None = None
 ) -> Iterator[tuple[str, list[Recommended]]]:
     """Top items of each user.
 
@@ -96,6 +85,8 @@ def recommend(
     k : int
     seen : sequence of str
         Splits whose interactions are left out.
+    allowed : BoolTensor [n_items], optional
+        Items that may be shown.
 
     Yields
     ------
@@ -108,7 +99,7 @@ def recommend(
     names = trained.tokens("user")
     with tqdm(total=len(users), desc="users", unit="user", ncols=100, disable=len(users) <= trained.block or None) as bar:
         for part in users.split(trained.block):
-            scores, items = trained.top(part, k, hidden)
+            scores, items = trained.top(part, k, hidden, allowed)
             for user, row, ids in zip(part.tolist(), scores.tolist(), items.tolist()):
                 found = [(str(tokens[item]), score) for item, score in zip(ids, row) if score > -torch.inf]
                 yield str(names[user]), [Recommended(token, trained.titles.get(token), score) for token, score in found]
@@ -140,13 +131,24 @@ def _as_jsonl(user: str, items: list[Recommended], first: bool) -> str:
     return json.dumps({"user": user, "items": [one._asdict() for one in items]}, ensure_ascii=False) + "\n"
 
 
-FORMATS = {"table": _as_table, "csv": _as_csv, "jsonl": _as_jsonl}
+TEXTS = {"table": _as_table, "csv": _as_csv, "jsonl": _as_jsonl}
+FORMATS = (*TEXTS, "parquet")
 
 
 def _write(path: Path, texts: Iterator[str]) -> None:
-    from recbole_rlmrec.data.files import replacing
-
-    if path.is_dir():
-        raise ConfigError(f"--output {path} is a folder; give the name of a file.")
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(texts)
+
+
+def _write_parquet(path: Path, found: Iterator[tuple[str, list[Recommended]]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [("user", pa.string()), ("rank", pa.int32()), ("item", pa.string()), ("title", pa.string()), ("score", pa.float32())]
+    )
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
+        while users := list(itertools.islice(found, 4096)):
+            rows = [(user, rank, *one) for user, items in users for rank, one in enumerate(items, 1)]
+            columns = [pa.array(column) for column in zip(*rows)]
+            file.write_table(pa.table(columns, schema.names).cast(schema) if rows else schema.empty_table())

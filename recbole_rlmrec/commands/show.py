@@ -4,42 +4,32 @@ from __future__ import annotations
 
 import argparse
 
-from recbole_rlmrec.data.corpus import Corpus
-from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.commands.places import given_options
+from recbole_rlmrec.data.history import History
+from recbole_rlmrec.data.paths import dataset_root
 from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore, tag_folder
 from recbole_rlmrec.errors import StoreError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command; RecBole's own are given as ``--key=value`` beside them."""
-    parser.add_argument("--dataset", required=True, help="name of the data set")
-    parser.add_argument("--tag", help="which profiles (default: the only ones)")
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", help="the user's id, as in the atomic files")
-    who.add_argument("--item", help="the item's id, as in the atomic files")
-
-
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print a profile; returns the exit status."""
-    from recbole_rlmrec.runs.split import load_split
-
-    config, _, splits = load_split(args.dataset, options)
-    store = ProfileStore(tag_folder(semantic_root(config), args.tag, args.dataset))
+    given = given_options(args, options)
+    root = dataset_root(given.get("semantic_path"), args.dataset) / "semantic"
+    store = ProfileStore(tag_folder(root, args.tag, args.dataset))
     side, token = ("user", args.user) if args.user is not None else ("item", args.item)
     profile = None
     for found in store.iter(side):
         profile = found if found.token == token else profile
     if profile is None:
         raise StoreError(f"{store.folder} has no profile of {side} {token}; failures.jsonl there may say why.")
-    print(describe_profile(profile, side, store.manifest, Corpus.from_config(config, splits[0])))
+    print(describe_profile(profile, side, store.manifest, History(args.dataset, given)))
     return 0
 
 
-def describe_profile(profile: Profile, side: str, manifest: dict, corpus: Corpus) -> str:
+def describe_profile(profile: Profile, side: str, manifest: dict, history: History) -> str:
     """The profile, its reasoning, and each quoted interaction with its title, rating and review."""
-    title = _Titles(corpus)
-    name = f" ({title(profile.token)})" if side == "item" and title(profile.token) else ""
+    name = f" ({title})" if side == "item" and (title := history.title(profile.token)) else ""
     written_by = profile.extra.get("model") or manifest.get("by")
     lines = [f"{side} {profile.token}{name}, tag {manifest.get('tag')}, by {written_by}", "", profile.profile]
     if profile.reasoning:
@@ -47,22 +37,7 @@ def describe_profile(profile: Profile, side: str, manifest: dict, corpus: Corpus
     if profile.pairs is None:
         return "\n".join([*lines, "", "Which interactions it quotes is not recorded."])
     lines += ["", f"It quotes {len(profile.pairs)} interactions" + (":" if profile.pairs else ".")]
-    rows = corpus.interactions.set_index(["user", "item"])
-    columns = corpus.columns()
-    details = [name for name in [columns.rating, *columns.reviews] if name]
     for user, item in profile.pairs:
-        who = f"item {item} {title(item)}".strip() if side == "user" else f"user {user}"
-        known = [f"{name}: {rows.at[(user, item), name]}" for name in details] if (user, item) in rows.index else []
-        lines.append("  " + "; ".join([who, *known]))
+        who = f"item {item} {history.title(item)}".strip() if side == "user" else f"user {user}"
+        lines.append("  " + "; ".join([who, *(f"{name}: {value}" for name, value in history.details(user, item).items())]))
     return "\n".join(lines)
-
-
-class _Titles:
-    """Titles by item token; empty where there is none."""
-
-    def __init__(self, corpus: Corpus) -> None:
-        column = corpus.columns().title if corpus.item_fields is not None else None
-        self._titles = None if column is None else corpus.item_fields[column]
-
-    def __call__(self, token: str) -> str:
-        return "" if self._titles is None else str(self._titles.get(token, ""))

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from recbole_rlmrec.errors import quoted
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("--dataset", required=True, help="RecBole dataset with NAME.inter")
-    parser.add_argument("--name", help="name of the new one (default: DATASET-split)")
-    parser.add_argument("--output", type=Path, default=Path("dataset"), help="folder above the new one (default: dataset/)")
+from recbole_rlmrec.experiments.cells.options import read_options
+from recbole_rlmrec.runs.frozen import freeze_split
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
-    """Freeze a split with RecBole's options, ``--key=value``; prints how to use it and returns the exit status."""
-    from recbole_rlmrec.experiments.cells.options import read_options
-    from recbole_rlmrec.runs.frozen import freeze_split
-
+    """Freeze a split with RecBole's options; prints how to use it and returns the exit status."""
     split = freeze_split(args.dataset, args.name or f"{args.dataset}-split", args.output, read_options(options))
     place = quoted(args.output)
     print(split)

@@ -7,12 +7,12 @@ import hashlib
 import io
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pandas._libs.parsers import STR_NA_VALUES
-from recbole.utils import FeatureType
 
 from recbole_rlmrec.data.files import hash_file
 from recbole_rlmrec.data.lines import Lines, check_lines, line_of, quoting, undecoded, unquoted
@@ -21,6 +21,15 @@ from recbole_rlmrec.errors import DataError
 # What pandas, and so RecBole, takes for missing.
 MISSING = frozenset(STR_NA_VALUES)
 _PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
+
+
+class FeatureType(Enum):
+    """Types of the fields of atomic files, as RecBole calls them."""
+
+    TOKEN = "token"
+    FLOAT = "float"
+    TOKEN_SEQ = "token_seq"
+    FLOAT_SEQ = "float_seq"
 
 
 @dataclass

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 
 import pandas as pd
-from recbole.utils import FeatureType
+
+from recbole_rlmrec.data.atomic import FeatureType
 
 TITLES = (
     "title",

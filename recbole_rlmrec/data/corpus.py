@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from recbole.utils import FeatureType
 
-from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
+from recbole_rlmrec.data.atomic import AtomicFile, FeatureType, read_atomic
 from recbole_rlmrec.data.columns import (
     YEARS,
     Columns,

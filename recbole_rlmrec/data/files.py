@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -74,10 +75,27 @@ def hash_file(digest, path: Path) -> None:
             digest.update(block)
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    hash_file(digest, path)
+    return digest.hexdigest()
+
+
+def bytes_digest(data: bytes) -> str:
+    """SHA-256 of what a file holds."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def json_bytes(value: object) -> bytes:
+    """What `write_json` writes."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON in UTF-8, whole or not at all."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n")
+        file.write(json_bytes(value))
 
 
 def read_json(path: Path, error: type[Exception], remedy: str) -> dict:

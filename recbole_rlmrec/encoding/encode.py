@@ -9,13 +9,13 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-from recbole.utils import set_color
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import held, new_matrix, read_json, replacing, write_json
+from recbole_rlmrec.data.files import bytes_digest, file_digest, held, json_bytes, new_matrix, read_json, replacing, write_json
 from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
+from recbole_rlmrec.encoding.embeddings import files_of
 from recbole_rlmrec.encoding.journal import Journal
 from recbole_rlmrec.encoding.registry import get_encoder, register_encoder, same_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
@@ -119,7 +119,10 @@ class _Job:
         """Digests and matrices of an earlier call with the same settings."""
         try:
             manifest = json.loads((self._target / "manifest.json").read_bytes())
-            if manifest["fingerprint"] != self._fingerprint:
+            bound = manifest.get("files") or {}
+            if manifest["fingerprint"] != self._fingerprint or any(
+                file_digest(self._target / name) != digest for name, digest in bound.items()
+            ):
                 return []
             return [self._finished_side(side) for side in manifest["digests"]]
         except (OSError, ValueError, KeyError, TypeError):
@@ -142,7 +145,7 @@ class _Job:
             return
         if self._encoder.needs_fit:
             self._encoder.fit([text for found in self._texts.values() for text in found.values()])
-        bar = tqdm(total=len(todo), desc=set_color("Encode   ", "pink"), ncols=100, disable=not show_progress)
+        bar = tqdm(total=len(todo), desc="Encode", ncols=100, disable=not show_progress)
         with bar:
             size = max(BLOCK, getattr(self._encoder, "at_once", 0))
             for start in range(0, len(todo), size):
@@ -184,7 +187,12 @@ class _Job:
         tokens = {side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()}
         del where  # nothing may be mapped that is replaced or removed: Windows refuses that
         self._finished = []
-        write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": self._manifest(origin, width)})
+        files = {}
+        for side, listed in tokens.items():
+            matrix, names = files_of(side)
+            files |= {matrix: file_digest(_new(self._target / matrix)), names: bytes_digest(json_bytes(listed))}
+        manifest = {**self._manifest(origin, width), "files": files}
+        write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": manifest})
         self._commit()
         self._journal.remove()
         counts = " and ".join(f"{len(found)} {side}s" for side, found in self._texts.items())

@@ -1,7 +1,8 @@
 """The paper's experiments, one file each.
 
-An experiment is a module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(study, args) -> Results``; its cells are runs of
-their own, kept on disk by :mod:`recbole_rlmrec.experiments.cells.runner`.
+An experiment is a module with ``run(study, args) -> Results``; its options are declared in
+:mod:`recbole_rlmrec.commands.experiment_options`, its cells are runs of their own, kept on disk by
+:mod:`recbole_rlmrec.experiments.cells.runner`.
 """
 
 from __future__ import annotations

@@ -13,18 +13,8 @@ from recbole_rlmrec.experiments.derived import CHANGES, change_embeddings, with_
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 from recbole_rlmrec.experiments.results.files import Results
 
-SUMMARY = "shuffled, random and constant embeddings, one side alone, other profiles and encoders, profiles alone"
 KINDS = (*CHANGES, "reasoning", "alone")
 ALONE = "SemanticRecommender"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="con,gen", help="of con, gen, kar (default: the first two)")
-    parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)} (default: all)")
-    parser.add_argument(
-        "--profiles", default="", help="further profiles to compare, TAG or TAG:ENCODER, separated by commas (default: none)"
-    )
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

@@ -18,7 +18,6 @@ from recbole_rlmrec.experiments.results.tables import Table
 from recbole_rlmrec.runs.trained import load_trained
 from recbole_rlmrec.semantic.load import load_semantic
 
-SUMMARY = "users more than three hops apart with similar profiles: rank and similarity with and without alignment"
 HOPS = 3
 _BLOCK = 512
 
@@ -38,12 +37,6 @@ class Pair:
     first: int
     second: int
     similarity: float
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen (default: all three)")
-    parser.add_argument("--pairs", type=int, default=10, help="pairs of users, the most similar first (default: 10)")
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

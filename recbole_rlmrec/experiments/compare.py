@@ -5,16 +5,9 @@ from __future__ import annotations
 import argparse
 
 from recbole_rlmrec.experiments.cells.study import Study
-from recbole_rlmrec.experiments.cells.variants import VARIANTS, read_variants
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 from recbole_rlmrec.experiments.results.files import Results
-
-SUMMARY = "base, con and gen of each backbone, with significance over seeds and users"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help=f"of {', '.join(VARIANTS)}, or all (default: base,con,gen)")
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

@@ -14,7 +14,7 @@ import numpy as np
 from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.profile import SIDES, Profile
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.encoding.embeddings import read_embeddings
+from recbole_rlmrec.encoding.embeddings import read_embeddings, seal
 from recbole_rlmrec.encoding.encode import encode_tag, same_encoder
 from recbole_rlmrec.experiments.cells.data import Data
 from recbole_rlmrec.experiments.cells.study import Profiles, find_profiles
@@ -93,7 +93,7 @@ def change_embeddings(profiles: Profiles, data: Data, kind: str, seed: int, root
             changed = {"kind": kind, "seed": seed if kind in DRAWN else None, "of": profiles.digest, "rows": _digest(matrices)}
             counts = {f"{side}s": len(matrices.get(side, ())) for side in SIDES}
             about = {**found.manifest, **counts, "dtype": "float32", "digests": digests, "changed": changed}
-            write_json(place / "manifest.json", about)
+            seal(place, about)
     return _found(data, options, tag, profiles.encoder, root)
 
 

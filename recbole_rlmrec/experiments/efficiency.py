@@ -8,18 +8,11 @@ from dataclasses import replace
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome, headline, seconds_to_best
 from recbole_rlmrec.experiments.cells.study import Study
-from recbole_rlmrec.experiments.cells.variants import VARIANTS, read_variants
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import grouped
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, with_deviation
-
-SUMMARY = "seconds per epoch, memory, parameters and time to the best epoch"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help=f"of {', '.join(VARIANTS)}, or all (default: base,con,gen)")
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

@@ -13,23 +13,13 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome
 from recbole_rlmrec.experiments.cells.data import Data, changed, not_shown
 from recbole_rlmrec.experiments.cells.study import Study
-from recbole_rlmrec.experiments.cells.variants import VARIANTS, read_variants
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
 
-SUMMARY = "results by user activity and item popularity, and for users or items held out down to few interactions"
 GROUPED = ("users", "items")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help=f"of {', '.join(VARIANTS)}, or all (default: base,con,gen)")
-    parser.add_argument("--groups", type=int, default=4, help="groups of users and of items (default: 4)")
-    parser.add_argument("--holdout", default="", help="also hold out users, items or both (users,items)")
-    parser.add_argument("--keep", default="1,3,5", help="training interactions left to those held out (default: 1,3,5)")
-    parser.add_argument("--share", type=float, default=0.2, help="share of users or items that is held out (default: 0.2)")
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

@@ -11,21 +11,11 @@ from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.cells.cell import Outcome, headline
 from recbole_rlmrec.experiments.cells.data import Data, changed
 from recbole_rlmrec.experiments.cells.study import Study
-from recbole_rlmrec.experiments.cells.variants import VARIANTS, read_variants
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, grouped
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import mean_and_deviation, relative_gain
 from recbole_rlmrec.experiments.results.tables import Table, percent, with_deviation
-
-SUMMARY = "fake interactions added to the training split"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help=f"of {', '.join(VARIANTS)}, or all (default: base,con,gen)")
-    parser.add_argument(
-        "--levels", default="5,10,15,20,25", help="fake interactions in percent of the real ones (default: 5,10,15,20,25)"
-    )
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

@@ -20,14 +20,7 @@ from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.plugin.initial import export_initial
 from recbole_rlmrec.semantic.leakage import check_leakage
 
-SUMMARY = "the early part of the data gives the initial embeddings of a plain backbone on the later part"
 EARLY, LATE = (0.8, 0.1), (0.6, 0.2)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.add_argument("--variants", default="base,con,gen", help="of base, con, gen, on the early part (default: all three)")
-    parser.add_argument("--early", type=float, default=0.5, help="share of the interactions that is early (default: 0.5)")
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

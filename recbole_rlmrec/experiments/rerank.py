@@ -22,25 +22,7 @@ from recbole_rlmrec.llm.models import get_chat_model
 from recbole_rlmrec.profiling.generate import Pace
 from recbole_rlmrec.runs.trained import load_trained
 
-SUMMARY = "a trained model's top items reranked by a chat model, invented items counted"
 _EXAMPLES = 10
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    add = parser.add_argument
-    add("--variants", default="base", help="of base, con, gen (default: base)")
-    add("--candidates", type=int, default=50, help="top items of the model that are reranked (default: 50)")
-    add("--users", type=int, default=100, help="test users that are drawn, one request for each (default: 100)")
-    add("--history", type=int, default=20, help="titles of a user's training interactions in the question (default: 20)")
-    add("--chat-model", required=True, help="model of the server; transformers:FOLDER for a local one")
-    add("--base-url", help="address of an OpenAI-compatible server (default: OpenAI's)")
-    add("--api-key-env", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY, for OpenAI only)")
-    add("--temperature", type=float, default=0.0, help="0 (default) gives the same answers each time")
-    add("--max-answer-tokens", type=int, default=2000, help="longest answer (default: 2000)")
-    add("--timeout", type=float, default=120.0, help="seconds that an answer may take (default: 120)")
-    add("--concurrency", type=int, default=4, help="requests in flight (default: 4)")
-    add("--rpm", type=float, help="most requests per minute")
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

@@ -13,26 +13,12 @@ import yaml
 from recbole_rlmrec.data.files import read_yaml, replacing
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.study import Study
-from recbole_rlmrec.experiments.cells.variants import VARIANTS, read_variants
+from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.tables import Table
 from recbole_rlmrec.experiments.search.halving import Halving
-from recbole_rlmrec.experiments.search.search import ALGORITHMS, Search
+from recbole_rlmrec.experiments.search.search import Search
 from recbole_rlmrec.experiments.search.space import search_space
-
-SUMMARY = "hyper-parameter search, the same number of trials for base and aligned models"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the experiment."""
-    parser.set_defaults(seeds="1")
-    parser.add_argument("--variants", default="base,con,gen", help=f"of {', '.join(VARIANTS)}, or all (default: base,con,gen)")
-    parser.add_argument("--algorithm", choices=ALGORITHMS, default="random", help="how points are chosen (default: random)")
-    parser.add_argument("--trials", type=int, default=16, help="points of each model and variant (default: 16)")
-    parser.add_argument(
-        "--prune", action="store_true", help="successive halving: few epochs for all points, more for the better third"
-    )
-    parser.add_argument("--space", type=Path, help="search space by variant, in place of the shipped ones")
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:

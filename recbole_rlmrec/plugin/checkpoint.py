@@ -2,7 +2,7 @@
 
 A checkpoint is a pickle, and RecBole's hold a ``Config``, enums, classes and arrays besides tensors. torch refuses them
 since 2.6 and ran whatever they held before. Here a pickle reaches nothing but the names listed below, each through a
-stand-in of this module that it can neither call into nor change; the real objects are put together afterwards.
+stand-in that it can neither call into nor change (`data.pickles`); the real objects are put together afterwards.
 """
 
 from __future__ import annotations
@@ -11,65 +11,31 @@ import datetime
 import importlib
 import os
 import pathlib
-import pickle
 import sys
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 
+from recbole_rlmrec.data.pickles import (
+    Constant,
+    Forbidden,
+    Function,
+    Recorded,
+    container_names,
+    make_unpickler,
+    numpy_names,
+    resolve_all,
+    sparse_names,
+)
 from recbole_rlmrec.errors import CheckpointError
 
 _ZIP = b"PK\x03\x04"
 _ARRAY_KINDS = "?biufcSU"
 
 
-class _Refused(Exception):
-    """A pickle asked for something that no checkpoint of RecBole needs."""
-
-
-class _Function:
-    """A function that a pickle may call and do nothing else with."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call):
-        self._call = call
-
-    def __call__(self, *args):
-        return self._call(*args)
-
-    def __setstate__(self, state):
-        raise _Refused("a change to a function")
-
-
-class _Later:
-    """An object that a pickle may hold but neither call nor change."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value):
-        self._value = value
-
-    def __setstate__(self, state):
-        raise _Refused("a change to a shared object")
-
-    def build(self, resolve):
-        return self._value
-
-
-class _State:
-    """What a pickle says of an object, kept until the object can be made."""
-
-    state = None
-
-    def __setstate__(self, state):
-        self.state = state
-
-
-class _ConfigState(_State):
+class _ConfigState(Recorded):
     def build(self, resolve):
         from recbole.config import Config
 
@@ -78,105 +44,31 @@ class _ConfigState(_State):
         return config
 
 
-class _DtypeState(_State):
-    def __init__(self, code, *_):
-        self.code = code
-
-    def build(self, resolve):
-        dtype = np.dtype(self.code)
-        if dtype.kind not in _ARRAY_KINDS:
-            raise _Refused(f"an array of {dtype}")
-        return dtype.newbyteorder(self.state[1]) if self.state else dtype
-
-
-class _ArrayState(_State):
-    def __init__(self, kind, *_):
-        self.kind = kind
-
-    def build(self, resolve):
-        _, shape, dtype, fortran, data = self.state
-        order = "F" if fortran else "C"
-        if isinstance(data, list):
-            array = np.empty(len(data), dtype=object)
-            array[:] = resolve(data)
-        else:
-            array = np.frombuffer(data, dtype=dtype.build(resolve)).copy()
-        return array.reshape(shape, order=order).view(resolve(self.kind))
-
-
-class _SparseState(_State):
-    """A scipy matrix, whose indices are checked: scipy's own code trusts them."""
-
-    def build(self, resolve):
-        from scipy import sparse
-
-        state = resolve(self.state)
-        if "rows" in state:
-            rows, lengths = state["rows"], [len(row) for row in state["rows"]]
-            parts = np.hstack(state["data"]), np.hstack(rows), np.cumsum([0, *lengths])
-        else:
-            parts = state["data"], state["indices"], state["indptr"]
-        kind = sparse.csc_matrix if self.format == "csc" else sparse.csr_matrix
-        matrix = kind(parts, shape=state["_shape"])
-        matrix.check_format()
-        return matrix.asformat(self.format)
-
-
-class _CsrState(_SparseState):
-    format = "csr"
-
-
-class _CscState(_SparseState):
-    format = "csc"
-
-
-class _LilState(_SparseState):
-    format = "lil"
-
-
-def _scalar(dtype, data):
-    return np.frombuffer(data, dtype=dtype.build(None))[0]
-
-
-def _latin1(text, encoding):
-    return text.encode("latin1")
-
-
 _NAMES = {
-    ("collections", "OrderedDict"): _Function(OrderedDict),
-    ("torch._utils", "_rebuild_tensor_v2"): _Function(torch._utils._rebuild_tensor_v2),
-    ("torch._utils", "_rebuild_parameter"): _Function(torch._utils._rebuild_parameter),
-    ("torch", "device"): _Function(torch.device),
-    ("torch", "Size"): _Function(torch.Size),
-    ("_codecs", "encode"): _Function(_latin1),
-    ("collections", "defaultdict"): _Function(lambda *_: defaultdict(list)),
-    ("datetime", "date"): _Function(datetime.date),
-    ("datetime", "datetime"): _Function(datetime.datetime),
-    ("numpy", "ndarray"): _Later(np.ndarray),
-    ("numpy", "matrix"): _Later(np.matrix),
-    ("numpy", "dtype"): _Function(_DtypeState),
+    **container_names(),
+    **numpy_names(_ARRAY_KINDS, objects=True),
+    **sparse_names(),
+    ("torch._utils", "_rebuild_tensor_v2"): Function(torch._utils._rebuild_tensor_v2),
+    ("torch._utils", "_rebuild_parameter"): Function(torch._utils._rebuild_parameter),
+    ("torch", "device"): Function(torch.device),
+    ("torch", "Size"): Function(torch.Size),
+    ("collections", "defaultdict"): Function(lambda *_: defaultdict(list)),
+    ("datetime", "date"): Function(datetime.date),
+    ("datetime", "datetime"): Function(datetime.datetime),
     ("recbole.config.configurator", "Config"): _ConfigState,
 }
 for _module in ("builtins", "__builtin__"):
-    _NAMES[_module, "set"] = _Function(set)
-    _NAMES[_module, "list"] = _Later(list)
-    _NAMES[_module, "bytes"] = _Function(lambda: b"")
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _NAMES[_module, "scalar"] = _Function(_scalar)
-    _NAMES[_module, "_reconstruct"] = _Function(_ArrayState)
+    _NAMES[_module, "list"] = Constant(list)
 for _module in ("pathlib", "pathlib._local"):
     for _name in ("PosixPath", "WindowsPath"):
-        _NAMES[_module, _name] = _Function(pathlib.Path)
-for _format, _class in (("csr", _CsrState), ("csc", _CscState), ("lil", _LilState)):
-    for _module in (f"scipy.sparse._{_format}", f"scipy.sparse.{_format}"):
-        _NAMES[_module, f"{_format}_matrix"] = _class
+        _NAMES[_module, _name] = Function(pathlib.Path)
 
 
 def _enum(name):
     from recbole.utils import enum_type
 
     kind = getattr(enum_type, name)
-    return _Function(lambda value: _Later(kind(value)))
+    return Function(lambda value: Constant(kind(value)))
 
 
 _MOVED = {"recbole_rlmrec.model.general_recommender": "recbole_rlmrec.model.lookup"}
@@ -192,48 +84,24 @@ def _model_class(module, name):
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise _Refused(f"{module}.{name} ({error})") from error
+            raise Forbidden(f"{module}.{name} ({error})") from error
     found = getattr(sys.modules.get(module), name, None)
     if isinstance(found, type) and issubclass(found, AbstractRecommender):
-        return _Later(found)
-    raise _Refused(f"{module}.{name}")
+        return Constant(found)
+    raise Forbidden(f"{module}.{name}")
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        if (module, name) in _NAMES:
-            return _NAMES[module, name]
-        if module == "yaml.loader" and name == "FullLoader":
-            from yaml import FullLoader
+def _find(module, name):
+    if module == "yaml.loader" and name == "FullLoader":
+        from yaml import FullLoader
 
-            return _Later(FullLoader)
-        if module == "recbole.utils.enum_type":
-            return _enum(name)
-        return _model_class(module, name)
+        return Constant(FullLoader)
+    if module == "recbole.utils.enum_type":
+        return _enum(name)
+    return _model_class(module, name)
 
 
-def _resolver():
-    """A function that puts real objects in the place of the stand-ins, each once, however often it is shared."""
-    done = {}
-
-    def build(value):
-        if isinstance(value, dict):
-            for key in value:
-                value[key] = resolve(value[key])
-        elif isinstance(value, list):
-            value[:] = [resolve(part) for part in value]
-        elif type(value) is tuple:
-            return tuple(resolve(part) for part in value)
-        elif isinstance(value, (_Later, _State)):
-            return value.build(resolve)
-        return value
-
-    def resolve(value):
-        if id(value) not in done:
-            done[id(value)] = value, build(value)
-        return done[id(value)][1]
-
-    return resolve
+_Unpickler = make_unpickler(_NAMES, _find)
 
 
 def _require_archive(path):
@@ -269,10 +137,10 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = None) -> dict[s
     try:
         _require_archive(path)
         loaded = torch.load(path, map_location=map_location, pickle_module=reader, weights_only=False)
-        return _resolver()(loaded)
+        return resolve_all(loaded)
     except CheckpointError:
         raise
-    except _Refused as refused:
+    except Forbidden as refused:
         raise CheckpointError(
             f"{path} holds {refused}, which RecBole's checkpoints do not: it was not loaded and nothing in it was run. "
             "If that is your own model's class, import its module first; otherwise do not use this file."

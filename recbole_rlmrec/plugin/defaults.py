@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import functools
-import re
 from logging import getLogger
 from pathlib import Path
 
 import recbole.config.configurator as configurator
 
+from recbole_rlmrec.data.properties import PROPERTIES, is_option
 from recbole_rlmrec.model.alignment import alignment_options
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, suffix_of
-
-_PLACES = Path(__file__).parents[1] / "properties", Path(__file__).parents[2] / "properties"
-
-PROPERTIES = next((path for path in _PLACES if path.is_dir()), _PLACES[0])
 
 _original_load_defaults = configurator.Config._load_internal_config_dict
 
@@ -97,8 +92,8 @@ def plugin_defaults(loader) -> dict:
 
 def unknown_options(config) -> list[str]:
     """Names of the options of a run that neither RecBole nor this package knows."""
-    unknown = set(config.external_config_dict) - _with_default(config) - {"model", "dataset", "config_files"}
-    return sorted(unknown - _options_in_source() - _options_of_models() - set(alignment_options())) if unknown else []
+    unknown = set(config.external_config_dict) - _with_default(config) - set(alignment_options())
+    return sorted(key for key in unknown if not is_option(key))
 
 
 def _with_default(config) -> set[str]:
@@ -113,21 +108,3 @@ def _warn_of_unknown_options(config) -> None:
         near = difflib.get_close_matches(key, known, n=2, cutoff=0.7)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         getLogger().warning(f"Neither RecBole nor recbole-rlmrec knows the option {key!r}; it has no effect.{hint}")
-
-
-@functools.cache
-def _options_in_source() -> frozenset[str]:
-    """Every option that the source of RecBole reads, whether or not it has a default."""
-    root = Path(configurator.__file__).parents[1]
-    pattern = re.compile(r"""(?:config|config_dict|final_config_dict)(?:\.get)?[\[(]\s*["'](\w+)["']""")
-    text = "\n".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
-    return frozenset(pattern.findall(text)) | {"nproc", "world_size", "ip", "port", "group_offset", "offset"}
-
-
-@functools.cache
-def _options_of_models() -> frozenset[str]:
-    """Every option that a model of this package has a default for."""
-    import yaml
-
-    texts = [path.read_text(encoding="utf-8") for path in (PROPERTIES / "model").glob("*.yaml")]
-    return frozenset(key for text in texts for key in yaml.safe_load(text) or {})

@@ -45,6 +45,8 @@ class RunRecord:
         self.provenance = getattr(model, "semantic_provenance", None)
         self.parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         self.checkpoint: str | None = None
+        self.initial: dict | None = None
+        self.preloaded: dict | None = None
         self.resumed_from: list[int] = []
 
     def as_dict(self) -> dict:
@@ -55,6 +57,8 @@ class RunRecord:
             "median_epoch_seconds": float(np.median(self.seconds)) if self.seconds else None,
             "parameters": self.parameters,
             "profiles": self.provenance,
+            "initial_embeddings": self.initial,
+            "preloaded": self.preloaded,
             "checkpoint": self.checkpoint,
             "resumed_from": self.resumed_from,
             "series": {"seconds": self.seconds, "losses": self.losses, "valid": self.valid},

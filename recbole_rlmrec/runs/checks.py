@@ -9,15 +9,13 @@ from pathlib import Path
 from urllib.error import URLError
 
 from recbole.config import Config
-from recbole.data.dataloader import TrainDataLoader
-from recbole.utils import EvaluatorType, FeatureType, InputType
+from recbole.utils import EvaluatorType
 
-from recbole_rlmrec.data.atomic import read_header
+from recbole_rlmrec.data.atomic import FeatureType, read_header
 from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.model.lookup import suffix_of
 from recbole_rlmrec.model.options import number
-from recbole_rlmrec.plugin.seams import find_dataloader
 
 
 def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
@@ -135,7 +133,9 @@ def check_data(config) -> None:
                     f"{config[key]}:token in its first line."
                 )
         if not check_lines(folder / file, *form).rows and file == wanted[0]:
-            raise DataError(f"{folder / file} holds no interaction; put a line for each below its first one.")
+            raise DataError(
+                f"No interaction of {name} is left: {folder / file} holds none; put a line for each below its first."
+            )
     for path in _other_files(config, folder / name):
         read_header(path, *form)
         check_lines(path, *form)
@@ -157,7 +157,7 @@ def _other_files(config, stem: Path) -> list[Path]:
 
 
 def _check_modes(config) -> None:
-    """Refuse ways to evaluate and to train that RecBole finds out about when it looks for a column that is not there."""
+    """Refuse labels that are not loaded, or ranked, which RecBole finds out when it looks for them."""
     if "labeled" in config["eval_args"]["mode"].values():
         if config["eval_type"] == EvaluatorType.RANKING:
             raise ConfigError(
@@ -170,12 +170,6 @@ def _check_modes(config) -> None:
                 f"eval_args has mode labeled, but no labels are loaded: add {config['LABEL_FIELD']!r} to load_col, or set "
                 "threshold, for example threshold: {rating: 4}."
             )
-    unsampled = config["train_neg_sample_args"]["distribution"] == "none" and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
-    if unsampled and issubclass(find_dataloader(config, "train"), TrainDataLoader):  # not those that read users as a whole
-        raise ConfigError(
-            f"{config['model']} compares an item with a negative one, but train_neg_sample_args draws none; leave that option "
-            "out, or choose a point-wise model, for example NeuMF."
-        )
 
 
 def _downloadable(config) -> dict:

@@ -20,16 +20,9 @@ from recbole_rlmrec.plugin.record import describe_run, plain
 from recbole_rlmrec.runs.checks import check_data, check_target, read_config, reading, whole_number
 from recbole_rlmrec.runs.command_line import command_line, config_files, split_options
 
-OURS = ("model", "dataset", "config_files", "result_file", "per_user_file")
+PROCESSES = ("nproc", "world_size", "ip", "port", "group_offset")
+OURS = ("model", "dataset", "config_files", "result_file", "per_user_file", *PROCESSES)
 DEFAULT_MODEL, DEFAULT_DATASET = "LightGCN_RLMRec", "ml-100k"
-USAGE = """usage: run_recbole_rlmrec.py --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"]
-[--result_file=PATH] [--key=value ...]
-
-Trains and evaluates a model with RecBole. NAME_RLMRec is RecBole's NAME with an alignment loss.
-Defaults: --model=LightGCN_RLMRec --dataset=ml-100k. Useful: --epochs=20 --alignment=con|gen|none --gpu_id= (empty:
-CPU). --resume goes on where a run with the same options was interrupted. Several GPUs: --nproc=2 --gpu_id=0,1; several
-machines: --world_size= --ip= --port= --group_offset=.
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
@@ -51,10 +44,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
         An option is malformed; files are missing.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    options, rest = split_options(
-        ["--resume=True" if argument == "--resume" else argument for argument in arguments],
-        (*OURS, "nproc", "world_size", "ip", "port", "group_offset"),
-    )
+    options, rest = split_options(["--resume=True" if argument == "--resume" else argument for argument in arguments], OURS)
     files = config_files(options.get("config_files", ""))
     named = {}
     for file in files:

@@ -8,7 +8,7 @@ from logging import getLogger
 
 import numpy as np
 
-from recbole_rlmrec.data.files import new_matrix, replacing, write_json
+from recbole_rlmrec.data.files import file_digest, new_matrix, replacing, write_json
 from recbole_rlmrec.encoding.embeddings import Embeddings
 from recbole_rlmrec.errors import ConfigError, SemanticError
 
@@ -77,7 +77,7 @@ def _cached_variance(found: Embeddings, dim: int, source: str) -> float | None:
             return None
         for side, matrix in found.matrices.items():
             shape = np.load(_path(found, side, dim), mmap_mode="r", allow_pickle=False).shape
-            if shape != (len(matrix), dim):
+            if shape != (len(matrix), dim) or head["files"][side] != file_digest(_path(found, side, dim)):
                 return None
         return float(head["variance_kept"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -95,7 +95,9 @@ def _build(found: Embeddings, dim: int, source: str) -> float:
                 reduced[start : start + _BLOCK] = (block - mean) @ components
             reduced.flush()
             del reduced  # Windows does not rename a file that is mapped
-    write_json(found.folder / f"pca{dim}.json", {"source": source, "dim": dim, "variance_kept": variance})
+    files = {side: file_digest(_path(found, side, dim)) for side in found.matrices}
+    head = {"source": source, "dim": dim, "variance_kept": variance, "files": files}
+    write_json(found.folder / f"pca{dim}.json", head)
     return variance
 
 

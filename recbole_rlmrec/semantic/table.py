@@ -65,8 +65,9 @@ class SemanticTable:
         """
         return self._matrix.index_select(0, self._row_of_id[ids]).float()
 
-    def blocks(self, size: int = 1024) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Rows of all who have a profile, in the order of :attr:`ids`, float32 [at most ``size``, d] at a time."""
+    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Rows of all who have a profile, in the order of :attr:`ids`, float32 [k, d], as many at a time as fit a cache."""
+        size = 1 << 16 if self._matrix.is_cuda else 1024
         rows = self._row_of_id[self.ids]
         for start in range(0, self.count, size):
             part = slice(start, min(start + size, self.count))

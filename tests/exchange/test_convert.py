@@ -384,7 +384,7 @@ BAD = {
     "list without separator": (["a.csv", "--list", "x"], "COLUMN=SEPARATOR"),
     "query of a file": (["a.csv", "--query", "SELECT 1"], "--query"),
     "id of no table": (["a.csv", "--items-id", "x"], "--items FILE"),
-    "unknown option": (["a.csv", "--epochs=3"], "--epochs=3"),
+    "unknown option": (["a.csv", "--reveiw=x"], "--review"),
     "unusable name": (["a.csv"], "name of a data set"),
     "there already": (["a.csv"], "--overwrite"),
 }

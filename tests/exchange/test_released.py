@@ -76,7 +76,7 @@ def test_import_writes_a_data_set(released, workdir, parts):
 
 @pytest.mark.parametrize("cell", ["LightGCN_con", "GCCF_gen"])
 def test_imported_data_runs_with_the_papers_settings(released, workdir, cell):
-    from recbole_rlmrec.plugin.defaults import PROPERTIES
+    from recbole_rlmrec.data.properties import PROPERTIES
     from recbole_rlmrec.runs.run import main
 
     import_released(released, workdir / "dataset", "amazon")

@@ -171,7 +171,7 @@ def test_a_failure_gives_status_1_and_is_listed(tiny, workdir, capsys):
         (("--params", "missing.yaml"), DataError, "missing.yaml"),
         (("--nonsense",), ConfigError, "--nonsense"),
         (("--variant=base",), ConfigError, "did you mean --variants"),
-        (("--holdout=users",), ConfigError, "--holdout is no option of compare"),
+        (("--holdout=users",), ConfigError, "--holdout is no option of experiment compare, but of experiment groups"),
         (("--nproc=2",), ConfigError, "--nproc is of a single run"),
         (("--valid_metric=Recall@x",), ConfigError, "valid_metric Recall@x is not among"),
         (("--config_files=list.yaml",), ConfigError, "list.yaml does not hold options as key: value"),

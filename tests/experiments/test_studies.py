@@ -12,6 +12,7 @@ from launchers import QUICK, SMALL, FakeLauncher, run_experiment
 
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
@@ -22,7 +23,6 @@ from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import random_split
 from recbole_rlmrec.experiments.search.space import search_space, space_size
 from recbole_rlmrec.model.alignment import ALIGNMENTS, alignment_options
-from recbole_rlmrec.plugin.defaults import PROPERTIES
 from recbole_rlmrec.runs.frozen import freeze_split
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)

@@ -207,6 +207,15 @@ def test_sides_that_are_masked(build, sides, aligned):
     assert model.calculate_loss(next(iter(train)))[-1].isfinite()
 
 
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_beside_the_softmax_loss(build, alignment):
+    _, model, (train, _, _) = build("LightGCN_RLMRec", alignment=alignment, loss="softmax")
+    losses = model.calculate_loss(next(iter(train)))
+    assert model.loss_names == ("softmax", "reg", "alignment") and all(loss.isfinite() for loss in losses)
+    sum(losses).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.alignment.parameters())
+
+
 @pytest.mark.parametrize("alignment", ["con", "darec", "distance"])
 def test_a_side_that_the_recommender_lacks(build, alignment):
     _, model, (train, _, _) = build("MultiDAE_RLMRec", alignment=alignment, align_sides="item")

@@ -10,7 +10,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, init_seed
 
-from recbole_rlmrec.plugin.defaults import PROPERTIES
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.runs.run import check_data
 
 DATASETS = ("amazon", "yelp", "steam")

@@ -17,7 +17,8 @@ N_USERS, N_ITEMS, WIDTH, DIM, TAU = 7, 9, 5, 4, 0.15
 MISSING = {"user": (2, 5), "item": (3,)}
 PAIRS = np.array([[1, 1], [1, 3], [2, 3], [3, 2], [3, 5], [4, 1], [4, 8], [5, 4], [6, 6], [6, 2], [6, 1]])  # user 2: no text
 IDS = torch.tensor([1, 3, 6, 1]), torch.tensor([3, 5, 1, 1]), torch.tensor([5, 3, 8, 2])
-SMALL = {"embedding_size": DIM, "n_layers": 2, "reg_weight": 0.0, "softmax_negatives": "all", "semantic_hidden_size": 6}
+SMALL = {"embedding_size": DIM, "n_layers": 2, "reg_weight": 0.0, "softmax_negatives": "all"}
+SMALL |= {"semantic_hidden_size": 6, "semantic_center": True}
 
 
 @pytest.fixture
@@ -235,6 +236,29 @@ def test_a_temperature_of_zero_is_a_sentence(monkeypatch):
 def test_others_say_why_not(tiny, backbone):
     with pytest.raises(ModelError, match="has no text as input"):
         run_recbole(f"{backbone}_Semantic", "tiny", config_dict=tiny, saved=False)
+
+
+def test_histories_are_of_training_alone(tiny):
+    run_recbole("AlphaRec", "tiny", config_dict=tiny)
+    _, model, _, train, *held_out = load_data_and_model(last_record().checkpoint)
+    known = train.dataset.inter_feat
+    pairs = set(zip(known["user_id"].tolist(), known["item_id"].tolist()))
+    matrix = model.text.history(torch.eye(model.n_items))
+    assert {tuple(place.tolist()) for place in matrix.nonzero()} == pairs
+    assert sum(len(loader.dataset) for loader in held_out) > 0
+
+
+def test_recommend_and_its_vectors(tiny):
+    from recbole_rlmrec.plugin.sampler import UserItems
+    from recbole_rlmrec.runs.trained import load_trained
+
+    for name, options in (("AlphaRec", {}), ("LightGCN_Semantic", {"loss": "softmax", "alignment": "con"})):
+        run_recbole(name, "tiny", config_dict={**tiny, **options})
+        trained = load_trained(last_record().checkpoint)
+        users, items = trained.representations()
+        scores, best = trained.top(torch.tensor([1, 2]), 3, UserItems.of_datasets([trained.splits[0]]))
+        expected = (torch.nn.functional.normalize(users[[1, 2]]) @ torch.nn.functional.normalize(items).T).gather(1, best)
+        torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_names_are_listed():

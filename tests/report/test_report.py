@@ -239,6 +239,6 @@ def test_a_model_that_is_not_there(results, tmp_path):
 def test_bad_options(results, tmp_path, capsys):
     assert main(["report", str(results), "--limit", "0"]) == 2
     assert main(["report", str(results), "-o", str(tmp_path)]) == 2
-    assert main(["report", str(results), "--epochs=3"]) == 2
+    assert main(["report", str(results), "--epohcs=3"]) == 2
     said = capsys.readouterr().err
-    assert "--limit is 1 or more" in said and "is a folder; say which file" in said and "does not know --epochs=3" in said
+    assert "--limit is 1 or more" in said and "is a folder; say which file" in said and "did you mean --epochs" in said

@@ -203,7 +203,6 @@ def test_malformed_files_are_one_sentence(tiny, workdir, capsys, change, said):
     path.write_bytes(change(path.read_bytes()))
     commands = (
         lambda: cli.run_model(["--dataset=tiny", "--model=BPR", "--gpu_id=", "--epochs=1"]),
-        lambda: cli.main(["show", "--dataset", "tiny", "--user", "u2"]),
         lambda: cli.main(["split", "--dataset", "tiny", "--name", "frozen"]),
     )
     for command in commands:
@@ -248,8 +247,9 @@ def test_spawned_process_describes_its_run(tiny, workdir):
 
 
 def test_help(capsys):
-    assert cli.run_model(["--help"]) == 0
-    assert "--model=NAME" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.run_model(["--help"])
+    assert "--model NAME" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert "doctor" in capsys.readouterr().out

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pandas as pd
-from recbole.utils import FeatureType
 
+from recbole_rlmrec.data.atomic import FeatureType
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.llm.cost import Meter, Usage, find_price

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_rlmrec import cli
 from recbole_rlmrec.commands import experiment as command
 from recbole_rlmrec.experiments.cells.worker import run_cell
 
@@ -93,7 +93,5 @@ def write_result(folder: Path, settings: dict, n_users: int = 6) -> None:
 
 def run_experiment(launcher, *arguments: str) -> int:
     """Run ``recbole-rlmrec experiment ARGUMENTS`` with a launcher; returns the exit status."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    command.add_arguments(parser)
-    args, options = parser.parse_known_args(list(arguments))
-    return command.run_experiment(args, options, launcher)
+    _, line = cli.read(["experiment", *arguments])
+    return command.run_experiment(line.args, line.options, launcher)

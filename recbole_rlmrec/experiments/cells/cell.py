@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import recbole_rlmrec
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.experiments.cells.options import relevant
+from recbole_rlmrec.plugin.defaults import PROPERTIES
 from recbole_rlmrec.plugin.record import versions
 
 FORMAT = 1
@@ -161,10 +163,35 @@ class Outcome:
         }
 
 
+# What a result is computed by; the rest of the package makes profiles, tables and pages out of it.
+COMPUTING = ("data", "encoding", "semantic", "model", "plugin", "runs", "properties")
+
+
 def package_versions() -> dict[str, str | None]:
-    """Versions that cells of one table share."""
+    """What cells of one table share: versions, and a digest of the source that computes a result."""
     found = versions()
-    return {"recbole-rlmrec": recbole_rlmrec.__version__, "recbole": found["recbole"], "torch": found["torch"]}
+    return {
+        "recbole-rlmrec": recbole_rlmrec.__version__,
+        "recbole": found["recbole"],
+        "torch": found["torch"],
+        "source": source_digest(),
+    }
+
+
+@functools.cache
+def source_digest() -> str:
+    """SHA-256 over the files of this package that compute a result, defaults of options included, 16 digits."""
+    return digest_source({name: PROPERTIES if name == "properties" else Path(__file__).parents[2] / name for name in COMPUTING})
+
+
+def digest_source(folders: dict[str, Path]) -> str:
+    """SHA-256 over names and contents of the ``.py`` and ``.yaml`` files of folders, 16 digits."""
+    digest = hashlib.sha256()
+    for name, folder in folders.items():
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")):
+            digest.update(f"{name}/{path.relative_to(folder).as_posix()}".encode() + b"\0")
+            digest.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def headline(outcome: Outcome) -> tuple[str, float]:

@@ -54,7 +54,10 @@ VARIANTS = {
             {"alignment": "none", "loss": "softmax", "initial_embeddings": "semantic"},
         ),
         Variant(
-            "semantic", "{}_Semantic", "id embeddings plus projected text as input", {"alignment": "none", "loss": "softmax"}
+            "semantic",
+            "{}_Semantic",
+            "id embeddings plus projected text as input",
+            {"alignment": "none", "loss": "softmax"},
         ),
         Variant("alpharec", "AlphaRec", "projected text alone; no parameter belongs to a user or an item"),
     )

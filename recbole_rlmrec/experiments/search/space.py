@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
-from recbole_rlmrec.plugin.defaults import PROPERTIES
 
 RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
 

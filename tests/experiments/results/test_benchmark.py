@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shlex
@@ -10,16 +9,13 @@ import shlex
 import pytest
 from launchers import QUICK, FakeLauncher, run_experiment
 
-from recbole_rlmrec.commands import benchmark
+from recbole_rlmrec.cli import execute
 from recbole_rlmrec.errors import ConfigError, quoted
 from recbole_rlmrec.experiments.results.benchmark import results_table
 
 
 def page(*folders, output="pages/tiny.md"):
-    parser = argparse.ArgumentParser()
-    benchmark.add_arguments(parser)
-    args, options = parser.parse_known_args([*folders, "-o", output])
-    assert benchmark.run(args, options) == 0
+    assert execute(["benchmark", *map(str, folders), "-o", output]) == 0
     with open(output) as file:
         return re.sub(" +", " ", file.read())
 
