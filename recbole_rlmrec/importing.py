@@ -56,9 +56,9 @@ def _forget() -> None:
 
 def extend() -> None:
     """Make the repairs, then put the seams in place; calling it again changes nothing."""
-    from recbole_rlmrec.plugin import compat
+    from recbole_rlmrec.plugin import repairs
 
-    compat.apply()
+    repairs.apply()
     from recbole_rlmrec.plugin import seams
 
     seams.apply()

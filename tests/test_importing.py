@@ -17,7 +17,19 @@ from recbole_rlmrec import importing
 from recbole_rlmrec.model.lookup import aligned_model
 
 ROOT = Path(__file__).resolve().parents[1]
-LIGHT = ("errors", "importing", "cli", "commands.options", "commands.show", "data", "llm", "profiling", "encoding", "exchange")
+LIGHT = (
+    "errors",
+    "importing",
+    "cli",
+    "commands.options",
+    "commands.show",
+    "data",
+    "llm",
+    "profiling",
+    "encoding",
+    "exchange.archive",
+    "exchange.profiles",
+)
 
 LOADED = "sorted({'torch', 'recbole', 'transformers', 'numpy', 'pandas'} & set(sys.modules))"
 
@@ -26,8 +38,8 @@ import numpy, recbole.quick_start.quick_start, recbole.utils, torch
 from recbole.data.dataset import Dataset
 from recbole_rlmrec import importing
 from recbole_rlmrec.model import lookup
-from recbole_rlmrec.plugin import compat, seams
-assert numpy.float is numpy.float64 and 'torch_load' in [one.name for one in compat.active()]
+from recbole_rlmrec.plugin import repairs, seams
+assert numpy.float is numpy.float64 and 'torch_load' in [one.name for one in repairs.active()]
 assert torch.load.__wrapped__.__code__.co_filename.endswith('torch/serialization.py')
 for module in (recbole.utils, recbole.quick_start.quick_start, recbole.config.configurator):
     assert module.get_model is lookup.find_model, module
@@ -106,7 +118,7 @@ ORDERS = {
     "every public name": "from recbole_rlmrec import *\nassert RLMRecMixin and register_model",
     "model look-up": "import recbole_rlmrec.model.lookup",
     "a module that derives from RecBole's": "import recbole_rlmrec.plugin.evaluation",
-    "repairs as an attribute": "import recbole_rlmrec\nrecbole_rlmrec.plugin.compat.active()",
+    "repairs as an attribute": "import recbole_rlmrec\nrecbole_rlmrec.plugin.repairs.active()",
     "semantic embeddings": "import recbole_rlmrec.semantic.load",
     "a pickled class": f"import pickle\npickle.loads({pickle.dumps(aligned_model('BPR'))!r})",
     "ours first, then reloads": RELOADS,

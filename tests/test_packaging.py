@@ -215,7 +215,7 @@ try:
     quick_start.tune.run()
 except ImportError as error:
     print(error)
-from recbole_rlmrec.plugin.compat import active
+from recbole_rlmrec.plugin.repairs import active
 print(sorted(name for name in sys.modules if name.split(".")[0] == "ray"), [repair.name for repair in active()])
 print(result["test_result"]["recall@10"], again["test_result"]["recall@10"])
 """

@@ -17,7 +17,7 @@ from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.embeddings import check_embeddings
 from recbole_rlmrec.errors import DataError, RLMRecError, quoted
-from recbole_rlmrec.plugin import compat
+from recbole_rlmrec.plugin import repairs
 from recbole_rlmrec.plugin.record import versions
 
 OPTIONAL = {
@@ -29,7 +29,12 @@ OPTIONAL = {
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print the report; returns the exit status."""
-    sections = {"Versions": _versions(), "Repairs of RecBole active here": _repairs(), "Device": _device()}
+    sections = {
+        "Versions": _versions(),
+        "RecBole on today's packages": _repairs(own=False),
+        "Mistakes of RecBole mended": _repairs(own=True),
+        "Device": _device(),
+    }
     sections["Optional"] = _optional()
     for root in dict.fromkeys(place(args, key) or "dataset" for key in ("data_path", "semantic_path")):
         sections[f"Data sets under {root}"] = _datasets(Path(root))
@@ -47,9 +52,10 @@ def _versions() -> Iterator[str]:
         yield f"{package:24} {found or 'missing: pip install ' + package}"
 
 
-def _repairs() -> Iterator[str]:
-    for repair in compat.active():
-        yield f"{repair.name}: {repair.reason}"
+def _repairs(own: bool) -> Iterator[str]:
+    for repair in repairs.active():
+        if repair.own == own:
+            yield f"{repair.name}: {repair.reason}"
 
 
 def _device() -> Iterator[str]:
@@ -71,7 +77,7 @@ def _optional() -> Iterator[str]:
 def _state(module: str) -> str:
     if importlib.util.find_spec(module) is None:
         return "not installed"
-    if module == "ray" and any(repair.name == "ray" for repair in compat.active()):
+    if module == "ray" and any(repair.name == "ray" for repair in repairs.active()):
         return "installed, but the processes that it starts would fail"
     return "installed"
 

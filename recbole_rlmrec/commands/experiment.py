@@ -29,7 +29,7 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
     study = Study(
         name=args.experiment,
         dataset=args.dataset,
-        runner=Runner(args.output.resolve(), launcher, args.mix_versions),
+        runner=Runner(args.output.resolve(), launcher, args.trust_cells),
         models=read_models(args.models),
         seeds=read_seeds(args.seeds),
         options=run_options,

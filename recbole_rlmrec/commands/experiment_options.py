@@ -28,7 +28,7 @@ def _common(parser: Parser, own: Callable[[Callable], None], variants: str, allo
     add("--jobs", type=int, default=1, help="cells that run side by side on this machine (default: 1)")
     add("--ray", metavar="ADDRESS", help="run on a Ray cluster; `local` starts one here")
     add("--resplit", action="store_true", help="draw a split, and template profiles, for every seed")
-    add("--mix-versions", action="store_true", help="use cells that other package versions made")
+    add("--trust-cells", action="store_true", help="use cells that other code or versions computed")
     add = parser.group("output").add_argument
     add("--output", "-o", required=True, type=Path, metavar="FOLDER", help="results; cells that are in it are not run again")
     add("--checkpoints", choices=CHECKPOINTS, default="first", help="keep the models of these seeds (default: first)")

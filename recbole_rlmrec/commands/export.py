@@ -23,9 +23,9 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         return 0
     from recbole_rlmrec.runs.split import load_split
 
-    config, data, _ = load_split(args.dataset, options)
+    config, data, splits = load_split(args.dataset, options)
     folder = tag_folder(semantic_root(config), args.tag, args.dataset)
-    settings = export_embeddings(config, data, _find_encoder(folder, args.encoder), args.output)
+    settings = export_embeddings(config, data, splits[0], _find_encoder(folder, args.encoder), args.output)
     print(settings)
     print(settings.read_text(encoding="utf-8"), end="")
     return 0

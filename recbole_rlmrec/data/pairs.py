@@ -22,9 +22,14 @@ def split_hash(train) -> str:
     str
         64 hexadecimal digits; the same for the same split in any order of rows and of internal ids.
     """
-    users, items = _pair_ids(train)
-    user_tokens, user_rank = _ranked(train.field2id_token[train.uid_field])
-    item_tokens, item_rank = _ranked(train.field2id_token[train.iid_field])
+    tokens = train.field2id_token[train.uid_field], train.field2id_token[train.iid_field]
+    return hash_pairs(*_pair_ids(train), *tokens)
+
+
+def hash_pairs(users: np.ndarray, items: np.ndarray, user_tokens, item_tokens) -> str:
+    """As :func:`split_hash`, for ids of pairs, int64 [n] each, and the tokens by id."""
+    user_tokens, user_rank = _ranked(user_tokens)
+    item_tokens, item_rank = _ranked(item_tokens)
     order = np.lexsort((item_rank[items], user_rank[users]))
     heads = np.array([f"{token}\t" for token in user_tokens], dtype=object)
     tails = np.array([f"{token}\n" for token in item_tokens], dtype=object)
@@ -74,3 +79,41 @@ def heldout_keys(train) -> np.ndarray | None:
     """Keys of the validation and test interactions; None where the training split does not know them."""
     heldout = getattr(train, "rlmrec_heldout", None)
     return None if heldout is None else np.concatenate([split_keys(dataset) for dataset in heldout])
+
+
+def token_prints(tokens) -> np.ndarray:
+    """A print of each token, uint64 [n]: the first 8 bytes of a hash."""
+    digests = (hashlib.blake2b(str(token).encode("utf-8", "surrogatepass"), digest_size=8).digest() for token in tokens)
+    return np.frombuffer(b"".join(digests), dtype="<u8")
+
+
+def pair_prints(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """A print of each pair, from the prints of its tokens, uint64 [n] each; other pairs have other prints.
+
+    Unlike keys, prints mean the same in every run. Two of 100 million pairs share one with a probability of 0.0003.
+    """
+    return _mix(_mix(users) + items)
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """The finalizer of splitmix64: spreads every bit over all of them."""
+    with np.errstate(over="ignore"):
+        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return values ^ (values >> np.uint64(31))
+
+
+def split_prints(dataset) -> np.ndarray:
+    """Prints of the interactions of a split, uint64 [n]."""
+    users, items = _pair_ids(dataset)
+    tokens = (dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
+    user_prints, item_prints = map(token_prints, tokens)
+    return pair_prints(user_prints[users], item_prints[items])
+
+
+def heldout_prints(train) -> np.ndarray | None:
+    """Prints of the interactions that are held out and not in training, each once; None where the split does not know them."""
+    heldout = getattr(train, "rlmrec_heldout", None)
+    if heldout is None:
+        return None
+    return np.setdiff1d(np.concatenate([split_prints(dataset) for dataset in heldout]), split_prints(train))

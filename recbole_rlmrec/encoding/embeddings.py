@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
 
-from recbole_rlmrec.data.files import read_json
+from recbole_rlmrec.data.files import file_digest, read_json, write_json
 from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.reading import parse_json, read_npy
 from recbole_rlmrec.data.store import ProfileStore, Scan, combined_digest
 from recbole_rlmrec.errors import SemanticError, quoted
 
 FORMAT = 1
 _CHECK_BYTES = 1 << 25
+
+logger = getLogger()
+
+_unbound: set[Path] = set()
 
 
 @dataclass
@@ -67,7 +72,8 @@ def read_embeddings(folder: Path, dataset: str) -> Embeddings:
     Raises
     ------
     SemanticError
-        They are half-written, of another dataset, of the wrong number of rows, width or type, or hold NaN or infinity.
+        They are half-written, of another dataset, of the wrong number of rows, width or type, hold NaN or infinity, or are
+        not the files that their manifest was written for.
     """
     remedy = _remedy(folder, dataset)
     manifest = read_json(folder / "manifest.json", SemanticError, remedy)
@@ -84,7 +90,33 @@ def read_embeddings(folder: Path, dataset: str) -> Embeddings:
         found.tokens[side] = _read_tokens(folder / f"{side}s.tokens.json", remedy)
         found.matrices[side] = _read_matrix(found.path(side), len(found.tokens[side]), remedy)
     _check_widths(found, remedy)
+    _check_files(folder, manifest, sides, remedy)
     return found
+
+
+def seal(folder: Path, manifest: dict) -> None:
+    """Write the manifest of matrices that lie in a folder, bound to them and to their tokens by the digest of each file."""
+    names = [name for side in SIDES if manifest.get(f"{side}s") for name in files_of(side)]
+    write_json(folder / "manifest.json", {**manifest, "files": {name: file_digest(folder / name) for name in names}})
+
+
+def files_of(side: str) -> tuple[str, str]:
+    """Names of a side's matrix and of the list of its tokens."""
+    return f"{side}s.npy", f"{side}s.tokens.json"
+
+
+def _check_files(folder: Path, manifest: dict, sides: list[str], remedy: str) -> None:
+    """Make sure that the files are those that the manifest was written for; an older manifest cannot tell, which is said."""
+    bound = manifest.get("files")
+    if bound is None:
+        if folder not in _unbound:
+            _unbound.add(folder)
+            logger.info(f"{folder} is of an earlier version, which bound no tokens to matrices; encode again to bind them.")
+        return
+    for name in (name for side in sides for name in files_of(side)):
+        expected = bound.get(name) if isinstance(bound, dict) else None
+        if not (folder / name).is_file() or file_digest(folder / name) != expected:
+            raise SemanticError(f"{folder / name} is not the file that its manifest was written for; {remedy}.")
 
 
 def check_embeddings(tag_folder: Path, folder: Path) -> str:
@@ -128,7 +160,7 @@ def check_unchanged(found: Embeddings, scans: dict[str, Scan]) -> None:
 def _remedy(folder: Path, dataset: str) -> str:
     tag = folder.parents[1].name
     try:
-        encoder = json.loads((folder / "manifest.json").read_bytes())["encoder"]
+        encoder = parse_json((folder / "manifest.json").read_bytes())["encoder"]
     except (OSError, ValueError, KeyError, TypeError):
         encoder = folder.name.replace("--", "/")
     return f"run `recbole-rlmrec encode --dataset {quoted(dataset)} --tag {tag} --encoder {quoted(encoder)}` again"
@@ -146,7 +178,7 @@ def _read_tokens(path: Path, remedy: str) -> list[str]:
 def _read_matrix(path: Path, rows: int, remedy: str) -> np.ndarray:
     try:
         # "c": pages are shared until written to, and torch takes the array without a warning.
-        matrix = np.load(path, mmap_mode="c", allow_pickle=False)
+        matrix = read_npy(path, "c")
     except (OSError, ValueError, EOFError) as reason:
         raise SemanticError(f"{path} cannot be read ({reason}); {remedy}.") from None
     if matrix.ndim != 2 or matrix.dtype not in (np.float32, np.float16) or not matrix.flags.c_contiguous:

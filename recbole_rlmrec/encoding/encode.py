@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import held, new_matrix, read_json, replacing, write_json
+from recbole_rlmrec.data.files import bytes_digest, file_digest, held, json_bytes, new_matrix, read_json, replacing, write_json
 from recbole_rlmrec.data.paths import encoder_slug
+from recbole_rlmrec.data.reading import parse_json, read_npy
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
+from recbole_rlmrec.encoding.embeddings import files_of
 from recbole_rlmrec.encoding.journal import Journal
 from recbole_rlmrec.encoding.registry import get_encoder, register_encoder, same_encoder
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
@@ -124,16 +126,19 @@ class _Job:
     def _finished_rows(self) -> list[tuple[list[str], np.ndarray]]:
         """Digests and matrices of an earlier call with the same settings."""
         try:
-            manifest = json.loads((self._target / "manifest.json").read_bytes())
-            if manifest["fingerprint"] != self._fingerprint:
+            manifest = parse_json((self._target / "manifest.json").read_bytes())
+            bound = manifest.get("files") or {}
+            if manifest["fingerprint"] != self._fingerprint or any(
+                file_digest(self._target / name) != digest for name, digest in bound.items()
+            ):
                 return []
             return [self._finished_side(side) for side in manifest["digests"]]
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
     def _finished_side(self, side: str) -> tuple[list[str], np.ndarray]:
-        digests = json.loads((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
-        matrix = np.load(self._target / f"{side}s.npy", mmap_mode="r", allow_pickle=False)
+        digests = parse_json((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
+        matrix = read_npy(self._target / f"{side}s.npy", "r")
         if matrix.shape[0] != len(digests) or matrix.dtype != self._dtype:
             raise ValueError(f"{side}s.npy does not fit its tokens")
         return digests, matrix
@@ -199,7 +204,12 @@ class _Job:
         tokens = {side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()}
         del where  # nothing may be mapped that is replaced or removed: Windows refuses that
         self._finished = []
-        write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": self._manifest(origin, width)})
+        files = {}
+        for side, listed in tokens.items():
+            matrix, names = files_of(side)
+            files |= {matrix: file_digest(_new(self._target / matrix)), names: bytes_digest(json_bytes(listed))}
+        manifest = {**self._manifest(origin, width), "files": files}
+        write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": manifest})
         self._commit()
         self._journal.remove()
         counts = " and ".join(f"{len(found)} {side}s" for side, found in self._texts.items())

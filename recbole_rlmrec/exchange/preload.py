@@ -10,10 +10,13 @@ import pandas as pd
 import yaml
 
 from recbole_rlmrec.data.files import replacing
-from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.pairs import pair_prints, token_prints
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.encoding.embeddings import check_unchanged, read_embeddings
+from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.semantic.load import check_profiles
+from recbole_rlmrec.semantic.origin import Origin
+from recbole_rlmrec.semantic.preloaded import note_export
 
 _BLOCK = 4096
 
@@ -28,7 +31,7 @@ class _Fields:
     alias: str
 
 
-def export_embeddings(config, data, embeddings: Path, output: Path | None = None) -> Path:
+def export_embeddings(config, data, train, embeddings: Path, output: Path | None = None) -> Path:
     """Write embeddings as RecBole's atomic files, for ``dataset.get_preload_weight``.
 
     Parameters
@@ -37,6 +40,8 @@ def export_embeddings(config, data, embeddings: Path, output: Path | None = None
         Of the run that will use them.
     data : recbole.data.dataset.Dataset
         Its filtered data: ids that it does not have are left out, because RecBole would make users and items of them.
+    train : recbole.data.dataset.Dataset
+        Its training split, which knows the held-out ones.
     embeddings : Path
         ``.../TAG/embeddings/ENCODER``.
     output : Path, optional
@@ -45,10 +50,13 @@ def export_embeddings(config, data, embeddings: Path, output: Path | None = None
     Returns
     -------
     Path
-        ``NAME.preload.yaml``: the options with which RecBole loads the files.
+        ``NAME.preload.yaml``: the options with which RecBole loads the files. ``NAME.preload.json`` says where they come
+        from, for the check of a run that loads them.
 
     Raises
     ------
+    LeakageError
+        The profiles quote interactions that the run holds out.
     ConfigError
         The atomic files are inside the RecBole package and no folder was given.
     SemanticError, StoreError
@@ -57,17 +65,25 @@ def export_embeddings(config, data, embeddings: Path, output: Path | None = None
     name, folder = config["dataset"], _target(config, output)
     found = read_embeddings(embeddings, name)
     store = ProfileStore(embeddings.parents[1])
-    check_unchanged(found, {side: store.scan(side, len) for side in SIDES})
+    made_from = check_profiles(store, found, train, config["leakage"])
     fields = {side: _fields(data, side) for side in found.matrices}
     for side, field in fields.items():
         tokens = data.field2id_token[data.uid_field if side == "user" else data.iid_field][1:]
         rows = pd.Index(found.tokens[side]).get_indexer([str(token) for token in tokens])
         with replacing(folder / f"{name}.{field.suffix}") as temporary:
             _write(temporary, field, config["field_separator"], config["seq_separator"], tokens, rows, found.matrices[side])
+    about = {"dataset": name, "tag": store.folder.name, "encoder": found.manifest.get("encoder"), **made_from}
+    note_export(folder, name, [field.suffix for field in fields.values()], _origin(store, made_from["split_hash"]), about)
     settings = folder / f"{name}.preload.yaml"
     with replacing(settings) as temporary:
         temporary.write_text(yaml.safe_dump(_settings(config, fields), sort_keys=False), encoding="utf-8")
     return settings
+
+
+def _origin(store: ProfileStore, split_hash: str | None) -> Origin:
+    pairs, unknown = store.quoted_pairs()
+    seen = None if unknown else pair_prints(token_prints(pairs["user"]), token_prints(pairs["item"]))
+    return Origin(f"Profiles of {store.folder.name}", split_hash, seen)
 
 
 def _target(config, output: Path | None) -> Path:

@@ -18,6 +18,7 @@ from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore, now
+from recbole_rlmrec.encoding.embeddings import seal
 from recbole_rlmrec.encoding.encode import FORMAT
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
 from recbole_rlmrec.exchange.unpickle import read_pickle
@@ -190,4 +191,4 @@ def _write_semantic(
         write_json(target / f"{side}s.tokens.json", {"tokens": [profile.token for profile in profiles[side]]})
     digests = {side: store.digest(side) for side in profiles}
     about = {"encoder": ENCODER, "dim": embeddings["user"].shape[1], "dtype": "float32", "digests": digests}
-    write_json(target / "manifest.json", {"format": FORMAT, **origin, **about, **counts})
+    seal(target, {"format": FORMAT, **origin, **about, **counts})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from logging import getLogger
@@ -13,8 +12,9 @@ import numpy as np
 
 from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.profile import SIDES, Profile
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.encoding.embeddings import read_embeddings
+from recbole_rlmrec.encoding.embeddings import read_embeddings, seal
 from recbole_rlmrec.encoding.encode import encode_tag, same_encoder
 from recbole_rlmrec.experiments.cells.data import Data
 from recbole_rlmrec.experiments.cells.study import Profiles, find_profiles
@@ -93,7 +93,7 @@ def change_embeddings(profiles: Profiles, data: Data, kind: str, seed: int, root
             changed = {"kind": kind, "seed": seed if kind in DRAWN else None, "of": profiles.digest, "rows": _digest(matrices)}
             counts = {f"{side}s": len(matrices.get(side, ())) for side in SIDES}
             about = {**found.manifest, **counts, "dtype": "float32", "digests": digests, "changed": changed}
-            write_json(place / "manifest.json", about)
+            seal(place, about)
     return _found(data, options, tag, profiles.encoder, root)
 
 
@@ -132,7 +132,7 @@ def _joined(profile: Profile) -> Profile:
 
 def _copy_store(profiles: Profiles, target: Path, tag: str, kind: str, sides) -> None:
     store = ProfileStore(profiles.folder)
-    manifest = json.loads((profiles.folder / "manifest.json").read_bytes())
+    manifest = parse_json((profiles.folder / "manifest.json").read_bytes())
     for side in sides:
         if store.path(side).is_file():
             shutil.copyfile(store.path(side), target / store.path(side).name)

@@ -1,7 +1,6 @@
 """What RecBole 1.2.1 needs to run on today's packages: one guarded function for each break.
 
-``apply()`` makes the repairs, once; ``active()`` tells which were needed here. A repair returns the reason for it, or
-None where nothing is broken.
+A repair returns the reason for it, or None where nothing is broken.
 """
 
 from __future__ import annotations
@@ -13,72 +12,15 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_rlmrec.errors import DataError
-from recbole_rlmrec.plugin import saving
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
+from recbole_rlmrec.plugin.modules import module_like, stand_in
 
-__all__ = ["Repair", "active", "apply", "load_checkpoint"]
-
-PADDING = "[PAD]"
 FAISS_ITERATIONS = 25
 FAISS_SEED = 1234
-
-
-class Repair(NamedTuple):
-    """A repair that was needed here: its name and what it mends."""
-
-    name: str
-    reason: str
-
-
-_active: list[Repair] = []
-
-
-def active() -> list[Repair]:
-    """Repairs that this process needed.
-
-    Returns
-    -------
-    list of Repair
-        In the order in which they were made; empty before ``apply()``.
-    """
-    return list(_active)
-
-
-@functools.cache
-def apply() -> None:
-    """Repair RecBole for the packages that are installed; calling it again changes nothing."""
-    for repair in _REPAIRS:
-        reason = repair()
-        if reason:
-            _active.append(Repair(repair.__name__.lstrip("_"), reason))
-
-
-@contextmanager
-def _stand_in(modules: dict[str, Any]) -> Iterator[None]:
-    """Show modules that are not installed to the imports inside the block, and to nobody after it."""
-    before = {name: sys.modules[name] for name in modules if name in sys.modules}
-    sys.modules.update(modules)
-    try:
-        yield
-    finally:
-        for name in modules:
-            sys.modules.pop(name, None)
-        sys.modules.update(before)
-
-
-def _module(name: str, **members) -> ModuleType:
-    module = ModuleType(name)
-    vars(module).update(members)
-    return module
 
 
 def _numpy_names() -> str | None:
@@ -110,8 +52,8 @@ def _thop() -> str | None:
     """RecBole's ``get_flops`` imports thop, which reads its version with distutils; Python 3.12 removed that."""
     if importlib.util.find_spec("distutils") is not None:
         return None
-    version = _module("distutils.version", LooseVersion=_LooseVersion)
-    with _stand_in({"distutils": _module("distutils", version=version), "distutils.version": version}):
+    version = module_like("distutils.version", LooseVersion=_LooseVersion)
+    with stand_in({"distutils": module_like("distutils", version=version), "distutils.version": version}):
         importlib.import_module("thop.profile")
     return "Python 3.12 has no distutils, which thop imports"
 
@@ -144,7 +86,7 @@ def _ray() -> str | None:
         helped = no_resources and hasattr(sys.modules.get("ray._private.parameter"), "pkg_resources")
         return "ray imports pkg_resources, which is not installed (setuptools 82 removed it)" if helped else None
     tune = _NoTune("ray.tune", reason=str(error))
-    with _stand_in({"ray": _module("ray", tune=tune), "ray.tune": tune}):
+    with stand_in({"ray": module_like("ray", tune=tune), "ray.tune": tune}):
         importlib.import_module("recbole.quick_start")
     return f"ray cannot be imported ({error}); Ray-based tuning is not available"
 
@@ -152,7 +94,7 @@ def _ray() -> str | None:
 def _import_ray(no_resources: bool) -> Exception | None:
     before = set(sys.modules)
     try:
-        with _stand_in(_pkg_resources() if no_resources else {}):
+        with stand_in(_pkg_resources() if no_resources else {}):
             importlib.import_module("ray.tune")
     except Exception as error:
         for name in set(sys.modules) - before:
@@ -171,8 +113,8 @@ def _pkg_resources() -> dict[str, ModuleType]:
 
     packaging = sys.modules["packaging"]
     return {
-        "pkg_resources": _module("pkg_resources", packaging=packaging, get_distribution=get_distribution),
-        "pkg_resources._vendor": _module("pkg_resources._vendor", packaging=packaging),
+        "pkg_resources": module_like("pkg_resources", packaging=packaging, get_distribution=get_distribution),
+        "pkg_resources._vendor": module_like("pkg_resources._vendor", packaging=packaging),
         "pkg_resources._vendor.packaging": packaging,
         "pkg_resources._vendor.packaging.version": version,
     }
@@ -212,7 +154,7 @@ def _hyperopt() -> str | None:
     if importlib.util.find_spec("hyperopt") is None:
         return None
     hyper_tuning = importlib.import_module("recbole.trainer.hyper_tuning")
-    hyper_tuning.np = _module("numpy", **{**vars(np), "random": SimpleNamespace(RandomState=_RandomState)})
+    hyper_tuning.np = module_like("numpy", **{**vars(np), "random": SimpleNamespace(RandomState=_RandomState)})
     return "hyperopt draws with Generator.integers since 0.2.6"
 
 
@@ -254,123 +196,6 @@ def _pandas_3() -> bool:
     import pandas as pd
 
     return int(pd.__version__.split(".")[0]) >= 3
-
-
-def _atomic_files() -> str | None:
-    """RecBole reads atomic files by rules of CSV that those separated by tabs do not follow, and slowly.
-
-    A text that starts with a quotation mark swallows lines or stops the reader; surplus fields become an index and shift all
-    columns. pandas 3 reads text as ``str`` columns, and ``frame[field].fillna(inplace=True)`` fills a copy, so the missing
-    sequences, which RecBole splits next, are filled here.
-    """
-    from recbole_rlmrec.data.atomic import read_columns
-    from recbole_rlmrec.data.lines import check_lines, line_of
-
-    dataset = importlib.import_module("recbole.data.dataset.dataset")
-
-    def read_csv(path, delimiter, usecols, dtype, encoding=None, **_):
-        names = {column.split(":")[0]: column for column in usecols}
-        numbers = [name for name, column in names.items() if dtype[column] is np.float64]
-        frame = read_columns(path, names, delimiter, encoding or "utf-8", numbers).rename(columns=names)
-        sequences = [column for column in frame if column.endswith("_seq")]
-        frame[sequences] = frame[sequences].fillna("")
-        return frame
-
-    dataset.pd = _module("pandas", **{**vars(dataset.pd), "read_csv": read_csv})
-    original = dataset.Dataset._load_feat
-
-    def load_feat(self, filepath, source):
-        separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
-        if self._get_load_and_unload_col(source)[0] != set():
-            check_lines(Path(filepath), separator, encoding)
-        feat = original(self, filepath, source)
-        for field in {self.uid_field, self.iid_field}.intersection(() if feat is None else feat):
-            if (padding := (feat[field] == PADDING).to_numpy()).any():
-                line = line_of(Path(filepath), separator, encoding, int(padding.argmax()))
-                raise DataError(f"{filepath}, line {line}: {field} is {PADDING}, which RecBole keeps for itself; rename it.")
-        return feat
-
-    dataset.Dataset._load_feat = load_feat
-    return "RecBole takes fields of atomic files that hold quotation marks, or that are too many or too few, for others"
-
-
-def _missing_ids() -> str | None:
-    """RecBole drops rows without a user, then those without an item by where they were before: others go, and these stay."""
-    from recbole.data.dataset import Dataset
-
-    def filter_nan_user_or_item(self):
-        for field, name in ((self.uid_field, "user"), (self.iid_field, "item")):
-            for feat_name, feat in ((f"{name}_feat", getattr(self, f"{name}_feat")), ("inter_feat", self.inter_feat)):
-                if feat is not None and field is not None and (lost := feat.index[feat[field].isna()]).size:
-                    self.logger.warning(f"{lost.size} rows of {feat_name} have no {field} and are left out.")
-                    feat.drop(index=lost, inplace=True)
-
-    Dataset._filter_nan_user_or_item = filter_nan_user_or_item
-    return "RecBole leaves out the wrong rows where users and items are missing"
-
-
-def _exact_times() -> str | None:
-    """RecBole sorts by times that it has rounded to float32; after the split they are float32 here, too."""
-    from recbole.data.dataset import Dataset
-
-    from recbole_rlmrec.plugin.times import as_recbole_has_them, to_interaction
-
-    convert, build = Dataset._dataframe_to_interaction, Dataset.build
-
-    def build_exactly(self):
-        datasets = build(self)
-        as_recbole_has_them([self, *datasets])
-        return datasets
-
-    Dataset._dataframe_to_interaction = functools.partialmethod(functools.partial(to_interaction, convert))
-    Dataset.build = build_exactly
-    return "RecBole sorts by times that float32 has rounded"
-
-
-def _download() -> str | None:
-    """RecBole waits for other processes after it has downloaded a data set, also where there are none."""
-    from recbole.data.dataset import Dataset
-
-    original = Dataset._download
-
-    def download(self):
-        import torch
-
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return original(self)
-        barrier, torch.distributed.barrier = getattr(torch.distributed, "barrier", None), lambda: None
-        try:
-            return original(self)
-        finally:
-            torch.distributed.barrier = barrier
-
-    Dataset._download = download
-    return "RecBole fails after a download that a single process makes"
-
-
-def _collected_counts() -> str | None:
-    """RecBole's collector takes counts and counters for tensors.
-
-    Its ItemCoverage, GiniIndex, AveragePopularity and TailPercentage fail.
-    """
-    import torch
-    from recbole.evaluator import Collector
-    from recbole.evaluator.collector import DataStruct
-
-    def get_data_struct(self):
-        """Hand over what was collected, and keep what belongs to the training data."""
-        struct, kept = DataStruct(), DataStruct()
-        for name, value in self.data_struct._data_dict.items():
-            if isinstance(value, torch.Tensor):
-                struct.set(name, value.cpu())
-            else:
-                struct.set(name, value)
-                kept.set(name, value)
-        self.data_struct = kept
-        return struct
-
-    Collector.get_data_struct = get_data_struct
-    return "RecBole's metrics on counts of items fail"
 
 
 def _pandas_fill_nan() -> str | None:
@@ -476,7 +301,7 @@ def _warnings() -> str | None:
     return "RecBole's own code uses what torch and pandas have deprecated; those warnings are not shown"
 
 
-_REPAIRS = (
+REPAIRS = (
     _numpy_names,
     _thop,
     _ray,
@@ -484,15 +309,9 @@ _REPAIRS = (
     _hyperopt,
     _dok_update,
     _torch_load,
-    _atomic_files,
-    _missing_ids,
-    _exact_times,
-    _download,
-    _collected_counts,
     _pandas_fill_nan,
     _pandas_agg,
     _amp,
     _faiss,
     _warnings,
-    *saving.REPAIRS,
 )

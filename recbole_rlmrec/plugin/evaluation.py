@@ -210,8 +210,8 @@ def _refuse_users_of_everything(config, built_datasets) -> None:
         return
     user = built_datasets[0].field2id_token[built_datasets[0].uid_field][int((counts >= n_items).nonzero()[0])]
     raise DataError(
-        f"User {str(user)!r} has interacted with all {n_items} items of {config['dataset']}, so there is no negative item for "
-        f'that user; leave such users out, for example user_inter_num_interval: "[1,{n_items - 1}]".'
+        f"User {str(user)!r} has interacted with all items of {config['dataset']} ({n_items}), so there is no negative item "
+        f'for that user; leave such users out, for example user_inter_num_interval: "[1,{n_items - 1}]".'
     )
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from recbole_rlmrec.data.files import building, write_json
-from recbole_rlmrec.encoding.embeddings import read_embeddings
+from recbole_rlmrec.data.pairs import split_hash, split_prints
+from recbole_rlmrec.encoding.embeddings import Embeddings, read_embeddings, seal
 from recbole_rlmrec.errors import CheckpointError, ConfigError
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
+from recbole_rlmrec.semantic.origin import PRINTS, Origin, check_origin, read_prints, write_prints
 
 SIDES = ("user", "item")
 SEMANTIC = "semantic"  # initial_embeddings: no folder but the run's profiles
@@ -25,9 +27,9 @@ def export_initial(checkpoint: Path, dataset, folder: Path) -> None:
     checkpoint : Path
         Of an aligned model or its base.
     dataset : recbole.data.dataset.Dataset
-        The data it was trained on; gives the tokens.
+        The training split that it was trained on; gives the tokens, the hash and the interactions.
     folder : Path
-        To be made: ``users.npy``, ``items.npy`` [n, d], their token lists and ``manifest.json``.
+        To be made: ``users.npy``, ``items.npy`` [n, d], their token lists, ``pairs.npy`` and ``manifest.json``.
 
     Raises
     ------
@@ -46,10 +48,11 @@ def export_initial(checkpoint: Path, dataset, folder: Path) -> None:
             np.save(temporary / f"{side}s.npy", weight[1:].float().numpy(), allow_pickle=False)
             write_json(temporary / f"{side}s.tokens.json", {"tokens": tokens})
             about |= {f"{side}s": len(tokens), "dim": weight.shape[1]}
-        write_json(temporary / "manifest.json", about)
+        about |= {"split_hash": split_hash(dataset), "pairs": write_prints(temporary / PRINTS, split_prints(dataset))}
+        seal(temporary, about)
 
 
-def load_initial(model, dataset, folder: Path | str) -> None:
+def load_initial(model, dataset, folder: Path | str) -> dict:
     """Put embeddings of a folder, by token, into a model that is not trained yet; others stay as they were drawn.
 
     Parameters
@@ -57,12 +60,19 @@ def load_initial(model, dataset, folder: Path | str) -> None:
     model : torch.nn.Module
         A recommender with an adapter, ``NAME_RLMRec``.
     dataset : recbole.data.dataset.Dataset
-        The training split.
+        The training split; its ``config`` gives ``leakage``.
     folder : Path
         As `export_initial` writes it.
 
+    Returns
+    -------
+    dict
+        Where they come from, for the result file.
+
     Raises
     ------
+    LeakageError
+        They were learnt from interactions that this run holds out.
     ConfigError
         There are no files, the model has no such embeddings, or they are of another size.
     SemanticError
@@ -71,6 +81,7 @@ def load_initial(model, dataset, folder: Path | str) -> None:
     if not (Path(folder) / "manifest.json").is_file():
         raise ConfigError(f"There are no embeddings in {folder}; correct initial_embeddings.")
     found = read_embeddings(Path(folder).resolve(), dataset.dataset_name)
+    provenance = {"folder": str(folder), "by": found.manifest.get("encoder"), **_check(found, dataset)}
     names = _names(type(model).__name__)
     for side, field in zip(SIDES, (dataset.uid_field, dataset.iid_field), strict=True):
         if side not in found.tokens:
@@ -88,6 +99,14 @@ def load_initial(model, dataset, folder: Path | str) -> None:
             rows = torch.from_numpy(np.array(found.matrices[side][known], dtype=np.float32))
             embedding.weight[torch.as_tensor(np.array(ids)[known])] = rows.to(embedding.weight.device)
         getLogger().info(f"initial embeddings: {len(known)} of {embedding.num_embeddings - 1} {side}s from {folder}")
+    return provenance
+
+
+def _check(found: Embeddings, dataset) -> dict:
+    manifest = found.manifest
+    seen = read_prints(found.folder / PRINTS, manifest["pairs"]) if manifest.get("pairs") else None
+    origin = Origin(f"The initial embeddings in {found.folder}", manifest.get("split_hash"), seen)
+    return check_origin(origin, dataset, dataset.config["leakage"], "train them on this run's training split")
 
 
 def _names(model: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Every seam at which RecBole is extended, one function each; nothing else patches it but compat.
+"""Every seam at which RecBole is extended, one function each; nothing else patches it but repairs.
 
 RecBole binds its look-up functions by name in several modules (``from recbole.utils import get_model``), so a seam
 replaces a function wherever a loaded module holds it.
@@ -21,6 +21,7 @@ from recbole_rlmrec.plugin import saving
 from recbole_rlmrec.plugin.defaults import convert_options, load_defaults
 from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
 from recbole_rlmrec.plugin.loader import FastTrainDataLoader, wants_fast_loader
+from recbole_rlmrec.semantic.preloaded import check_preloaded
 
 _original_get_trainer = recbole_utils.get_trainer
 _original_get_dataloader = data_utils.get_dataloader
@@ -64,10 +65,11 @@ def _replace(original: Callable, replacement: Callable) -> None:
 
 
 def _build(self):
-    """``Dataset.build``: the training split learns of the held-out ones, for the leak check."""
+    """``Dataset.build``: the training split learns of the held-out ones, and what is preloaded is checked for leaks."""
     datasets = _original_build(self)
     if len(datasets) == 3:
         datasets[0].rlmrec_heldout = tuple(datasets[1:])
+        datasets[0].rlmrec_preloaded = check_preloaded(self.config, datasets[0])
     return datasets
 
 

@@ -48,6 +48,7 @@ class RLMRecTrainer:
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
         if valid_data and self.eval_step > 0:
             self._check_valid_metric()
+        self.record.preloaded = getattr(train_data._dataset, "rlmrec_preloaded", None)
         if self.config["resume"] and not self.config["single_spec"]:
             raise ConfigError("resume works for runs in one process; leave --resume or --nproc out.")
         if saved and self.config["single_spec"] and self.start_epoch == 0 and (self.config["resume"] or every(self.config)):
@@ -68,7 +69,7 @@ class RLMRecTrainer:
             load_semantic_initial(self.model, dataset, self.config)
             self.record.provenance = self.model.semantic_provenance
         else:
-            load_initial(self.model, dataset, self.config["initial_embeddings"])
+            self.record.initial = load_initial(self.model, dataset, self.config["initial_embeddings"])
 
     def evaluate(self, eval_data, load_best_model=True, *args, **kwargs):
         result = super().evaluate(eval_data, load_best_model, *args, **kwargs)
@@ -115,10 +116,29 @@ class RLMRecTrainer:
             begin(epoch_idx)
         if self.last is not None:
             self.last.at(epoch_idx)
+        self.record.training = True
         self._epoch, start = epoch_idx, perf_counter()
-        losses = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        try:
+            losses = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        except KeyError as missing:
+            raise self._unread(missing) from missing
         self.record.seconds.append(perf_counter() - start)
         return losses
+
+    def _unread(self, missing: KeyError) -> Exception:
+        """The sentence for a model that reads a column which its batches do not have: negatives or labels."""
+        model, label = self.config["model"], self.config["LABEL_FIELD"]
+        if missing.args == (f"{self.config['NEG_PREFIX']}{self.config['ITEM_ID_FIELD']}",):
+            return ConfigError(
+                f"{model} compares an item with a negative one, but train_neg_sample_args draws none; leave that option out or "
+                "choose a point-wise model, for example NeuMF."
+            )
+        if missing.args == (label,):
+            return ConfigError(
+                f"{model} learns labels, but none are loaded and train_neg_sample_args draws no negatives: leave that option "
+                f"out, add {label!r} to load_col, or set threshold, for example threshold: {{rating: 4}}."
+            )
+        return missing
 
     def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
         values = losses if isinstance(losses, tuple) else (losses,)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 
 from recbole.config import Config
-from recbole.data.dataloader import TrainDataLoader
-from recbole.utils import EvaluatorType, InputType
+from recbole.utils import EvaluatorType
 
 from recbole_rlmrec.data.atomic import FeatureType, read_header
+from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
-from recbole_rlmrec.model.lookup import find_model, suffix_of
+from recbole_rlmrec.model.lookup import suffix_of
 from recbole_rlmrec.model.options import number
-from recbole_rlmrec.plugin.seams import find_dataloader
+from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.runs.option_types import check_types
 
 
 def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
@@ -30,17 +32,17 @@ def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
     ModelError
         There is no such model.
     """
+    settings: dict = {}
+    for file in files:
+        settings |= read_yaml(Path(file))
+    check_types(settings)
     try:
         config = Config(model, dataset, config_file_list=list(files) or None)
     except RLMRecError:
         raise
-    except (NotImplementedError, RuntimeError, TypeError, ValueError) as reason:
-        raise ConfigError(f"RecBole refuses the options: {str(reason).rstrip('.!')}.") from reason
-    for key, value in config.external_config_dict.items():
-        default = config.internal_config_dict.get(key)
-        if isinstance(default, (int, float)) and isinstance(value, str):
-            wanted = "True or False" if isinstance(default, bool) else "a number"
-            raise ConfigError(f"{key} is {value!r}; set it to {wanted}, for example {default!r}.")
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+        raise ConfigError(f"RecBole refuses the options: {str(reason).rstrip('.!') or type(reason).__name__}.") from reason
+    check_types(config.external_config_dict, config.internal_config_dict)
     number(config, "learning_rate", 1e-12, "a number above 0, for example 0.001")
     _check_split(config)
     return config
@@ -98,6 +100,31 @@ def reading(dataset: str) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def setting_up() -> Iterator[None]:
+    """Say in a sentence what RecBole fails over before a run's first epoch: options and data that do not fit together."""
+    before = last_record()
+    try:
+        yield
+    except RLMRecError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+        record = last_record()
+        if str(reason) == "Training loss is nan":
+            raise ConfigError("The training loss is no number any more; try a smaller learning_rate.") from reason
+        if record is not before and record is not None and record.training:
+            raise
+        raise ConfigError(f"RecBole cannot work with these options and data: {_told(reason)}.") from reason
+
+
+def _told(reason: BaseException) -> str:
+    """What an exception says, and the line of RecBole or this package that it comes from."""
+    said = " ".join(str(reason).split()).rstrip(".!")
+    known = [frame for frame in traceback.extract_tb(reason.__traceback__) if "recbole" in frame.filename]
+    where = f" (at line {known[-1].lineno} of {'/'.join(Path(known[-1].filename).parts[-2:])})" if known else ""
+    return f"{type(reason).__name__}{said and ': '}{said[:300]}{where}"
+
+
 def check_data(config) -> None:
     """Refuse missing and malformed files and filters that RecBole would ignore; what RecBole can download may be missing.
 
@@ -135,7 +162,9 @@ def check_data(config) -> None:
                     f"{config[key]}:token in its first line."
                 )
         if not check_lines(folder / file, *form).rows and file == wanted[0]:
-            raise DataError(f"{folder / file} holds no interaction; put a line for each below its first one.")
+            raise DataError(
+                f"No interaction of {name} is left: {folder / file} holds none; put a line for each below its first."
+            )
     for path in _other_files(config, folder / name):
         read_header(path, *form)
         check_lines(path, *form)
@@ -157,7 +186,7 @@ def _other_files(config, stem: Path) -> list[Path]:
 
 
 def _check_modes(config) -> None:
-    """Refuse ways to evaluate and to train that RecBole finds out about when it looks for a column that is not there."""
+    """Refuse labels that are not loaded, or ranked, which RecBole finds out when it looks for them."""
     if "labeled" in config["eval_args"]["mode"].values():
         if config["eval_type"] == EvaluatorType.RANKING:
             raise ConfigError(
@@ -170,13 +199,6 @@ def _check_modes(config) -> None:
                 f"eval_args has mode labeled, but no labels are loaded: add {config['LABEL_FIELD']!r} to load_col, or set "
                 "threshold, for example threshold: {rating: 4}."
             )
-    unsampled = config["train_neg_sample_args"]["distribution"] == "none" and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
-    unsampled = unsampled and getattr(find_model(config["model"]), "reads_negatives", True)
-    if unsampled and issubclass(find_dataloader(config, "train"), TrainDataLoader):  # not those that read users as a whole
-        raise ConfigError(
-            f"{config['model']} compares an item with a negative one, but train_neg_sample_args draws none; leave that option "
-            "out, or choose a point-wise model, for example NeuMF."
-        )
 
 
 def _downloadable(config) -> dict:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recbole.config import Config
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, init_seed
 
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.columns import guess_title
+from recbole_rlmrec.data.reading import misshapen, understanding
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, find_model
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
@@ -24,6 +26,7 @@ from recbole_rlmrec.plugin.sampler import UserItems
 from recbole_rlmrec.runs.split import draw_split
 
 SCORES_PER_BLOCK = 2**20
+_SHAPE = {"config": Config, "state_dict": {str: torch.Tensor}, "other_parameter?": dict}
 PLACES = ("data_path", "semantic_path")
 ALIGNED = "alignment."
 
@@ -223,10 +226,15 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
         The model ranks sequences.
     """
     checkpoint = load_checkpoint(path, map_location="cpu")
-    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or misshapen(checkpoint, _SHAPE):
         raise CheckpointError(f"{path} holds no model of RecBole; give the .pth file that a run wrote.")
+    with understanding(CheckpointError, str(path), "give the .pth file that a run wrote"):
+        return _put_together(path, checkpoint, places or {})
+
+
+def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str, str]) -> Trained:
     alignment = checkpoint["config"]["alignment"] or "none"
-    config = _prepared(checkpoint["config"], places or {})
+    config = _prepared(checkpoint["config"], places)
     dataset, splits = draw_split(config)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, pair_of, split_keys
-from recbole_rlmrec.errors import ConfigError, LeakageError, quoted
-
-MODES = ("error", "warn")
+from recbole_rlmrec.errors import LeakageError, quoted
+from recbole_rlmrec.semantic.origin import check_mode
 
 logger = getLogger()
 
@@ -66,8 +65,7 @@ def check_keys(keys: np.ndarray, train, mode: str = "error", tag: str = "TAG") -
     ConfigError
         The mode is another one.
     """
-    if mode not in MODES:
-        raise ConfigError(f"leakage must be one of {', '.join(MODES)}, not {mode!r}.")
+    mode = check_mode(mode)
     heldout = heldout_keys(train)
     if heldout is None:
         logger.warning(

@@ -21,6 +21,7 @@ from recbole_rlmrec.encoding.embeddings import (
 )
 from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.semantic.leakage import check_keys, quoted_keys
+from recbole_rlmrec.semantic.origin import Origin, check_origin
 from recbole_rlmrec.semantic.reduction import reduce
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
@@ -38,7 +39,8 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
         Reads ``semantic_path``, ``semantic_tag``, ``semantic_encoder``, ``semantic_dim``, ``leakage`` and ``device``.
     train : recbole.data.dataset.Dataset
         The training split. Where it has ``rlmrec_more``, tokens and vectors by side, these are used as if they were rows of
-        the tag, and before those of the same token.
+        the tag, and before those of the same token; where it has ``rlmrec_trained``, the split that it was extended from, leaks
+        are looked for there.
     report : bool
         Whether the log says what was found.
 
@@ -65,11 +67,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
             f"choose another semantic_tag, or make or import profiles of this dataset."
         )
     found = read_embeddings(encoder_folder(config, store.folder), config["dataset"])
-    scans = {side: store.scan(side, quoted_keys(train)) for side in SIDES}
-    check_unchanged(found, scans)
-    unknown = any(scan.unknown for scan in scans.values())
-    quoted = [np.zeros(0, dtype=np.int64), *(keys for scan in scans.values() for keys in scan.pairs.values())]
-    leaked = check_keys(np.concatenate(quoted), train, config["leakage"] or "error", tag)
+    origin = check_profiles(store, found, getattr(train, "rlmrec_trained", train), config["leakage"], report)
     if config["semantic_dim"] not in (None, ""):
         found = reduce(found, config["semantic_dim"])
     tables = {side: _table(found, side, train, config["device"]) for side in SIDES}
@@ -79,9 +77,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
         "revision": found.manifest.get("revision"),
         "by": manifest.get("by"),
         "made": manifest.get("made"),
-        "provenance": "unknown" if unknown else "recorded",
-        "leaked_interactions": leaked,
-        "made_for_this_split": manifest.get("split_hash") and manifest["split_hash"] == split_hash(train),
+        **origin,
         "dim": found.dim,
         "coverage": {f"{side}s": [tables[side].count, tables[side].n - 1] for side in SIDES},
     }
@@ -93,6 +89,47 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     if report:
         _report(provenance)
     return Semantic(tables["user"], tables["item"], tag, provenance["encoder"], provenance)
+
+
+def check_profiles(store: ProfileStore, found: Embeddings, train, mode: str | None, report: bool = True) -> dict:
+    """Let a run use a tag, or stop it: its profiles are those that were encoded, and quote nothing that the run holds out.
+
+    Profiles that do not record what they quote count as made from all of the training split that the tag names.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    found : Embeddings
+    train : recbole.data.dataset.Dataset
+        The training split.
+    mode : str or None
+        The option ``leakage``.
+    report : bool
+        Whether the log says what is not known.
+
+    Returns
+    -------
+    dict
+        For the result file; see :func:`~recbole_rlmrec.semantic.origin.check_origin`.
+
+    Raises
+    ------
+    SemanticError, LeakageError, ConfigError
+        See :func:`load_semantic`.
+    """
+    scans = {side: store.scan(side, quoted_keys(train)) for side in SIDES}
+    check_unchanged(found, scans)
+    quoted_pairs = [np.zeros(0, dtype=np.int64), *(keys for scan in scans.values() for keys in scan.pairs.values())]
+    leaked = check_keys(np.concatenate(quoted_pairs), train, mode or "error", store.folder.name)
+    unknown = any(scan.unknown for scan in scans.values())
+    made_for = store.manifest.get("split_hash")
+    same = made_for and made_for == split_hash(train)
+    about = {"split_hash": made_for, "made_for_this_split": same}
+    if unknown and (report or (made_for and not same)):
+        origin = Origin(f"The profiles of tag {store.folder.name!r}", made_for)
+        remedy = f"make profiles for this split (recbole-rlmrec profile --dataset {quoted(train.dataset_name)} --tag NEW)"
+        check_origin(origin, train, mode, remedy)
+    return {**about, "provenance": "unknown" if unknown and not same else "recorded", "leaked_interactions": leaked}
 
 
 def _resolve_tag(config, train, root: Path) -> str:
@@ -157,8 +194,3 @@ def _report(provenance: dict) -> None:
         f"profiles: {counts['users']} users, {counts['items']} items "
         f"(tag {provenance['tag']}, by {provenance['by']}; encoder {provenance['encoder']}, {provenance['dim']} dimensions)"
     )
-    if provenance["provenance"] == "unknown":
-        logger.warning(
-            f"The profiles of tag {provenance['tag']!r} have unknown provenance: which interactions they quote is not "
-            f"recorded, so leaks of held-out ones cannot be ruled out. The result file says so."
-        )

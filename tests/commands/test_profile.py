@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from loopback import Loopback, run_batches, seeded_faults
 from recbole_rlmrec.cli import execute
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
-from recbole_rlmrec.errors import ConfigError, DataError, SemanticError, StoreError
+from recbole_rlmrec.errors import ConfigError, DataError, LeakageError, SemanticError, StoreError
 from recbole_rlmrec.exchange.archive import export_archive, import_archive
 from recbole_rlmrec.llm.endpoint import FatalError
+from recbole_rlmrec.plugin.record import describe_run
 
 KEY = "sk-secret-9f8e7d6c5b4a3210"
 FOLDER = Path("dataset/tiny/semantic/gpt")
@@ -283,8 +285,10 @@ def encoded(tiny, server) -> Path:
 
 def test_exported_embeddings_are_what_recbole_loads(encoded, tiny, build, run):
     strict = "--user_inter_num_interval=[10,inf)"
-    assert command("export", "--dataset=tiny", strict) == 0
-    options = {"user_inter_num_interval": "[10,inf)"}
+    with pytest.raises(LeakageError):
+        command("export", "--dataset=tiny", strict)
+    assert command("export", "--dataset=tiny", strict, "--leakage=warn") == 0
+    options = {"user_inter_num_interval": "[10,inf)", "leakage": "warn"}
     plain = build("BPR", **options)[2][0]._dataset
     import yaml
 
@@ -316,6 +320,60 @@ def test_export_where_an_id_field_has_the_name_that_we_would_use(encoded, tiny, 
     assert settings["load_col"]["inter"] == fields["load_col"]["inter"]
     data = build("BPR", **{**fields, **settings})[2][0]._dataset
     assert data.get_preload_weight("emb_uid").shape[0] == 25
+
+
+def exported_settings(*options) -> dict:
+    import yaml
+
+    assert command("export", "--dataset=tiny", *options) == 0
+    return yaml.safe_load(Path("dataset/tiny/tiny.preload.yaml").read_text())
+
+
+def test_export_checks_as_a_run_does(encoded, tiny, capsys, caplog):
+    with pytest.raises(LeakageError, match="quote .* of this run's validation or test split"):
+        command("export", "--dataset=tiny", "--seed=5")
+    assert not list(Path("dataset/tiny").glob("tiny.*emb")) and not Path("dataset/tiny/tiny.preload.json").exists()
+    assert command("export", "--dataset=tiny", "--seed=5", "--leakage=warn") == 0
+    assert "too good to be true" in caplog.text
+
+
+def test_exported_embeddings_are_checked_where_they_come_back(encoded, tiny, build, run, caplog):
+    settings = exported_settings()
+    run("BPR", **settings)
+    about = describe_run()["run"]["preloaded"]
+    assert about["made_for_this_split"] is True and (about["tag"], about["leaked_interactions"]) == ("gpt", 0)
+    with pytest.raises(LeakageError, match=r"preloaded embeddings of tiny \(tag gpt\) come from [0-9]+ interactions"):
+        build("BPR", **settings, seed=5)
+    build("BPR", **settings, seed=5, leakage="warn")
+    assert "too good to be true" in caplog.text
+
+
+def test_exported_files_are_those_that_were_written(encoded, tiny, build, caplog):
+    settings = exported_settings()
+    path = Path("dataset/tiny/tiny.useremb")
+    head, first, second, *rest = path.read_text().splitlines()
+    swapped = [second.split("\t")[0] + "\t" + first.split("\t")[1], first.split("\t")[0] + "\t" + second.split("\t")[1]]
+    path.write_text("\n".join([head, *swapped, *rest]) + "\n")
+    with pytest.raises(SemanticError, match="tiny.useremb is not the file that was exported"):
+        build("BPR", **settings)
+    Path("dataset/tiny/tiny.preload.json").unlink()
+    build("BPR", **settings)
+    assert "have unknown provenance" in caplog.text
+
+
+def test_profiles_of_unknown_provenance_are_exported_with_a_word(encoded, tiny, build, caplog):
+    store = ProfileStore(FOLDER)
+    for side in ("user", "item"):
+        store.write(side, [replace(profile, pairs=None) for profile in store.iter(side)])
+    made_for = store.manifest["split_hash"]
+    with pytest.raises(LeakageError, match="made from another training split.*not recorded.*leakage: warn"):
+        command("export", "--dataset=tiny", "--seed=5")
+    store.write_manifest({**store.manifest, "split_hash": None})
+    settings = exported_settings("--seed=5")
+    assert "have unknown provenance" in caplog.text
+    caplog.clear()
+    build("BPR", **settings)
+    assert "have unknown provenance" in caplog.text and made_for
 
 
 def test_export_says_which_encoders_there_are(tiny, server):
@@ -457,4 +515,4 @@ def test_ml_100k_with_minilm(workdir, server):
     with pytest.raises(ConfigError, match="--output"):
         command("export", "--dataset=ml-100k", "--tag=gpt", *arguments)
     assert command("export", "--dataset=ml-100k", "--tag=gpt", "--output=out/ml-100k", *arguments) == 0
-    assert {path.suffix for path in Path("out/ml-100k").iterdir()} == {".useremb", ".itememb", ".yaml"}
+    assert {path.suffix for path in Path("out/ml-100k").iterdir()} == {".useremb", ".itememb", ".yaml", ".json", ".npy"}

@@ -16,7 +16,7 @@ from recbole.utils import init_seed
 
 from recbole_rlmrec import cli
 from recbole_rlmrec.data.atomic import PARTS, read_atomic
-from recbole_rlmrec.errors import DataError
+from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.runs.command_line import config_files
 from recbole_rlmrec.runs.frozen import freeze_split
 from recbole_rlmrec.runs.run import main
@@ -31,10 +31,10 @@ ORDERS = {
 LOADED = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
 
 
-def write_times(folder: Path, name="clock", n_users=6, n_each=10, start=1_700_000_000, step=20) -> pd.DataFrame:
-    """Interactions a few seconds apart, rows shuffled."""
+def write_times(folder: Path, name="clock", n_users=6, n_each=11, start=1_700_000_000, step=20) -> pd.DataFrame:
+    """Interactions of each user a few seconds apart, rows shuffled."""
     rng = np.random.default_rng(3)
-    rows = [(f"u{k % n_users}", f"i{(k * 7) % 23}", start + step * k) for k in range(n_users * n_each)]
+    rows = [(f"u{k // n_each}", f"i{(k * 7) % 23}", start + step * k) for k in range(n_users * n_each)]
     table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).iloc[rng.permutation(len(rows))]
     folder.mkdir(parents=True, exist_ok=True)
     table.rename(columns={"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "timestamp:float"}).to_csv(
@@ -109,7 +109,7 @@ def test_filters_by_time_are_exact(workdir):
     bound = 1_700_000_000 + 20 * 31
     options = {"gpu_id": "", **LOADED, "val_interval": {"timestamp": f"[{bound},inf)"}}
     data = create_dataset(Config("BPR", "clock", config_dict=options))
-    assert len(data) == (table["timestamp"] >= bound).sum() == 29
+    assert len(data) == (table["timestamp"] >= bound).sum() == 35
 
 
 # --- other names ----------------------------------------------------------------------------------------------------
@@ -213,7 +213,11 @@ def change(workdir, head=None, add=""):
 
 
 BAD = {
-    "everything bought": (dict(add="".join(f"u0\ti{item}\t3\t5\n" for item in range(30))), [], "'u0'.*all 30 items"),
+    "everything bought": (
+        dict(add="".join(f"u0\ti{item}\t3\t5\n" for item in range(30))),
+        [],
+        r"'u0'.*all items of tiny \(30\)",
+    ),
     "ids that are numbers": (dict(head=("user_id:token", "user_id:float")), [], r"user_id a float.*user_id:token"),
     "padding as a user": (dict(add="[PAD]\ti3\t3\t5\n"), [], r"tiny.inter, line 263: user_id is \[PAD\]"),
     "labels and pairs": (
@@ -225,7 +229,7 @@ BAD = {
     "no labels": ({}, ["--eval_args={'mode':'labeled'}", "--metrics=['AUC']", "--valid_metric=AUC"], "no labels"),
     "labels and ranks": ({}, ["--eval_args={'mode':'labeled'}"], "needs metrics of values"),
     "a line break": (dict(add='"u1\n1"\ti3\t3\t5\n'), [], "tiny.inter, line 263: 1 field.*line break"),
-    "no rows": ("empty", [], "holds no interaction"),
+    "no rows": ("empty", [], "No interaction of tiny is left: .*tiny.inter holds none"),
 }
 
 
@@ -244,8 +248,14 @@ def test_it_is_said_in_one_sentence(tiny, workdir, capsys, bad, model):
         raise DataError(lines[0])
 
 
-def test_autoencoders_need_no_negatives(tiny):
-    assert main(["--model=MultiVAE", "--dataset=tiny", "--train_neg_sample_args=None", *RUN])["test_result"]
+@pytest.mark.parametrize("model", ["MultiVAE", "AutoCF_RLMRec", "EASE"])
+def test_models_that_read_no_negatives_need_none(tiny, model):
+    assert main([f"--model={model}", "--dataset=tiny", "--train_neg_sample_args=None", *RUN])["test_result"]
+
+
+def test_labels_to_learn_that_are_not_loaded(tiny):
+    with pytest.raises(ConfigError, match="NeuMF learns labels, but none are loaded.*threshold"):
+        main(["--model=NeuMF", "--dataset=tiny", "--train_neg_sample_args=None", *RUN])
 
 
 def test_texts_are_looked_at_before_the_run_prints(tiny, workdir, capsys):

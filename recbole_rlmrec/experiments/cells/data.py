@@ -12,6 +12,8 @@ import pandas as pd
 
 from recbole_rlmrec.data.atomic import PARTS, AtomicFile, atomic_files, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import building, read_json
+from recbole_rlmrec.data.pairs import hash_pairs
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options
 from recbole_rlmrec.runs.run import check_data
@@ -72,6 +74,13 @@ class Data:
     @functools.cached_property
     def _pairs(self) -> dict[str, pd.DataFrame]:
         return {}
+
+    @functools.cached_property
+    def split_hash(self) -> str:
+        """Hash of the training interactions, as :func:`~recbole_rlmrec.data.pairs.split_hash` makes it."""
+        train = self.pairs("train")
+        (users, user_tokens), (items, item_tokens) = (pd.factorize(train[side]) for side in ("user", "item"))
+        return hash_pairs(users, items, user_tokens, item_tokens)
 
     @property
     def id_fields(self) -> tuple[str, str]:
@@ -157,7 +166,7 @@ def frozen_data(folder: Path) -> Data:
     """A frozen split as cells read it."""
     name, root = folder.name, folder.parent
     text = (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[2]
-    return Data(name, root, root, json.loads(text), digest_files(folder, name))
+    return Data(name, root, root, parse_json(text), digest_files(folder, name))
 
 
 def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame], own_profiles: bool = False) -> Data:

@@ -18,13 +18,14 @@ from tqdm import tqdm
 from recbole_rlmrec.data.files import held, read_json, write_json
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, StoreError, duration
-from recbole_rlmrec.experiments.cells.cell import FORMAT, Cell, Outcome, headline, package_versions
+from recbole_rlmrec.experiments.cells.cell import FORMAT, RECORD_SHAPE, Cell, Outcome, headline, package_versions
 from recbole_rlmrec.experiments.cells.launch import LOG
 from recbole_rlmrec.plugin import resume
 
 ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json", "--resume")
 KEPT_FILES = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_WORDS = {"source": "source code"}
 
 
 class Runner:
@@ -36,8 +37,8 @@ class Runner:
         Results folder; ``cells/KEY`` holds a finished cell, ``failed/KEY`` what is left of one that failed.
     launch : callable
         ``launch(folder, argv) -> status`` runs a cell's process; ``launch.jobs`` of them at a time, ``launch.stop()`` ends all.
-    mix_versions : bool
-        Whether cells of other package versions may be used.
+    trust_cells : bool
+        Whether cells may be used that other code or other versions of RecBole and torch have computed.
     say : callable
         Takes a line for the person who waits.
 
@@ -47,9 +48,9 @@ class Runner:
         What is known of each cell that failed, by key.
     """
 
-    def __init__(self, folder: Path, launch, mix_versions: bool = False, say: Callable[[str], None] = tqdm.write):
+    def __init__(self, folder: Path, launch, trust_cells: bool = False, say: Callable[[str], None] = tqdm.write):
         self.folder, self.failed = folder, {}
-        self._launch, self._mix_versions, self.say = launch, mix_versions, say
+        self._launch, self._trust_cells, self.say = launch, trust_cells, say
         self._seconds: dict[tuple[str, str], list[float]] = {}
         self._stopping, self._slots = False, Semaphore(launch.jobs)
 
@@ -89,7 +90,9 @@ class Runner:
         Raises
         ------
         ConfigError
-            A stored cell is of another package version.
+            A stored cell was computed by other code, or by another version of RecBole or torch.
+        StoreError
+            A stored cell is damaged.
         """
         todo = {}
         for cell in cells:
@@ -102,7 +105,14 @@ class Runner:
         if stored:
             self.say(f"{stored} of {stored + len(todo)} cells are there from before.")
         self._run_all(list(todo.values()))
-        return [Outcome(cell, self._place(cell)) for cell in cells if self._is_stored(cell)]
+        outcomes = [Outcome(cell, self._place(cell)) for cell in cells if self._is_stored(cell)]
+        for outcome in outcomes:
+            if outcome.metrics.keys() != outcomes[0].metrics.keys():
+                raise StoreError(
+                    f"{outcome.folder} has other metrics than {outcomes[0].folder}; delete the one that was changed and call "
+                    "the experiment again."
+                )
+        return outcomes
 
     def _place(self, cell: Cell) -> Path:
         return self.folder / "cells" / cell.key
@@ -113,13 +123,17 @@ class Runner:
 
     def _check_version(self, cell: Cell) -> None:
         path = self._place(cell) / "cell.json"
-        record = read_json(path, StoreError, "delete the cell's folder and call the experiment again")
-        mine, theirs = package_versions(), record.get("versions", {})
-        other = [f"{name} {theirs.get(name)} (here {mine[name]})" for name in mine if mine[name] != theirs.get(name)]
-        if other and not self._mix_versions:
+        record = read_json(path, StoreError, "delete the cell's folder and call the experiment again", RECORD_SHAPE)
+        mine, theirs = package_versions(), record.get("versions") or {}
+        other = [
+            f"{_WORDS.get(name, name)} {theirs.get(name) or 'that is not recorded'} (here {mine[name]})"
+            for name in mine
+            if mine[name] != theirs.get(name)
+        ]
+        if other and not self._trust_cells:
             raise ConfigError(
                 f"{self.folder} holds cells made with {', '.join(other)}; choose another --output, "
-                "or add --mix-versions to put them into one table."
+                "or add --trust-cells to put them into one table."
             )
 
     def _run_all(self, cells: list[Cell]) -> None:

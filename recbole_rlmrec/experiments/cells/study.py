@@ -208,7 +208,7 @@ class Study:
         data = data or self.data_of(seed)
         kind = VARIANTS[variant]
         merged = {**self.options, **data.run_options(), **kind.options}
-        identity = {"data": data.digest}
+        identity = {"data": data.digest, "split": data.split_hash}
         if kind.text:
             profiles = profiles or self.profiles(data)
             merged |= profiles.run_options()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from launchers import FakeLauncher
 
+import recbole_rlmrec
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments.cells import worker
-from recbole_rlmrec.experiments.cells.cell import Cell
+from recbole_rlmrec.experiments.cells.cell import Cell, package_versions
 from recbole_rlmrec.experiments.cells.launch import LocalLauncher, environment
 from recbole_rlmrec.experiments.cells.runner import Runner, last_line, reason
+from recbole_rlmrec.plugin.source import COMPUTING, digest_source, source_digest
 
 
 def a_cell(seed=1, variant="base", keep=False, **options):
@@ -85,9 +88,9 @@ def test_cells_of_another_version_are_refused_unless_told(tmp_path, fake):
     path = outcome.folder / "cell.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "versions": {**record["versions"], "recbole-rlmrec": "0.0.1"}}))
-    with pytest.raises(ConfigError, match=r"recbole-rlmrec 0\.0\.1 .*--mix-versions"):
+    with pytest.raises(ConfigError, match=r"recbole-rlmrec 0\.0\.1 .*--trust-cells"):
         runner(tmp_path, fake).run([a_cell()])
-    assert len(runner(tmp_path, fake, mix_versions=True).run([a_cell()])) == 1
+    assert len(runner(tmp_path, fake, trust_cells=True).run([a_cell()])) == 1
 
 
 def last_checkpoint(folder):
@@ -119,6 +122,44 @@ def test_a_half_trained_cell_goes_on_where_it_was(tmp_path, fake, place):
     assert [getattr(path, "name", path) for path in found] == ["m.last", "--resume"]
     assert not list((tmp_path / "work").iterdir()) and not (outcome.folder / "elsewhere").exists()
     assert not (tmp_path / "failed" / a_cell().key).exists()
+
+
+def test_cells_of_other_code_are_refused_unless_trusted(tmp_path, fake, monkeypatch):
+    runner(tmp_path, fake).run([a_cell()])
+    monkeypatch.setattr("recbole_rlmrec.experiments.cells.cell.source_digest", lambda: "f" * 16)
+    with pytest.raises(ConfigError, match=r"source code [0-9a-f]{16} \(here f{16}\).*--trust-cells"):
+        runner(tmp_path, fake).run([a_cell()])
+    assert len(fake.started) == 1
+    assert len(runner(tmp_path, fake, trust_cells=True).run([a_cell()])) == 1
+
+
+def test_cells_of_before_there_was_a_digest_are_refused_too(tmp_path, fake):
+    (outcome,) = runner(tmp_path, fake).run([a_cell()])
+    path = outcome.folder / "cell.json"
+    record = json.loads(path.read_text())
+    del record["versions"]["source"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="source code that is not recorded"):
+        runner(tmp_path, fake).run([a_cell()])
+
+
+def test_the_digest_is_of_what_computes_a_result(tmp_path):
+    for name in ("model", "plugin"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+    folders = {name: tmp_path / name for name in ("model", "plugin")}
+    (tmp_path / "model" / "deep" / "a.py").write_text("x = 1\n")
+    first = digest_source(folders)
+    (tmp_path / "model" / "notes.txt").write_text("nothing")
+    assert digest_source(folders) == first
+    (tmp_path / "model" / "deep" / "a.py").write_text("x = 2\n")
+    second = digest_source(folders)
+    (tmp_path / "model" / "deep" / "a.py").rename(tmp_path / "plugin" / "a.py")
+    third = digest_source(folders)
+    (tmp_path / "plugin" / "b.yaml").write_text("w: 1")
+    assert len({first, second, third, digest_source(folders)}) == 4
+    package = Path(recbole_rlmrec.__file__).parent
+    assert all((package / name).is_dir() for name in COMPUTING if name != "properties")
+    assert package_versions()["source"] == source_digest() and len(source_digest()) == 16
 
 
 def test_one_experiment_at_a_time_and_leftovers_go(tmp_path, fake):
