@@ -8,9 +8,19 @@ from typing import NamedTuple
 
 from recbole_rlmrec.commands.parser import Parser
 from recbole_rlmrec.llm.cost import PRICES
+from recbole_rlmrec.llm.reasoning import ROOM
 
+DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
+STYLES = ("rlmrec", "short")
 KEEP = ("none", "heldout")
-FORMATS = ("table", "csv", "jsonl")
+FORMATS = ("table", "csv", "jsonl", "parquet")
+ROLES = {
+    "user": "who",
+    "item": "what",
+    "rating": "how well it was liked",
+    "time": "when",
+    "review": "what was written about it",
+}
 BATCH_REQUESTS = 50_000
 ENCODERS = """lsa (offline, fitted to the profiles); a model of sentence-transformers, by name or folder; openai:MODEL for a
 server with OpenAI's /embeddings. An option that an encoder does not have is refused."""
@@ -23,6 +33,7 @@ ENCODER_OPTIONS = {
     "base_url": (str, "address of the server, https://HOST/v1"),
     "api_key_env": (str, "environment variable that holds the server's key"),
     "concurrency": (int, "requests in flight"),
+    "patience": (float, "minutes without one answer after which it gives up (default: 10)"),
     "dimensions": (int, "size asked of models that can shorten their embeddings"),
     "max_tokens": (int, "longest text that the server's model reads"),
 }
@@ -85,6 +96,14 @@ def add_chat_model(parser: Parser, names: str, max_answer_tokens: int) -> None:
     add("--api-key-env", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY, for OpenAI only)")
     add("--temperature", type=float, default=0.0, help="0 (default) gives the same answers each time")
     add("--max-answer-tokens", type=int, default=max_answer_tokens, help=f"longest answer (default: {max_answer_tokens})")
+    add("--max-reasoning-tokens", type=int, default=ROOM, help=f"room beside it for a model that thinks (default: {ROOM})")
+    add(
+        "--request-field",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="another field of every request, for example top_p=0.9; null leaves one out (repeatable)",
+    )
     add("--timeout", type=float, default=120.0, help="seconds that an answer may take (default: 120)")
 
 
@@ -93,6 +112,7 @@ def add_pace(parser: Parser, concurrency: int) -> None:
     add = parser.group("pace and failures").add_argument
     add("--concurrency", type=int, default=concurrency, help=f"requests in flight (default: {concurrency})")
     add("--rpm", type=float, help="most requests per minute")
+    add("--patience", type=float, default=10.0, help="minutes without one answer before giving up (default: 10)")
 
 
 def add_recbole(parser: Parser, used: bool) -> None:
@@ -135,6 +155,33 @@ def _doctor(parser: Parser) -> None:
     parser.group("model").add_argument("--models", action="store_true", help="list every model and what alignment it takes")
 
 
+def _convert(parser: Parser) -> None:
+    parser.add_argument(
+        "interactions", metavar="INTERACTIONS", help="file: .csv, .tsv, .jsonl, .parquet (also .gz), or the URL of a database"
+    )
+    add_data(parser, "name of the data set to make")
+    add_profiles(parser, tag=None)
+    add = parser.group("data").add_argument
+    add("--items", metavar="FILE", help="table of items: titles, descriptions, categories")
+    add("--users", metavar="FILE", help="table of users")
+    for role, meaning in ROLES.items():
+        add(f"--{role}", metavar="COLUMN", help=f"of the interactions: {meaning} (default: guessed and shown; none for none)")
+    add("--items-id", metavar="COLUMN", help="of --items: the ids (default: guessed)")
+    add("--users-id", metavar="COLUMN", help="of --users: the ids (default: guessed)")
+    add("--time-format", metavar="FORMAT", help="how times are written, as strptime says it: '%%d/%%m/%%Y %%H:%%M'")
+    add("--list", action="append", default=[], metavar="COLUMN=SEP", help="a column of texts that are lists; what is between")
+    add("--query", metavar="SQL", help="with a URL: the interactions")
+    add("--items-query", metavar="SQL", help="with a URL: the items")
+    add("--users-query", metavar="SQL", help="with a URL: the users")
+    add("--separator", metavar="CHAR", help="CSV: what is between values (default: found in the first line)")
+    add("--quote", default='"', metavar="CHAR", help="CSV: mark around texts, '' for none (default: \")")
+    add("--escape", default="", metavar="CHAR", help="CSV: mark before characters that are meant as they are")
+    add("--encoding", default="utf-8", help="CSV: encoding (default: utf-8)")
+    add = parser.group("output").add_argument
+    add("--output", "-o", type=Path, metavar="FOLDER", help="above the data set (default: --data-path)")
+    add("--overwrite", action="store_true", help="replace the atomic files of a data set that is there")
+
+
 def _import(parser: Parser) -> None:
     parser.add_argument("source", type=Path, help="profiles as FILE.jsonl, a tag's archive, or a released folder")
     add_data(parser)
@@ -147,6 +194,12 @@ def _profile(parser: Parser) -> None:
     add_chat_model(parser, "model of the server; transformers:FOLDER for a local one; template for none", 700)
     add = parser.group("prompts").add_argument
     add("--domain", help="movie, book, business, game, product, music, news, generic, or a YAML file (default: guessed)")
+    add("--style", default=STYLES[0], choices=STYLES, help="short: at most 50 words, for encoders that read 256 tokens")
+    add(
+        "--describe-with",
+        choices=DESCRIBE_WITH,
+        help="what an item is described by (default: both, attributes and description; description is the paper's rule)",
+    )
     add("--title-field", help="column of .item with the title")
     add("--description-field", help="column of .item with the description; 'none' for none")
     add("--attribute-fields", help="columns of .item, separated by commas; 'none' for none")
@@ -156,6 +209,10 @@ def _profile(parser: Parser) -> None:
     add("--sample-reviews", type=int, default=6, help="reviews in an item's prompt (default: 6)")
     add("--max-prompt-tokens", type=int, default=3000, help="longest prompt; the longest texts are cut (default: 3000)")
     add("--show-prompts", type=int, metavar="N", help="print N prompts of each kind and stop")
+    add("--review", type=int, metavar="N", help="print N stored profiles with what they quote, and checks of all, and stop")
+    part = parser.group("prompts").add_mutually_exclusive_group()
+    part.add_argument("--limit", type=int, metavar="N", help="write N items and the users who quote just those, to read first")
+    part.add_argument("--only", metavar="FILE", help="write just the users and items whose ids the file lists, one per line")
     add_pace(parser, 8)
     add = parser.group("pace and failures").add_argument
     add("--tpm", type=float, help="most tokens per minute")
@@ -232,6 +289,9 @@ def _recommend(parser: Parser) -> None:
     )
     add("--new-users", type=Path, metavar="FILE", help="JSON lines with user_id and history (item ids), profile, or both")
     add("--interactions", type=Path, metavar="FILE", help="later interactions of known and new users and items, as NAME.inter")
+    add("--only-items", type=Path, metavar="FILE", help="recommend these items alone, one id a line")
+    add("--exclude", type=Path, metavar="FILE", help="items to leave out, one id a line")
+    add("--where", metavar="EXPR", help="items alone that fit, by columns of .item: \"category == 'Books' and price < 20\"")
     add = parser.group("output").add_argument
     add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
     add("--output", "-o", type=Path, metavar="FILE", help="file to write (default: the screen)")
@@ -262,6 +322,7 @@ def _benchmark(parser: Parser) -> None:
 COMMANDS = {
     "run": Command("train and evaluate a model, as run_recbole_rlmrec.py does", _run),
     "doctor": Command("say what is installed, which data sets and profiles are there, and what is missing", _doctor, False),
+    "convert": Command("make a data set out of CSV, Parquet, JSON lines or a database", _convert, False),
     "import": Command("take profiles, or the data that the RLMRec authors publish, into a data set", _import, False),
     "profile": Command("let a chat model write profiles of items and users", _profile),
     "encode": Command("turn profiles into semantic embeddings", _encode, False),
