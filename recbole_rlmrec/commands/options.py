@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from recbole_rlmrec.commands.parser import Parser
 from recbole_rlmrec.llm.cost import PRICES
+from recbole_rlmrec.llm.reasoning import ROOM
 
+DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
+STYLES = ("rlmrec", "short")
 KEEP = ("none", "heldout")
 FORMATS = ("table", "csv", "jsonl", "parquet")
 ROLES = {
@@ -25,11 +28,12 @@ ENCODER_OPTIONS = {
     "device": (str, "where it runs: cpu, cuda, cuda:0, or several as cuda:0,cuda:1"),
     "batch_size": (int, "texts per batch or request"),
     "precision": (str, "type it computes in: float32, float16 or bfloat16"),
-    "prompt": (str, "instruction put before each text (E5, Instructor, ...)"),
+    "prompt": (str, "instruction put before each text (default: the one that E5, BGE, ... were trained with; '' for none)"),
     "dim": (int, "size of LSA's embeddings"),
     "base_url": (str, "address of the server, https://HOST/v1"),
     "api_key_env": (str, "environment variable that holds the server's key"),
     "concurrency": (int, "requests in flight"),
+    "patience": (float, "minutes without one answer after which it gives up (default: 10)"),
     "dimensions": (int, "size asked of models that can shorten their embeddings"),
     "max_tokens": (int, "longest text that the server's model reads"),
 }
@@ -92,6 +96,14 @@ def add_chat_model(parser: Parser, names: str, max_answer_tokens: int) -> None:
     add("--api-key-env", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY, for OpenAI only)")
     add("--temperature", type=float, default=0.0, help="0 (default) gives the same answers each time")
     add("--max-answer-tokens", type=int, default=max_answer_tokens, help=f"longest answer (default: {max_answer_tokens})")
+    add("--max-reasoning-tokens", type=int, default=ROOM, help=f"room beside it for a model that thinks (default: {ROOM})")
+    add(
+        "--request-field",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="another field of every request, for example top_p=0.9; null leaves one out (repeatable)",
+    )
     add("--timeout", type=float, default=120.0, help="seconds that an answer may take (default: 120)")
 
 
@@ -100,6 +112,7 @@ def add_pace(parser: Parser, concurrency: int) -> None:
     add = parser.group("pace and failures").add_argument
     add("--concurrency", type=int, default=concurrency, help=f"requests in flight (default: {concurrency})")
     add("--rpm", type=float, help="most requests per minute")
+    add("--patience", type=float, default=10.0, help="minutes without one answer before giving up (default: 10)")
 
 
 def add_recbole(parser: Parser, used: bool) -> None:
@@ -181,6 +194,12 @@ def _profile(parser: Parser) -> None:
     add_chat_model(parser, "model of the server; transformers:FOLDER for a local one; template for none", 700)
     add = parser.group("prompts").add_argument
     add("--domain", help="movie, book, business, game, product, music, news, generic, or a YAML file (default: guessed)")
+    add("--style", default=STYLES[0], choices=STYLES, help="short: at most 50 words, for encoders that read 256 tokens")
+    add(
+        "--describe-with",
+        choices=DESCRIBE_WITH,
+        help="what an item is described by (default: both, attributes and description; description is the paper's rule)",
+    )
     add("--title-field", help="column of .item with the title")
     add("--description-field", help="column of .item with the description; 'none' for none")
     add("--attribute-fields", help="columns of .item, separated by commas; 'none' for none")
@@ -190,6 +209,10 @@ def _profile(parser: Parser) -> None:
     add("--sample-reviews", type=int, default=6, help="reviews in an item's prompt (default: 6)")
     add("--max-prompt-tokens", type=int, default=3000, help="longest prompt; the longest texts are cut (default: 3000)")
     add("--show-prompts", type=int, metavar="N", help="print N prompts of each kind and stop")
+    add("--review", type=int, metavar="N", help="print N stored profiles with what they quote, and checks of all, and stop")
+    part = parser.group("prompts").add_mutually_exclusive_group()
+    part.add_argument("--limit", type=int, metavar="N", help="write N items and the users who quote just those, to read first")
+    part.add_argument("--only", metavar="FILE", help="write just the users and items whose ids the file lists, one per line")
     add_pace(parser, 8)
     add = parser.group("pace and failures").add_argument
     add("--tpm", type=float, help="most tokens per minute")
@@ -246,9 +269,9 @@ def _recommend(parser: Parser) -> None:
         "--checkpoint", required=True, type=Path, metavar="FILE", help="model that a run has written, saved/NAME.pth"
     )
     group = parser.group("recommendations", "Data and profiles that have moved since: --data-path, --semantic-path.")
-    who = group.add_mutually_exclusive_group(required=True)
+    who = group.add_mutually_exclusive_group()
     who.add_argument("--user", action="append", metavar="ID[,ID]", help="users, by their ids in the atomic files")
-    who.add_argument("--all-users", action="store_true", help="every user of the run")
+    who.add_argument("--all-users", action="store_true", help="every user of the run, and new ones")
     group.add_argument("--topk", type=int, default=10, help="items per user (default: 10)")
     group.add_argument(
         "--keep",
@@ -258,12 +281,25 @@ def _recommend(parser: Parser) -> None:
         "validation and test",
     )
     add = group.add_argument
+    add(
+        "--new-items",
+        type=Path,
+        metavar="FILE",
+        help="items that training never saw, as NAME.item or JSON lines of item_id, profile (AlphaRec, NAME_Semantic, con)",
+    )
+    add("--new-users", type=Path, metavar="FILE", help="JSON lines with user_id and history (item ids), profile, or both")
+    add("--interactions", type=Path, metavar="FILE", help="later interactions of known and new users and items, as NAME.inter")
     add("--only-items", type=Path, metavar="FILE", help="recommend these items alone, one id a line")
     add("--exclude", type=Path, metavar="FILE", help="items to leave out, one id a line")
     add("--where", metavar="EXPR", help="items alone that fit, by columns of .item: \"category == 'Books' and price < 20\"")
     add = parser.group("output").add_argument
     add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
     add("--output", "-o", type=Path, metavar="FILE", help="file to write (default: the screen)")
+
+
+def _advise(parser: Parser) -> None:
+    add_data(parser)
+    add_profiles(parser)
 
 
 def _report(parser: Parser) -> None:
@@ -293,6 +329,7 @@ COMMANDS = {
     "show": Command("print a profile with its reasoning and the history it quotes", _show),
     "export": Command("give embeddings to other models of RecBole, or a tag to other people", _export),
     "split": Command("draw a split once and keep it as a data set of its own", _split),
+    "advise": Command("measure a data set and say which variant, with which options, is worth trying first", _advise),
     "recommend": Command("the top items of some or all users, by a trained model", _recommend, False),
     "report": Command("experiments as one HTML file to look at", _report, False),
     "benchmark": Command("a benchmark page from the stored results of experiments", _benchmark, False),

@@ -21,6 +21,7 @@ from recbole_rlmrec.data.columns import (
     sample,
 )
 from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, split_hash, split_keys
+from recbole_rlmrec.data.text import plain_columns, says_something, sequence_separator
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
 
 
@@ -78,6 +79,7 @@ class Corpus:
         reader = _Reader(config)
         items, users = reader.features("item", train.iid_field), reader.features("user", train.uid_field)
         interactions, inter_types = _training_rows(config, train, reader)
+        interactions = plain_columns(interactions, inter_types, f"{config['dataset']}.inter")
         separator = config["seq_separator"] or " "
         return cls(
             item_fields=None if items is None else _shown(items, separator),
@@ -92,6 +94,31 @@ class Corpus:
             time_field=config["TIME_FIELD"],
             _sequences=None if items is None else _item_sequences(items),
             _separator=separator,
+        )
+
+    def with_items(self, file: AtomicFile, id_field: str) -> Corpus:
+        """A corpus of the same items and those of another ``.item`` file; where both have one, the run's row counts.
+
+        Raises
+        ------
+        DataError
+            The file has no column of ids.
+        """
+        more = _by_token(file, "item", id_field)
+        shown, sequences = _shown(more, self._separator), _item_sequences(more)
+        fields = [table for table in (self.item_fields, shown) if table is not None]
+        both = pd.concat(fields).fillna("").astype(object)
+        both = both[~both.index.duplicated()].rename_axis("item")
+        lists = dict(self._sequences or {})
+        for name, column in sequences.items():
+            whole = pd.concat([lists[name], column]) if name in lists else column
+            lists[name] = whole[~whole.index.duplicated()]
+        return replace(
+            self,
+            item_fields=both,
+            field_types={**more.types, **self.field_types},
+            items=list(dict.fromkeys([*self.items, *more.table.index])),
+            _sequences=lists,
         )
 
     def columns(self, **overrides) -> Columns:
@@ -158,13 +185,15 @@ class Corpus:
     def item_values(self, column: str) -> pd.DataFrame:
         """Values of an item column, one row each: a DataFrame of ``item`` tokens and ``value``.
 
-        Sequences are taken apart at ``seq_separator``, other columns have one value per item.
+        Sequences are taken apart at ``seq_separator``, or where that is the space, at what separates them in truth; other
+        columns have one value per item. Values without a letter or digit are left out.
         """
         values = self._sequences[column] if column in (self._sequences or {}) else self._table("item")[column]
         if self._type(column) == FeatureType.TOKEN_SEQ:
-            values = values.str.split(self._separator)
-        frame = values.explode().rename("value").rename_axis("item").reset_index()
-        return frame[frame["value"].str.strip() != ""].reset_index(drop=True)
+            separator = sequence_separator(sample(values)) if self._separator == " " else self._separator
+            values = values.str.split(separator)
+        frame = values.explode().str.strip().rename("value").rename_axis("item").reset_index()
+        return frame[frame["value"].map(says_something)].reset_index(drop=True)
 
     def _table(self, side: str) -> pd.DataFrame:
         table = self.item_fields if side == "item" else self.user_fields
@@ -214,16 +243,20 @@ class _Reader:
         """``.item`` or ``.user`` with tokens as index, the first of repeated ids; None where the file is missing."""
         if not self._stem.with_name(f"{self._stem.name}.{side}").is_file():
             return None
-        file = self._read(side)
-        if id_field not in file.table:
-            raise DataError(f"{file.path} has no column {id_field!r}; add it, or set the name of the id column.")
-        table = file.table[file.table[id_field] != ""].drop_duplicates(id_field).set_index(id_field)
-        return AtomicFile(file.path, table.rename_axis(side), {n: t for n, t in file.types.items() if n != id_field})
+        return _by_token(self._read(side), side, id_field)
 
     def interactions(self) -> AtomicFile:
         """``.inter``, or the training file of a dataset that comes split."""
         benchmark = self._config["benchmark_filename"]
         return self._read(f"{benchmark[0]}.inter" if benchmark else "inter")
+
+
+def _by_token(file: AtomicFile, side: str, id_field: str) -> AtomicFile:
+    if id_field not in file.table:
+        raise DataError(f"{file.path} has no column {id_field!r}; add it, or set the name of the id column.")
+    table = file.table[file.table[id_field] != ""].drop_duplicates(id_field).set_index(id_field)
+    table = plain_columns(table, file.types, file.path.name)
+    return AtomicFile(file.path, table.rename_axis(side), {n: t for n, t in file.types.items() if n != id_field})
 
 
 def _shown(file: AtomicFile, separator: str) -> pd.DataFrame:

@@ -13,12 +13,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from recbole_rlmrec.data.reading import parse_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import CLOSE, OPEN
 
 FOLDER = Path(__file__).parent / "prompts"
 GENERIC = "generic"
 MOST_WORDS = 2000
+STYLES = ("rlmrec", "short")
+SHORT_WORDS = 50
+_BRIEF = "Be brief: one or two plain sentences of what tells this one apart, without introduction, repetition or praise."
 
 _SHAPES = {
     "item": 'It may have "title", attributes under their names, "description", and "reviews" (written by its users).',
@@ -80,13 +84,16 @@ def domains() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_domain(name: str) -> Domain:
+def load_domain(name: str, style: str = "rlmrec") -> Domain:
     """Prompts of a domain of the package, or of a YAML file of one's own.
 
     Parameters
     ----------
     name : str
         A name out of :func:`domains`, or the path of a file.
+    style : str
+        ``rlmrec``, as the file has them, or ``short``: at most 50 words, as the authors of XRec shortened them, which
+        encoders of 256 tokens read to the end.
 
     Raises
     ------
@@ -103,8 +110,14 @@ def load_domain(name: str) -> Domain:
     language = content.get("language")
     if not isinstance(language, str) or not language.strip():
         raise ConfigError(f"{path}: 'language' must name the language of the profiles, for example English.")
-    item, user = (_task(content.get(side), side, path) for side in ("item", "user"))
+    item, user = (_styled(_task(content.get(side), side, path), style) for side in ("item", "user"))
     return Domain(str(content.get("domain") or path.stem), language.strip(), item, user)
+
+
+def _styled(task: Task, style: str) -> Task:
+    if style not in STYLES:
+        raise ConfigError(f"--style is one of {', '.join(STYLES)}, not {style!r}.")
+    return task if style == "rlmrec" else Task(f"{task.text.strip()}\n{_BRIEF}", min(task.max_words, SHORT_WORDS))
 
 
 def guess_domain(dataset: str, columns: Iterable[str]) -> str:
@@ -118,11 +131,10 @@ def guess_domain(dataset: str, columns: Iterable[str]) -> str:
 
 
 def _read_yaml(path: Path) -> dict:
-    import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not a YAML file in UTF-8: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} does not hold keys and values; see prompts/generic.yaml.")

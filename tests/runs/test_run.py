@@ -138,7 +138,7 @@ def test_load_split_is_the_split_of_the_run(build, tiny):
         (["--dataset=tiny", "--config_files=none.yaml"], "none.yaml does not exist"),
         (["--dataset=tiny", "--model=LightGCM_RLMRec"], "Did you mean"),
         (["--dataset=tiny", "--model=Pop_RLMRec"], "cannot be aligned"),
-        (["--dataset=tiny", "--alignment=both"], "set it to one of con, gen, none"),
+        (["--dataset=tiny", "--alignment=both"], "set it to one of con, gen, darec, distance, none"),
         (["--dataset=tiny", "--result_file="], "--result_file needs"),
         (["--dataset=tiny", "epochs"], "is not understood"),
         (["--dataset=tiny", "--seed=1", "--seed=2"], "--seed is given twice"),
