@@ -28,6 +28,7 @@ LIGHT = (
     "profiling",
     "encoding",
     "exchange.archive",
+    "exchange.convert",
     "exchange.profiles",
 )
 
