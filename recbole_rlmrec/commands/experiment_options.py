@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recbole_rlmrec.commands.options import Command, add_chat_model, add_data, add_pace, add_profiles
 from recbole_rlmrec.commands.parser import Parser
-from recbole_rlmrec.experiments.cells.variants import PAPER, VARIANTS
+from recbole_rlmrec.experiments.cells.variants import COLD, PAPER, VARIANTS
 
 CHECKPOINTS = ("first", "all", "none")
 KINDS = ("shuffled", "random", "constant", "users only", "items only", "reasoning", "alone")
@@ -52,6 +52,13 @@ def _groups(add: Callable) -> None:
     add("--holdout", default="", help="also hold out users, items or both (users,items)")
     add("--keep", default="1,3,5", help="training interactions left to those held out (default: 1,3,5)")
     add("--share", type=float, default=0.2, help="share of users or items that is held out (default: 0.2)")
+
+
+def _cold(add: Callable) -> None:
+    add("--side", choices=("items", "users"), default="items", help="who is held out of training whole (default: items)")
+    add("--share", type=float, default=0.2, help="share of them that is held out (default: 0.2)")
+    add("--from-data", action="store_true", help="hold nobody out: the given test split has some that training never saw")
+    add("--category", metavar="COLUMN", help="column of .item for popularity by category (default: guessed by its name)")
 
 
 def _case(add: Callable) -> None:
@@ -109,6 +116,12 @@ EXPERIMENTS = {
     "efficiency": _experiment("seconds per epoch, memory, parameters and time to the best epoch"),
     "groups": _experiment(
         "results by user activity and item popularity, and for users or items held out down to few interactions", _groups
+    ),
+    "cold": _experiment(
+        "items or users that training never saw: recall among cold, warm and all, beside text-kNN and popularity",
+        _cold,
+        "base,con,semantic,alpharec",
+        ", ".join(COLD),
     ),
     "case": _experiment(
         "users more than three hops apart with similar profiles: rank and similarity with and without alignment",

@@ -18,7 +18,7 @@ ENCODER_OPTIONS = {
     "device": (str, "where it runs: cpu, cuda, cuda:0, or several as cuda:0,cuda:1"),
     "batch_size": (int, "texts per batch or request"),
     "precision": (str, "type it computes in: float32, float16 or bfloat16"),
-    "prompt": (str, "instruction put before each text (E5, Instructor, ...)"),
+    "prompt": (str, "instruction put before each text (default: the one that E5, BGE, ... were trained with; '' for none)"),
     "dim": (int, "size of LSA's embeddings"),
     "base_url": (str, "address of the server, https://HOST/v1"),
     "api_key_env": (str, "environment variable that holds the server's key"),
@@ -212,9 +212,9 @@ def _recommend(parser: Parser) -> None:
         "--checkpoint", required=True, type=Path, metavar="FILE", help="model that a run has written, saved/NAME.pth"
     )
     group = parser.group("recommendations", "Data and profiles that have moved since: --data-path, --semantic-path.")
-    who = group.add_mutually_exclusive_group(required=True)
+    who = group.add_mutually_exclusive_group()
     who.add_argument("--user", action="append", metavar="ID[,ID]", help="users, by their ids in the atomic files")
-    who.add_argument("--all-users", action="store_true", help="every user of the run")
+    who.add_argument("--all-users", action="store_true", help="every user of the run, and new ones")
     group.add_argument("--topk", type=int, default=10, help="items per user (default: 10)")
     group.add_argument(
         "--keep",
@@ -223,9 +223,23 @@ def _recommend(parser: Parser) -> None:
         help="items that the user has interacted with and that may still be shown: none (default), or heldout, those of "
         "validation and test",
     )
+    add = group.add_argument
+    add(
+        "--new-items",
+        type=Path,
+        metavar="FILE",
+        help="items that training never saw, as NAME.item or JSON lines of item_id, profile (AlphaRec, NAME_Semantic, con)",
+    )
+    add("--new-users", type=Path, metavar="FILE", help="JSON lines with user_id and history (item ids), profile, or both")
+    add("--interactions", type=Path, metavar="FILE", help="later interactions of known and new users and items, as NAME.inter")
     add = parser.group("output").add_argument
     add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
     add("--output", "-o", type=Path, metavar="FILE", help="file to write (default: the screen)")
+
+
+def _advise(parser: Parser) -> None:
+    add_data(parser)
+    add_profiles(parser)
 
 
 def _report(parser: Parser) -> None:
@@ -254,6 +268,7 @@ COMMANDS = {
     "show": Command("print a profile with its reasoning and the history it quotes", _show),
     "export": Command("give embeddings to other models of RecBole, or a tag to other people", _export),
     "split": Command("draw a split once and keep it as a data set of its own", _split),
+    "advise": Command("measure a data set and say which variant, with which options, is worth trying first", _advise),
     "recommend": Command("the top items of some or all users, by a trained model", _recommend, False),
     "report": Command("experiments as one HTML file to look at", _report, False),
     "benchmark": Command("a benchmark page from the stored results of experiments", _benchmark, False),

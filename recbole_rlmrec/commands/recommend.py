@@ -17,7 +17,9 @@ from tqdm import tqdm
 from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.runs.trained import PLACES, load_trained
+from recbole_rlmrec.runs.newcomers import read_unseen
+from recbole_rlmrec.runs.trained import PLACES, Trained, load_trained
+from recbole_rlmrec.runs.unseen import check_serves, extend
 
 HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",)}
 
@@ -34,8 +36,14 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
     if args.topk < 1:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
+    if not (args.user or args.all_users or args.new_users):
+        raise ConfigError("recommend needs to know for whom: --user ID, --all-users or --new-users FILE.")
     trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
-    users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(read_users(args.user))
+    named = read_users(args.user) if args.user else []
+    if args.new_items or args.new_users or args.interactions:
+        trained, tokens = with_unseen(trained, args.new_items, args.new_users, args.interactions)
+        named = named or tokens
+    users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(named)
     texts = lines(recommend(trained, users, args.topk, HIDDEN[args.keep]), FORMATS[args.format])
     if args.output is None:
         for text in texts:
@@ -44,6 +52,17 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     _write(args.output, texts)
     print(f"{args.output}: top {args.topk} of {len(users)} users")
     return 0
+
+
+def with_unseen(
+    trained: Trained, items: Path | None, users: Path | None, interactions: Path | None
+) -> tuple[Trained, list[str]]:
+    """A trained model that knows the users and items of files, and the tokens of the users that the file of users has."""
+    check_serves(trained)
+    unseen, titles, tokens = read_unseen(trained, items, users, interactions)
+    extended = extend(trained, unseen)
+    extended.__dict__["titles"] = {**titles, **trained.titles}
+    return extended, tokens
 
 
 def read_users(values: Sequence[str]) -> list[str]:

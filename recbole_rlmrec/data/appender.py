@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from logging import getLogger
 from pathlib import Path
 
 from recbole_rlmrec.data.profile import Profile, to_line
+from recbole_rlmrec.data.reading import parse_json
 
 _TAIL_BLOCK = 1 << 16
 
@@ -76,7 +76,7 @@ def _last_line_start(file) -> int:
 
 def _is_json(line: bytes) -> bool:
     try:
-        json.loads(line)
+        parse_json(line)
     except ValueError:
         return False
     return True

@@ -94,6 +94,31 @@ class Corpus:
             _separator=separator,
         )
 
+    def with_items(self, file: AtomicFile, id_field: str) -> Corpus:
+        """A corpus of the same items and those of another ``.item`` file; where both have one, the run's row counts.
+
+        Raises
+        ------
+        DataError
+            The file has no column of ids.
+        """
+        more = _by_token(file, "item", id_field)
+        shown, sequences = _shown(more, self._separator), _item_sequences(more)
+        fields = [table for table in (self.item_fields, shown) if table is not None]
+        both = pd.concat(fields).fillna("").astype(object)
+        both = both[~both.index.duplicated()].rename_axis("item")
+        lists = dict(self._sequences or {})
+        for name, column in sequences.items():
+            whole = pd.concat([lists[name], column]) if name in lists else column
+            lists[name] = whole[~whole.index.duplicated()]
+        return replace(
+            self,
+            item_fields=both,
+            field_types={**more.types, **self.field_types},
+            items=list(dict.fromkeys([*self.items, *more.table.index])),
+            _sequences=lists,
+        )
+
     def columns(self, **overrides) -> Columns:
         """Roles of the columns, guessed by name, type and values.
 
@@ -214,16 +239,19 @@ class _Reader:
         """``.item`` or ``.user`` with tokens as index, the first of repeated ids; None where the file is missing."""
         if not self._stem.with_name(f"{self._stem.name}.{side}").is_file():
             return None
-        file = self._read(side)
-        if id_field not in file.table:
-            raise DataError(f"{file.path} has no column {id_field!r}; add it, or set the name of the id column.")
-        table = file.table[file.table[id_field] != ""].drop_duplicates(id_field).set_index(id_field)
-        return AtomicFile(file.path, table.rename_axis(side), {n: t for n, t in file.types.items() if n != id_field})
+        return _by_token(self._read(side), side, id_field)
 
     def interactions(self) -> AtomicFile:
         """``.inter``, or the training file of a dataset that comes split."""
         benchmark = self._config["benchmark_filename"]
         return self._read(f"{benchmark[0]}.inter" if benchmark else "inter")
+
+
+def _by_token(file: AtomicFile, side: str, id_field: str) -> AtomicFile:
+    if id_field not in file.table:
+        raise DataError(f"{file.path} has no column {id_field!r}; add it, or set the name of the id column.")
+    table = file.table[file.table[id_field] != ""].drop_duplicates(id_field).set_index(id_field)
+    return AtomicFile(file.path, table.rename_axis(side), {n: t for n, t in file.types.items() if n != id_field})
 
 
 def _shown(file: AtomicFile, separator: str) -> pd.DataFrame:

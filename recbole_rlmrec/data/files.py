@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, then renamed."""
+"""Files: written whole or not at all, and read so that nothing in them can do more than be wrong."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import yaml
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 
-from recbole_rlmrec.errors import ConfigError, DataError, StoreError
+from recbole_rlmrec.data.reading import misshapen, parse_json, parse_yaml
+from recbole_rlmrec.errors import ConfigError, DataError, StoreError, refused
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def new_matrix(path: Path, dtype: np.dtype, shape: tuple[int, int]) -> np.memmap
 
     Without that, a disk that fills up ends the process by a signal where a page is first written to.
     """
-    matrix = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    matrix = npy.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with open(path, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -98,7 +98,7 @@ def write_json(path: Path, value: object) -> None:
         file.write(json_bytes(value))
 
 
-def read_json(path: Path, error: type[Exception], remedy: str) -> dict:
+def read_json(path: Path, error: type[Exception], remedy: str, shape: object = None) -> dict:
     """Read a JSON object.
 
     Parameters
@@ -109,15 +109,25 @@ def read_json(path: Path, error: type[Exception], remedy: str) -> dict:
         Class of the exception for a file that is missing or holds anything but one JSON object.
     remedy : str
         What to do about it, the end of the error's sentence.
+    shape : optional
+        What it must hold, as `reading.misshapen` takes it.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise error(f"{path} is missing; {remedy}.") from None
     except (OSError, ValueError) as reason:
+        if refused(reason):
+            raise
         raise error(f"{path} cannot be read ({reason}); {remedy}.") from None
     if not isinstance(value, dict):
         raise error(f"{path} does not hold a JSON object; {remedy}.")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise error(f"{path} holds half of a character (a lone surrogate); {remedy}.") from None
+    if shape is not None and (wrong := misshapen(value, shape)):
+        raise error(f"{path} is damaged: {wrong}; {remedy}.")
     return value
 
 
@@ -136,10 +146,10 @@ def read_yaml(path: Path) -> dict:
     if not path.is_file():
         raise DataError(f"The file {path} does not exist; check the option that names it.")
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=Config._build_yaml_loader(None)) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as reason:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(reason).split())}.") from None
-    if not isinstance(found, dict):
+        found = parse_yaml(path.read_text(encoding="utf-8"), Config._build_yaml_loader(None)) or {}
+    except ValueError as reason:
+        raise ConfigError(f"{path} is not YAML: {reason}.") from None
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise ConfigError(f"{path} does not hold options as key: value.")
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ from recbole_rlmrec.data.profile import (
     text_digest,
     to_line,
 )
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, SemanticError, StoreError, quoted
 
 FORMAT = 1
@@ -133,7 +133,7 @@ class ProfileStore:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    yield parse_profile(json.loads(line), side)
+                    yield parse_profile(parse_json(line), side)
                 except ValueError as reason:
                     if not line.endswith(b"\n"):
                         self._report_cut(path, number)

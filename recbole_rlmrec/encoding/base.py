@@ -19,6 +19,8 @@ class TextEncoder(Protocol):
         Whether :meth:`fit` must see all texts first, so that vectors of an earlier fit are of no use.
     truncated : int
         How many of the texts encoded so far were longer than the encoder reads.
+    sided : bool
+        Whether texts of users are encoded in another way than those of items; :meth:`prepare` then says which come next.
     at_once : int
         How many texts a call should have at least to keep the encoder busy.
     """
@@ -26,7 +28,11 @@ class TextEncoder(Protocol):
     name: str
     needs_fit: bool = False
     truncated: int = 0
+    sided: bool = False
     at_once: int = 1
+
+    def prepare(self, side: str) -> None:
+        """Called before texts of a side, ``user`` or ``item``, are encoded where ``sided`` is set."""
 
     def fit(self, texts: Sequence[str]) -> None:
         """Learn from all texts; called once before :meth:`encode` where ``needs_fit`` is set."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from logging import getLogger
@@ -12,6 +11,7 @@ import numpy as np
 
 from recbole_rlmrec.data.files import file_digest, read_json, write_json
 from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.reading import parse_json, read_npy
 from recbole_rlmrec.data.store import ProfileStore, Scan, combined_digest
 from recbole_rlmrec.errors import SemanticError, quoted
 
@@ -160,7 +160,7 @@ def check_unchanged(found: Embeddings, scans: dict[str, Scan]) -> None:
 def _remedy(folder: Path, dataset: str) -> str:
     tag = folder.parents[1].name
     try:
-        encoder = json.loads((folder / "manifest.json").read_bytes())["encoder"]
+        encoder = parse_json((folder / "manifest.json").read_bytes())["encoder"]
     except (OSError, ValueError, KeyError, TypeError):
         encoder = folder.name.replace("--", "/")
     return f"run `recbole-rlmrec encode --dataset {quoted(dataset)} --tag {tag} --encoder {quoted(encoder)}` again"
@@ -178,7 +178,7 @@ def _read_tokens(path: Path, remedy: str) -> list[str]:
 def _read_matrix(path: Path, rows: int, remedy: str) -> np.ndarray:
     try:
         # "c": pages are shared until written to, and torch takes the array without a warning.
-        matrix = np.load(path, mmap_mode="c", allow_pickle=False)
+        matrix = read_npy(path, "c")
     except (OSError, ValueError, EOFError) as reason:
         raise SemanticError(f"{path} cannot be read ({reason}); {remedy}.") from None
     if matrix.ndim != 2 or matrix.dtype not in (np.float32, np.float16) or not matrix.flags.c_contiguous:

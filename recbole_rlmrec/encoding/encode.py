@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from recbole_rlmrec.data.files import bytes_digest, file_digest, held, json_bytes, new_matrix, read_json, replacing, write_json
 from recbole_rlmrec.data.paths import encoder_slug
+from recbole_rlmrec.data.reading import parse_json, read_npy
 from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.embeddings import files_of
@@ -94,6 +95,12 @@ def encode_tag(
     return target
 
 
+def prepare(encoder: TextEncoder, side: str) -> None:
+    """Tell an encoder whose texts come next, where it tells users from items."""
+    if getattr(encoder, "sided", False):
+        encoder.prepare(side)
+
+
 def _new(matrix: Path) -> Path:
     return matrix.with_name(f".{matrix.stem}.new.npy")
 
@@ -105,6 +112,7 @@ class _Job:
         self._target, self._texts, self._encoder, self._dtype = target, texts, encoder, np.dtype(dtype)
         self._digests = {side: {t: text_digest(text) for t, text in found.items()} for side, found in texts.items()}
         self._by_digest = {digest: texts[side][token] for side in texts for token, digest in self._digests[side].items()}
+        self._side_of = {digest: side for side in texts for digest in self._digests[side].values()}
         self._fingerprint = self._make_fingerprint()
         self._commit()
         self._journal = Journal(target / ".journal", self._fingerprint)
@@ -118,7 +126,7 @@ class _Job:
     def _finished_rows(self) -> list[tuple[list[str], np.ndarray]]:
         """Digests and matrices of an earlier call with the same settings."""
         try:
-            manifest = json.loads((self._target / "manifest.json").read_bytes())
+            manifest = parse_json((self._target / "manifest.json").read_bytes())
             bound = manifest.get("files") or {}
             if manifest["fingerprint"] != self._fingerprint or any(
                 file_digest(self._target / name) != digest for name, digest in bound.items()
@@ -129,8 +137,8 @@ class _Job:
             return []
 
     def _finished_side(self, side: str) -> tuple[list[str], np.ndarray]:
-        digests = json.loads((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
-        matrix = np.load(self._target / f"{side}s.npy", mmap_mode="r", allow_pickle=False)
+        digests = parse_json((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
+        matrix = read_npy(self._target / f"{side}s.npy", "r")
         if matrix.shape[0] != len(digests) or matrix.dtype != self._dtype:
             raise ValueError(f"{side}s.npy does not fit its tokens")
         return digests, matrix
@@ -148,17 +156,26 @@ class _Job:
         bar = tqdm(total=len(todo), desc="Encode", ncols=100, disable=not show_progress)
         with bar:
             size = max(BLOCK, getattr(self._encoder, "at_once", 0))
-            for start in range(0, len(todo), size):
-                block = todo[start : start + size]
-                for digests, vectors in self._vectors(block):
-                    self._journal.append(digests, vectors)
-                    bar.update(len(digests))
+            for side, mine in self._by_side(todo):
+                prepare(self._encoder, side)
+                for start in range(0, len(mine), size):
+                    for digests, vectors in self._vectors(mine[start : start + size]):
+                        self._journal.append(digests, vectors)
+                        bar.update(len(digests))
         if self._encoder.truncated:
             limit = self._encoder.info().get("max_tokens")
             logger.warning(
                 f"{self._encoder.truncated} of {len(todo)} texts were longer than the {limit} tokens that "
                 f"{self._encoder.name} reads, and were cut."
             )
+
+    def _by_side(self, todo: list[str]) -> Iterator[tuple[str, list[str]]]:
+        """What is to be encoded, side by side where the encoder tells them apart; what both sides have is an item's."""
+        if not getattr(self._encoder, "sided", False):
+            yield SIDES[-1], todo
+            return
+        for side in SIDES:
+            yield side, [digest for digest in todo if self._side_of[digest] == side]
 
     def _vectors(self, digests: list[str]) -> Iterator[tuple[list[str], np.ndarray]]:
         texts = [self._by_digest[digest] for digest in digests]

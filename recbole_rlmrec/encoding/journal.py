@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 
 from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.reading import parse_json
 
 
 class Journal:
@@ -31,7 +31,7 @@ class Journal:
 
     def _resume(self) -> np.dtype | None:
         try:
-            head = json.loads(self._head.read_bytes())
+            head = parse_json(self._head.read_bytes())
             if head["fingerprint"] == self._fingerprint and self._path.is_file():
                 return _record_type(head["dtype"], head["dim"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 
-from recbole_rlmrec.encoding.base import TextEncoder
+from recbole_rlmrec.encoding.instructions import Instructed
 from recbole_rlmrec.errors import ChatError, ConfigError, EncoderError
 from recbole_rlmrec.llm.models import get_endpoint
 from recbole_rlmrec.llm.patience import Circuit, Patience, Stopped, Throttle
@@ -19,7 +19,7 @@ MOST_BYTES = 128 * 1024 * 1024
 _LIMITS = {"text-embedding-3-small": 8191, "text-embedding-3-large": 8191, "text-embedding-ada-002": 8191}
 
 
-class OpenAICompatibleEncoder(TextEncoder):
+class OpenAICompatibleEncoder(Instructed):
     """Embeddings from a server.
 
     Parameters
@@ -38,8 +38,9 @@ class OpenAICompatibleEncoder(TextEncoder):
         Asked of models that can shorten their vectors.
     normalize : bool
         Whether vectors get length 1.
-    prompt : str
-        Put before every text, for encoders that want an instruction.
+    prompt : str or dict, optional
+        Put before every text, or before those of a ``user`` and of an ``item``; by default the instruction that the model was
+        trained with, where its name is known (:mod:`recbole_rlmrec.encoding.instructions`). An empty text is none.
     max_tokens : int, optional
         Longest text; longer ones are cut at the end of a word and counted. Known for OpenAI's models.
     timeout : float
@@ -62,7 +63,7 @@ class OpenAICompatibleEncoder(TextEncoder):
         concurrency: int = 4,
         dimensions: int | None = None,
         normalize: bool = True,
-        prompt: str = "",
+        prompt: str | dict[str, str] | None = None,
         max_tokens: int | None = None,
         timeout: float = 120.0,
         first_wait: float = 1.0,
@@ -76,7 +77,8 @@ class OpenAICompatibleEncoder(TextEncoder):
         self.name = name
         self.truncated = 0
         self.max_tokens = max_tokens or _LIMITS.get(model)
-        self._model, self._dimensions, self._normalize, self._prompt = model, dimensions, normalize, prompt
+        self._model, self._dimensions, self._normalize = model, dimensions, normalize
+        self._instruct(model, prompt)
         self._batch_size, self._concurrency = batch_size, concurrency
         self._counter = TokenCounter(model)
         self._endpoint = get_endpoint(base_url, api_key_env, timeout, concurrency)
@@ -91,7 +93,7 @@ class OpenAICompatibleEncoder(TextEncoder):
             "revision": None,
             "server": self._endpoint.host,
             "normalised": self._normalize,
-            "prompt": self._prompt,
+            "prompt": self._told_prompt(),
             "dimensions": self._dimensions,
             "max_tokens": self.max_tokens,
         }

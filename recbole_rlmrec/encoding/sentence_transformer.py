@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from recbole_rlmrec.data.files import hash_file
-from recbole_rlmrec.encoding.base import TextEncoder
+from recbole_rlmrec.encoding.instructions import Instructed
 from recbole_rlmrec.errors import ConfigError, EncoderError
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 
 
-class SentenceTransformerEncoder(TextEncoder):
+class SentenceTransformerEncoder(Instructed):
     """A model of sentence-transformers; texts longer than it reads are cut, and counted.
 
     Parameters
@@ -32,8 +32,9 @@ class SentenceTransformerEncoder(TextEncoder):
         Type that the model computes in: float32, float16 or bfloat16.
     normalize : bool
         Whether vectors get length 1.
-    prompt : str
-        Put before every text, for encoders that want an instruction.
+    prompt : str or dict, optional
+        Put before every text, or before those of a ``user`` and of an ``item``; by default the instruction that the model was
+        trained with, where its name is known (:mod:`recbole_rlmrec.encoding.instructions`). An empty text is none.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class SentenceTransformerEncoder(TextEncoder):
         batch_size: int = 32,
         precision: str = "float32",
         normalize: bool = True,
-        prompt: str = "",
+        prompt: str | dict[str, str] | None = None,
     ):
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigError(f"batch_size must be a positive integer, not {batch_size!r}.")
@@ -58,7 +59,8 @@ class SentenceTransformerEncoder(TextEncoder):
             raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
         self.name = name
         self.truncated = 0
-        self._batch_size, self._precision, self._normalize, self._prompt = batch_size, precision, normalize, prompt
+        self._batch_size, self._precision, self._normalize = batch_size, precision, normalize
+        self._instruct(name, prompt)
         devices = [part.strip() for part in (device or "").split(",") if part.strip()]
         self._model = _load(name, devices[0] if devices else None, precision)
         self._pool = self._start_pool(devices) if len(devices) > 1 else None
@@ -114,7 +116,7 @@ class SentenceTransformerEncoder(TextEncoder):
             "encoder": self.name,
             "revision": self._revision(),
             "normalised": self._normalize,
-            "prompt": self._prompt,
+            "prompt": self._told_prompt(),
             "precision": self._precision,
             "max_tokens": self.max_tokens,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from recbole_rlmrec.data.profile import (
     Profile,
     parse_profile,
 )
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import ProfileStore, check_tag, now
 from recbole_rlmrec.errors import DataError, StoreError
 
@@ -150,7 +150,7 @@ def _read_import(file: Path) -> tuple[dict[str, dict[str, Profile]], int]:
 
 def _parse_import(line: bytes, where: str) -> tuple[str, Profile]:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         if not isinstance(record, dict) or ("user_id" in record) == ("item_id" in record):
             raise BadRecord("not a JSON object with either 'user_id' or 'item_id'")
         side = "user" if "user_id" in record else "item"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-EXPERIMENTS = ("compare", "ablation", "noise", "pretrain", "efficiency", "groups", "case", "rerank", "tune")
+EXPERIMENTS = ("compare", "ablation", "noise", "pretrain", "efficiency", "groups", "cold", "case", "rerank", "tune")
 
 
 def load(name: str) -> ModuleType:

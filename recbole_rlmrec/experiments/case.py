@@ -31,7 +31,7 @@ class Pair:
     first, second : int
         Internal ids.
     similarity : float
-        Cosine of their profiles' embeddings.
+        Cosine of their profiles' embeddings, the mean of all taken off.
     """
 
     first: int
@@ -73,7 +73,8 @@ def find_cases(study: Study, profiles: Profiles, most: int) -> tuple[list[Pair],
     history = _history(train)
     ids = known.ids.numpy()
     ids = ids[np.diff(history.indptr)[ids] > 0]
-    found = similar_strangers(known.rows(torch.from_numpy(ids)).numpy(), history[ids], most)
+    vectors = (known.rows(torch.from_numpy(ids)) - known.mean()).numpy()  # as they come, all point almost the same way
+    found = similar_strangers(vectors, history[ids], most)
     pairs = [Pair(int(ids[a]), int(ids[b]), similarity) for a, b, similarity in found]
     if not pairs:
         raise DataError(
@@ -204,7 +205,7 @@ def case_table(cases: Sequence[dict]) -> Table:
         for one in case["models"]:
             about = [number, *case["users"], hops, case["profile_similarity"], one["model"], one["variant"]]
             table.rows.append([*about, *one["ranks"], one["similarity"]])
-    table.notes = ["profiles: cosine of the profiles' embeddings; similarity: cosine of the model's representations."]
+    table.notes = ["profiles: cosine of the profiles' embeddings less their mean; similarity: cosine of the representations."]
     return table
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from logging import getLogger
@@ -13,6 +12,7 @@ import numpy as np
 
 from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.profile import SIDES, Profile
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.embeddings import read_embeddings, seal
 from recbole_rlmrec.encoding.encode import encode_tag, same_encoder
@@ -132,7 +132,7 @@ def _joined(profile: Profile) -> Profile:
 
 def _copy_store(profiles: Profiles, target: Path, tag: str, kind: str, sides) -> None:
     store = ProfileStore(profiles.folder)
-    manifest = json.loads((profiles.folder / "manifest.json").read_bytes())
+    manifest = parse_json((profiles.folder / "manifest.json").read_bytes())
     for side in sides:
         if store.path(side).is_file():
             shutil.copyfile(store.path(side), target / store.path(side).name)

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.chat import ChatModel, Reply
 from recbole_rlmrec.llm.endpoint import RefusedError, RetryableError
@@ -181,7 +182,7 @@ class Answers:
         whole = path.read_bytes().rpartition(b"\n")[0] if path.is_file() else b""
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                record = json.loads(line)
+                record = parse_json(line)
                 self._known[record["key"]] = record
             except (ValueError, TypeError, KeyError):
                 raise StoreError(f"{path}, line {number}, is not an answer; delete that line.") from None

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from recbole_rlmrec.data.reading import parse_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.chat import LOCAL_PREFIX, TEMPLATE
 
@@ -97,13 +98,12 @@ def read_prices(path: Path = PRICES) -> dict:
     ConfigError
         Someone edited it into something else.
     """
-    import yaml
 
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        table = parse_yaml(path.read_text(encoding="utf-8"))
         for entry in table["models"].values():
             float(entry["input"]), float(entry["output"]), float(entry.get("batch", 1.0))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise ConfigError(f"{path} is no price table: each model needs numbers for input and output.") from None
     return table
 

@@ -19,6 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ChatError, ConfigError
 from recbole_rlmrec.llm.secrets import BearerKey, scrub
 
@@ -199,7 +200,7 @@ class Endpoint:
         with self._send(method, path, **request) as response:
             body = self._read(response, time.monotonic() + self.timeout, most_bytes)
         try:
-            answer = json.loads(scrub(body.decode()))
+            answer = parse_json(scrub(body.decode()))
         except (ValueError, RecursionError):
             raise RetryableError(f"{self.host} answered something that is not JSON.") from None
         if not isinstance(answer, dict):
@@ -238,7 +239,7 @@ class Endpoint:
         body = self._read(response, time.monotonic() + self.timeout, ANSWER_BYTES)
         text = scrub(body.decode(errors="replace"))
         try:
-            answer = json.loads(text)
+            answer = parse_json(text)
         except (ValueError, RecursionError):
             answer = None
         self._sort(status, answer if isinstance(answer, dict) else {"error": text}, retry_after(response.headers))

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 import torch
-
-from recbole_rlmrec.data.files import hash_file
 
 
 class RunRecord:
@@ -48,6 +43,7 @@ class RunRecord:
         self.initial: dict | None = None
         self.preloaded: dict | None = None
         self.resumed_from: list[int] = []
+        self.training = False
 
     def as_dict(self) -> dict:
         """JSON-able form, as it goes into the result file."""
@@ -152,17 +148,6 @@ def versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[package] = None
     return found
-
-
-@functools.cache
-def source_digest() -> str:
-    """SHA-256 over this package's source, which decides what a run computes."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        hash_file(digest, path)
-    return digest.hexdigest()
 
 
 def plain(value):

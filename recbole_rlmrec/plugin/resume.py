@@ -7,9 +7,8 @@ all random states, the samplers' and loaders' own, what models count and cache, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +20,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from recbole_rlmrec.data.files import read_json, replacing, write_json
-from recbole_rlmrec.data.paths import encoder_slug, semantic_root
+from recbole_rlmrec.data.reading import misshapen
 from recbole_rlmrec.errors import CheckpointError, ConfigError, RLMRecError
 from recbole_rlmrec.plugin import state
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
-from recbole_rlmrec.plugin.record import plain, source_digest, versions
+from recbole_rlmrec.plugin.identity import digest_run
 from recbole_rlmrec.plugin.saving import save_to
 
 FOLDER = "resume"
@@ -33,10 +32,22 @@ FORMAT = 1
 SHARE = 0.05
 """Most of the training time that last checkpoints may take: where writing is slow, fewer are written."""
 
-_ELSEWHERE = frozenset(
-    "checkpoint_dir checkpoint_every resume show_progress state gpu_id data_path semantic_path log_wandb wandb_project "
-    "nproc world_size ip port group_offset offset dataset_save_path dataloaders_save_path save_dataset save_dataloaders".split()
-)
+_SHAPE = {
+    "format": int,
+    "digest": str,
+    "epoch": int,
+    "file": re.compile(r"[^/\\\0]+\.pth"),
+    "best?": re.compile(r"[^/\\\0]+\.best-\d+"),
+    "trainer": {name: object for name in state.COUNTERS},
+    "record": {"seconds": [float], "losses": {str: [float]}, "valid": [list], "best_epoch?": int, "resumed_from": [int]},
+    "state": {
+        "weights": {str: torch.Tensor},
+        "attributes": {str: dict},
+        "optimizers": dict,
+        "generators": dict,
+        "random": dict,
+    },
+}
 
 
 class RunEnded(RLMRecError):
@@ -143,7 +154,9 @@ class LastCheckpoint:
 
     def _read(self, path: Path) -> dict:
         found = load_checkpoint(path, map_location="cpu")
-        if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("digest") != self._digest:
+        if not isinstance(found, dict) or (wrong := misshapen(found, _SHAPE)):
+            raise CheckpointError(f"{path} is no last checkpoint: {wrong if isinstance(found, dict) else 'it holds no table'}.")
+        if found["format"] != FORMAT or found["digest"] != self._digest:
             raise CheckpointError(f"{path} is not a last checkpoint of this run.")
         return found
 
@@ -178,7 +191,12 @@ class LastCheckpoint:
     def at(self, epoch: int) -> None:
         """Called where an epoch begins: take up what was found, or write what is reached."""
         if self._pending is not None:
-            state.restore(self._trainer, self._roots, self._pending["state"])
+            try:
+                state.restore(self._trainer, self._roots, self._pending["state"])
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+                raise CheckpointError(
+                    f"{self._folder / self._name}.last does not fit this run ({' '.join(str(reason).split())}); delete it."
+                ) from reason
             self._pending, self._written = None, perf_counter()
         elif self._due(epoch):
             start = perf_counter()
@@ -290,31 +308,3 @@ def publish(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
-
-
-def digest_run(config, train, valid=None, provenance: dict | None = None) -> str:
-    """Hash of all that makes a difference to training: options, data, profiles, versions; 16 hexadecimal digits."""
-    options = {key: plain(value) for key, value in config.final_config_dict.items() if key not in _ELSEWHERE}
-    said = {"options": options, "profiles": provenance, "versions": versions(), "source": source_digest()}
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
-    for dataset in (train, *getattr(train, "rlmrec_heldout", () if valid is None else (valid,))):
-        for name in dataset.feat_name_list:
-            columns = getattr(getattr(dataset, name), "interaction", {})
-            for field, column in sorted(columns.items()):
-                digest.update(f"{name} {field} {column.dtype} {tuple(column.shape)}".encode())
-                digest.update(column.contiguous().numpy().tobytes())
-    for field in (train.uid_field, train.iid_field):
-        digest.update("\0".join(map(str, train.field2id_token[field])).encode())
-    for folder in _folders(config, provenance):
-        manifest = folder / "manifest.json"
-        digest.update(manifest.read_bytes() if manifest.is_file() else b"-")
-    return digest.hexdigest()[:16]
-
-
-def _folders(config, provenance: dict | None) -> list[Path]:
-    """Folders of embeddings that training reads."""
-    folders = [Path(config["initial_embeddings"])] if config["initial_embeddings"] else []
-    if provenance and provenance.get("encoder"):
-        tag = semantic_root(config) / str(provenance["tag"])
-        folders.append(tag / "embeddings" / encoder_slug(str(provenance["encoder"])))
-    return folders

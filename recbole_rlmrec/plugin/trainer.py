@@ -116,6 +116,7 @@ class RLMRecTrainer:
             begin(epoch_idx)
         if self.last is not None:
             self.last.at(epoch_idx)
+        self.record.training = True
         self._epoch, start = epoch_idx, perf_counter()
         try:
             losses = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from logging import getLogger
 from pathlib import Path
 
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ChatError
 from recbole_rlmrec.llm.chat import Reply
 from recbole_rlmrec.llm.endpoint import RefusedError, clean
@@ -152,7 +153,7 @@ class Lines:
     def __getitem__(self, number: int) -> dict:
         with open(self._path, "rb") as file:
             file.seek(self._places[number])
-            return json.loads(file.readline())
+            return parse_json(file.readline())
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, dict]]:
@@ -162,7 +163,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, dict]]:
     with open(path, "rb") as file:
         for line in file:
             try:
-                answer = json.loads(line)
+                answer = parse_json(line)
                 number = int(answer["custom_id"])
             except (ValueError, KeyError, TypeError):
                 logger.warning(f"{path.name} has a line that is no answer; its question stays open.")

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from recbole_rlmrec.data.reading import parse_yaml
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import CLOSE, OPEN
 
@@ -118,11 +119,10 @@ def guess_domain(dataset: str, columns: Iterable[str]) -> str:
 
 
 def _read_yaml(path: Path) -> dict:
-    import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not a YAML file in UTF-8: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} does not hold keys and values; see prompts/generic.yaml.")

@@ -14,6 +14,7 @@ import numpy as np
 
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.profile import parse_profile
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.cost import Usage
@@ -80,14 +81,14 @@ class Stored:
         if self._file is None:
             self._file = open(self._path, "rb")  # noqa: SIM115
         self._file.seek(self._places[position])
-        return parse_profile(json.loads(self._file.readline()), self._side).profile
+        return parse_profile(parse_json(self._file.readline()), self._side).profile
 
     def _scan(self, store: ProfileStore, position_of: dict[str, int]) -> None:
         place = 0
         with open(self._path, "rb") as file:
             for line in file:
                 try:
-                    profile = parse_profile(json.loads(line), self._side)
+                    profile = parse_profile(parse_json(line), self._side)
                 except ValueError:
                     if not line.endswith(b"\n"):
                         return
@@ -120,7 +121,7 @@ def usage_of_lines(path: Path, places: Sequence[int]) -> dict[str, Usage]:
     with open(path, "rb") as file:
         for place in places:
             file.seek(place)
-            record = json.loads(file.readline())
+            record = parse_json(file.readline())
             usage[str(record.get("model"))].add(Usage.of(record.get("usage")))
     return usage
 
@@ -243,7 +244,7 @@ class Failures:
 
     def _load(self, line: bytes) -> None:
         try:
-            failure = Failure(**json.loads(line))
+            failure = Failure(**parse_json(line))
         except (ValueError, TypeError):
             if line.endswith(b"\n"):
                 raise StoreError(f"{self.path} has a line that is no failure; delete the file to ask again.") from None

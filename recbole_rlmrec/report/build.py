@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.reading import understanding
+from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.report.browser import Browser, browser_section
 from recbole_rlmrec.report.glance import glance_table
 from recbole_rlmrec.report.map import map_section
@@ -46,6 +48,15 @@ def write_report(
     ModelError
         The model that was named has no aligned run.
     """
+    what = f"What {', '.join(map(str, folders))} holds"
+    with understanding(StoreError, what, "call the experiment again, its cells are kept, or delete what was changed by hand"):
+        page, missing = _page(folders, model, projection, limit)
+    with replacing(output) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "replace"))
+    return missing
+
+
+def _page(folders: Sequence[Path], model: str | None, projection: str, limit: int) -> tuple[str, list[Missing]]:
     sources = read_sources(folders)
     sections, missing = result_sections(sources)
     if glance := glance_table(sources):
@@ -60,10 +71,7 @@ def write_report(
         browser = Browser(spaces, limit).as_dict()
         sections.append(browser_section(browser))
     commands = dict.fromkeys(one.results["command"] for one in sources.findings if one.results.get("command"))
-    page = render(f"RLMRec on {sources.dataset}", _about(sources), list(commands), sections, missing, browser)
-    with replacing(output) as temporary:
-        temporary.write_bytes(page.encode("utf-8", "replace"))
-    return missing
+    return render(f"RLMRec on {sources.dataset}", _about(sources), list(commands), sections, missing, browser), missing
 
 
 def _about(sources: Sources) -> list[tuple[str, str]]:

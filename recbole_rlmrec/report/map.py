@@ -109,7 +109,7 @@ def _agreement_table(spaces: Spaces) -> dict:
         if positions and not all(map(math.isnan, shares)):
             rows.append([_PLURAL[side], *(f"{100 * share:.1f}%" for share in shares)])
     note = (
-        f"Mean share of the {NEAREST} nearest neighbours (cosine) in the semantic space that are also among the {NEAREST} "
-        "nearest in the collaborative space."
+        f"Mean share of the {NEAREST} nearest neighbours (cosine; profiles less their mean) in the semantic space that are "
+        f"also among the {NEAREST} nearest in the collaborative space."
     )
     return {"title": "Neighbours in common", "columns": ["side", *spaces.variants], "rows": rows, "notes": [note]}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from recbole_rlmrec.data.files import read_json
+from recbole_rlmrec.data.reading import NUMBER
 from recbole_rlmrec.errors import DataError, StoreError, quoted
 from recbole_rlmrec.experiments import EXPERIMENTS
-from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
+from recbole_rlmrec.experiments.cells.cell import KEY, RECORD_SHAPE, Cell, Outcome
 from recbole_rlmrec.experiments.cells.options import FIRST_SEED
 from recbole_rlmrec.experiments.cells.study import PLAN
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
@@ -20,6 +22,18 @@ _REPORTED_UNFINISHED = {
     "compare": lambda cell: "base",
     "ablation": lambda cell: "base",
     "noise": lambda cell: f"base, {cell.setting['noise']}",
+}
+_PLANNED = {"key": KEY, "model": str, "variant": str, "seed": int, "setting": dict}
+_ROW = {**_PLANNED, "metrics": {str: NUMBER}, "folder": re.compile("cells/[0-9a-f]{16}")}
+_RESULTS = {
+    "dataset": str,
+    "experiment?": str,
+    "models?": [str],
+    "seeds?": [int],
+    "settings?": dict,
+    "cells?": [_ROW],
+    "tables?": [dict],
+    "versions?": dict,
 }
 _FIELDS = ("model", "variant", "seed", "runs", "dataset", "options", "identity", "setting")
 
@@ -57,7 +71,7 @@ class Findings:
     @property
     def rows(self) -> list[dict]:
         """Its cells as ``results.json`` lists them, each once."""
-        return list({row["key"]: row for row in self.results.get("cells", [])}.values())
+        return list({row["key"]: row for row in (self.results.get("cells") or [])}.values())
 
     @property
     def metric(self) -> str | None:
@@ -188,7 +202,7 @@ def _check_same(first: Path, about: dict, folder: Path, other: dict) -> None:
 def _read_findings(folder: Path, dataset: str) -> list[Findings]:
     found = {}
     for path in sorted(folder.glob("*/results.json")):
-        results = read_json(path, StoreError, "call the experiment again, its cells are kept")
+        results = read_json(path, StoreError, "call the experiment again, its cells are kept", _RESULTS)
         if results.get("dataset") != dataset:
             raise DataError(f"{path} is of dataset {results.get('dataset')!r}, its folder of {dataset!r}; remove it.")
         name = str(results.get("experiment") or path.parent.name)
@@ -208,7 +222,7 @@ def _read_findings(folder: Path, dataset: str) -> list[Findings]:
 
 def _unfinished(name: str, folder: Path, dataset: str, plan: Path) -> Findings | None:
     """A comparison of the cells that are there, for an experiment that was stopped before its end."""
-    planned = read_json(plan, StoreError, "call the experiment again, its cells are kept")["cells"]
+    planned = read_json(plan, StoreError, "call the experiment again, its cells are kept", {"cells": [_PLANNED]})["cells"]
     places = [(folder / "cells" / row["key"], row) for row in planned]
     outcomes = [read_outcome(place, row) for place, row in places if (place / "cell.json").is_file()]
     if not outcomes:
@@ -245,8 +259,6 @@ def read_outcome(folder: Path, row: Mapping | None = None) -> Outcome:
         Its record cannot be read.
     """
     remedy = "delete the cell's folder and call the experiment again"
-    record = read_json(folder / "cell.json", StoreError, remedy)
-    if missing := [name for name in _FIELDS if name not in record]:
-        raise StoreError(f"{folder / 'cell.json'} does not say {missing[0]}; {remedy}.")
+    record = read_json(folder / "cell.json", StoreError, remedy, RECORD_SHAPE)
     names = {name: row[name] for name in ("model", "variant", "seed", "setting")} if row else {}
     return Outcome(Cell(**{name: record[name] for name in _FIELDS} | names), folder)

@@ -167,11 +167,12 @@ def _read(chosen: dict[str, Outcome]) -> Spaces:
     for side in SIDES:
         tokens = corpus.users if side == "user" else corpus.items
         vectors[side] = np.full((len(tokens), found.dim), np.nan, dtype=np.float32)
-        rows = {token: row for row, token in enumerate(found.tokens.get(side, ()))}
-        known = [(position, rows[token]) for position, token in enumerate(tokens) if token in rows]
+        row_of = {token: row for row, token in enumerate(found.tokens.get(side, ()))}
+        known = [(position, row_of[token]) for position, token in enumerate(tokens) if token in row_of]
         if known:
             positions, sources = map(list, zip(*known, strict=True))
-            vectors[side][positions] = found.matrices[side][sources]
+            rows = np.asarray(found.matrices[side][sources], dtype=np.float32)
+            vectors[side][positions] = rows - rows.mean(axis=0)  # as they come, all point almost the same way
     heldout: dict[str, set[str]] = {}
     users = test.field2id_token[test.uid_field][test.inter_feat[test.uid_field].numpy()]
     items = test.field2id_token[test.iid_field][test.inter_feat[test.iid_field].numpy()]

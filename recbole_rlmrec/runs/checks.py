@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,13 @@ from recbole.config import Config
 from recbole.utils import EvaluatorType
 
 from recbole_rlmrec.data.atomic import FeatureType, read_header
+from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.model.lookup import suffix_of
 from recbole_rlmrec.model.options import number
+from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.runs.option_types import check_types
 
 
 def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
@@ -28,17 +32,17 @@ def read_config(model: str, dataset: str, files: Sequence[str] = ()) -> Config:
     ModelError
         There is no such model.
     """
+    settings: dict = {}
+    for file in files:
+        settings |= read_yaml(Path(file))
+    check_types(settings)
     try:
         config = Config(model, dataset, config_file_list=list(files) or None)
     except RLMRecError:
         raise
-    except (NotImplementedError, RuntimeError, TypeError, ValueError) as reason:
-        raise ConfigError(f"RecBole refuses the options: {str(reason).rstrip('.!')}.") from reason
-    for key, value in config.external_config_dict.items():
-        default = config.internal_config_dict.get(key)
-        if isinstance(default, (int, float)) and isinstance(value, str):
-            wanted = "True or False" if isinstance(default, bool) else "a number"
-            raise ConfigError(f"{key} is {value!r}; set it to {wanted}, for example {default!r}.")
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+        raise ConfigError(f"RecBole refuses the options: {str(reason).rstrip('.!') or type(reason).__name__}.") from reason
+    check_types(config.external_config_dict, config.internal_config_dict)
     number(config, "learning_rate", 1e-12, "a number above 0, for example 0.001")
     _check_split(config)
     return config
@@ -94,6 +98,31 @@ def reading(dataset: str) -> Iterator[None]:
             f"No interaction of {dataset} is left: its file is empty, or the filters take all of it; "
             "look at the file, val_interval, user_inter_num_interval and item_inter_num_interval."
         ) from None
+
+
+@contextmanager
+def setting_up() -> Iterator[None]:
+    """Say in a sentence what RecBole fails over before a run's first epoch: options and data that do not fit together."""
+    before = last_record()
+    try:
+        yield
+    except RLMRecError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+        record = last_record()
+        if str(reason) == "Training loss is nan":
+            raise ConfigError("The training loss is no number any more; try a smaller learning_rate.") from reason
+        if record is not before and record is not None and record.training:
+            raise
+        raise ConfigError(f"RecBole cannot work with these options and data: {_told(reason)}.") from reason
+
+
+def _told(reason: BaseException) -> str:
+    """What an exception says, and the line of RecBole or this package that it comes from."""
+    said = " ".join(str(reason).split()).rstrip(".!")
+    known = [frame for frame in traceback.extract_tb(reason.__traceback__) if "recbole" in frame.filename]
+    where = f" (at line {known[-1].lineno} of {'/'.join(Path(known[-1].filename).parts[-2:])})" if known else ""
+    return f"{type(reason).__name__}{said and ': '}{said[:300]}{where}"
 
 
 def check_data(config) -> None:

@@ -16,6 +16,7 @@ from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_a
 from recbole_rlmrec.data.files import building, copy_folder, write_json
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
 from recbole_rlmrec.runs.split import draw_split, make_config
@@ -164,12 +165,12 @@ def copy_semantic(source: Path, target: Path, name: str, digest: str) -> list[st
     """
     tags = []
     for tag in list_tags(source) if source.is_dir() else []:
-        made_for = json.loads((source / tag / "manifest.json").read_bytes()).get("split_hash")
+        made_for = parse_json((source / tag / "manifest.json").read_bytes()).get("split_hash")
         if made_for not in (None, digest):
             logger.warning(f"The profiles {tag} were made for another split and are not copied.")
             continue
         copy_folder(source / tag, target / tag)
         for manifest in [target / tag / "manifest.json", *(target / tag).glob("embeddings/*/manifest.json")]:
-            write_json(manifest, {**json.loads(manifest.read_bytes()), "dataset": name})
+            write_json(manifest, {**parse_json(manifest.read_bytes()), "dataset": name})
         tags.append(tag)
     return tags

@@ -17,7 +17,7 @@ from recbole_rlmrec.data.files import read_yaml, write_json
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.plugin import per_user, resume
 from recbole_rlmrec.plugin.record import describe_run, plain
-from recbole_rlmrec.runs.checks import check_data, check_target, read_config, reading, whole_number
+from recbole_rlmrec.runs.checks import check_data, check_target, read_config, reading, setting_up, whole_number
 from recbole_rlmrec.runs.command_line import command_line, config_files, split_options
 
 PROCESSES = ("nproc", "world_size", "ip", "port", "group_offset")
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
         raise ConfigError(f"--nproc={processes} needs GPUs, and torch finds none here; leave --nproc out.")
     with (
         command_line(rest),
+        setting_up(),
         reading(dataset),
         resume.holding() as last,
         per_user.recording(users_target is not None) as users,

@@ -12,8 +12,9 @@ from recbole.data import create_dataset
 from recbole.utils import init_seed
 
 from recbole_rlmrec.data.files import read_yaml
-from recbole_rlmrec.runs.checks import check_data, read_config, reading
+from recbole_rlmrec.runs.checks import check_data, read_config, reading, setting_up
 from recbole_rlmrec.runs.command_line import command_line, config_files, split_options
+from recbole_rlmrec.runs.option_types import check_types
 
 
 def load_split(dataset: str, options: Sequence[str], model: str = "BPR"):
@@ -39,7 +40,7 @@ def load_split(dataset: str, options: Sequence[str], model: str = "BPR"):
     files = config_files(ours.get("config_files", ""))
     for file in files:
         read_yaml(Path(file))
-    with command_line(rest), reading(dataset):
+    with command_line(rest), setting_up(), reading(dataset):
         config = read_config(ours.get("model", model), dataset, files)
         return config, *draw_split(config)
 
@@ -69,13 +70,14 @@ def draw_split(config, kind: Callable = create_dataset):
     """
     check_data(config)
     init_seed(config["seed"], config["reproducibility"])
-    with reading(config["dataset"]):
+    with setting_up(), reading(config["dataset"]):
         dataset = kind(config)
         return dataset, dataset.build()
 
 
 def make_config(model: str, dataset: str, options: Mapping) -> Config:
     """RecBole's Config of a run with these options, as from a configuration file and an empty command line."""
+    check_types(options)
     with tempfile.TemporaryDirectory(prefix="recbole-rlmrec-") as folder, command_line([]):
         file = Path(folder) / "options.yaml"
         file.write_text(json.dumps(dict(options), ensure_ascii=False), encoding="utf-8")

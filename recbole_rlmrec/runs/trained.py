@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from recbole.config import Config
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, init_seed
 
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.columns import guess_title
+from recbole_rlmrec.data.reading import misshapen, understanding
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, find_model
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
@@ -24,7 +26,9 @@ from recbole_rlmrec.plugin.sampler import UserItems
 from recbole_rlmrec.runs.split import draw_split
 
 SCORES_PER_BLOCK = 2**20
+_SHAPE = {"config": Config, "state_dict": {str: torch.Tensor}, "other_parameter?": dict}
 PLACES = ("data_path", "semantic_path")
+ALIGNED = "alignment."
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,18 @@ class Trained:
         The filtered data.
     splits : list of Dataset
         Training, validation and test split.
+    alignment : str
+        The alignment that it was trained with, ``none`` where it has none.
+    aligned : dict of str to Tensor
+        What that alignment has learnt, by name; the model itself does without.
     """
 
     config: object
     model: torch.nn.Module
     dataset: object
     splits: list
+    alignment: str = "none"
+    aligned: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def n_items(self) -> int:
@@ -216,15 +226,22 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
         The model ranks sequences.
     """
     checkpoint = load_checkpoint(path, map_location="cpu")
-    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or misshapen(checkpoint, _SHAPE):
         raise CheckpointError(f"{path} holds no model of RecBole; give the .pth file that a run wrote.")
-    config = _prepared(checkpoint["config"], places or {})
+    with understanding(CheckpointError, str(path), "give the .pth file that a run wrote"):
+        return _put_together(path, checkpoint, places or {})
+
+
+def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str, str]) -> Trained:
+    alignment = checkpoint["config"]["alignment"] or "none"
+    config = _prepared(checkpoint["config"], places)
     dataset, splits = draw_split(config)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
-    weights = checkpoint["state_dict"]
+    weights, aligned = checkpoint["state_dict"], {}
     if config["model"].endswith((SUFFIX, SEMANTIC_SUFFIX)):
-        weights = {name: value for name, value in weights.items() if not name.startswith("alignment.")}
+        aligned = {name.removeprefix(ALIGNED): weights[name] for name in weights if name.startswith(ALIGNED)}
+        weights = {name: value for name, value in weights.items() if not name.startswith(ALIGNED)}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -233,7 +250,7 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
             "set --data_path to the data that it was trained on."
         ) from None
     model.load_other_parameter(checkpoint.get("other_parameter"))
-    return Trained(config, model.eval(), dataset, splits)
+    return Trained(config, model.eval(), dataset, splits, alignment if aligned else "none", aligned)
 
 
 def _prepared(config, places: Mapping[str, str]):

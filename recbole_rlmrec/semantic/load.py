@@ -38,7 +38,8 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     config : recbole.config.Config
         Reads ``semantic_path``, ``semantic_tag``, ``semantic_encoder``, ``semantic_dim``, ``leakage`` and ``device``.
     train : recbole.data.dataset.Dataset
-        The training split.
+        The training split. Where it has ``rlmrec_more``, tokens and vectors by side, these are used as if they were rows of
+        the tag, and before those of the same token.
     report : bool
         Whether the log says what was found.
 
@@ -64,7 +65,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
             f"{store.folder} holds profiles of dataset {manifest.get('dataset')!r}, not of {config['dataset']!r}; "
             f"choose another semantic_tag, or make or import profiles of this dataset."
         )
-    found = read_embeddings(_resolve_encoder(config, store.folder), config["dataset"])
+    found = read_embeddings(encoder_folder(config, store.folder), config["dataset"])
     origin = check_profiles(store, found, train, config["leakage"], report)
     if config["semantic_dim"] not in (None, ""):
         found = reduce(found, config["semantic_dim"])
@@ -142,8 +143,14 @@ def _resolve_tag(config, train, root: Path) -> str:
     return tag_folder(root, str(wanted), config["dataset"]).name
 
 
-def _resolve_encoder(config, folder: Path) -> Path:
-    """Folder of the embeddings that the run asks for, or of the only ones that there are."""
+def encoder_folder(config, folder: Path) -> Path:
+    """Folder of the embeddings that the run asks for, or of the only ones that there are.
+
+    Raises
+    ------
+    SemanticError
+        There are none, not those, or several and none is named.
+    """
     wanted, there = config["semantic_encoder"], list_encoders(folder)
     command = f"`recbole-rlmrec encode --dataset {quoted(config['dataset'])} --tag {folder.name} --encoder ENCODER`"
     if not there:
@@ -167,11 +174,17 @@ def _resolve_encoder(config, folder: Path) -> Path:
 def _table(found: Embeddings, side: str, train, device) -> SemanticTable:
     field = train.uid_field if side == "user" else train.iid_field
     row_of_id = np.full(train.num(field), -1, dtype=np.int64)
-    if side not in found.matrices:
+    matrix, tokens = found.matrices.get(side), found.tokens.get(side, [])
+    if side in (more := getattr(train, "rlmrec_more", {})):
+        further, vectors = more[side]
+        vectors = vectors if matrix is None else vectors.astype(matrix.dtype)
+        matrix = vectors if matrix is None else np.concatenate([matrix, vectors])
+        tokens = [*tokens, *further]
+    if matrix is None:
         return SemanticTable(np.zeros((0, found.dim), dtype=np.float32), row_of_id, device)
-    ids = pd.Series(found.tokens[side], dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
+    ids = pd.Series(tokens, dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
     row_of_id[ids] = np.arange(len(ids))
-    return SemanticTable(found.matrices[side], row_of_id, device)
+    return SemanticTable(matrix, row_of_id, device)
 
 
 def _report(provenance: dict) -> None:

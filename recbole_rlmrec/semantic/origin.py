@@ -14,6 +14,7 @@ import numpy as np
 
 from recbole_rlmrec.data.files import bytes_digest, file_digest, replacing
 from recbole_rlmrec.data.pairs import heldout_prints, split_hash
+from recbole_rlmrec.data.reading import read_npy
 from recbole_rlmrec.errors import ConfigError, LeakageError, SemanticError
 
 MODES = ("error", "warn")
@@ -138,7 +139,7 @@ def read_prints(path: Path, digest: str | None) -> np.ndarray:
     """
     try:
         data = path.read_bytes()
-        prints = np.load(path, allow_pickle=False)
+        prints = read_npy(path)
     except (OSError, ValueError, EOFError) as reason:
         raise SemanticError(f"{path} cannot be read ({reason}); make it again.") from None
     if prints.ndim != 1 or prints.dtype != np.uint64 or digest not in (None, bytes_digest(data)):

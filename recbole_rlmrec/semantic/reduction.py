@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from logging import getLogger
 
 import numpy as np
 
 from recbole_rlmrec.data.files import file_digest, new_matrix, replacing, write_json
+from recbole_rlmrec.data.reading import parse_json, read_npy
 from recbole_rlmrec.encoding.embeddings import Embeddings
 from recbole_rlmrec.errors import ConfigError, SemanticError
 
@@ -52,7 +52,7 @@ def reduce(found: Embeddings, dim: int) -> Embeddings:
         except OSError as reason:
             raise SemanticError(f"{found.folder} cannot be written to ({reason.strerror}); semantic_dim needs it.") from None
     logger.info(f"semantic_dim {dim} of {found.dim} keeps {variance:.1%} of the variance of the embeddings.")
-    matrices = {side: np.load(_path(found, side, dim), mmap_mode="c", allow_pickle=False) for side in found.matrices}
+    matrices = {side: read_npy(_path(found, side, dim), "c") for side in found.matrices}
     return Embeddings(found.folder, {**found.manifest, "variance_kept": variance}, found.tokens, matrices)
 
 
@@ -72,11 +72,11 @@ def _source_digest(found: Embeddings) -> str:
 def _cached_variance(found: Embeddings, dim: int, source: str) -> float | None:
     """Share of the variance that a cached projection of these very matrices keeps; None where there is none."""
     try:
-        head = json.loads((found.folder / f"pca{dim}.json").read_bytes())
+        head = parse_json((found.folder / f"pca{dim}.json").read_bytes())
         if head["source"] != source:
             return None
         for side, matrix in found.matrices.items():
-            shape = np.load(_path(found, side, dim), mmap_mode="r", allow_pickle=False).shape
+            shape = read_npy(_path(found, side, dim), "r").shape
             if shape != (len(matrix), dim) or head["files"][side] != file_digest(_path(found, side, dim)):
                 return None
         return float(head["variance_kept"])

@@ -193,7 +193,6 @@ def test_a_run_at_work_is_not_resumed_and_two_of_one_kind_do_not_meet(options, i
     monkeypatch.setattr(Trainer, "_train_epoch", epoch)
     main(argv)
     assert len(seen) == 2 and seen[0] != seen[1] and all(map(best_of, seen))
-    assert_equal(best_of(seen[0])["state_dict"], best_of(seen[1])["state_dict"])
 
 
 def test_a_damaged_last_checkpoint_is_told_and_passed_over(options, interrupt, caplog, workdir):
@@ -231,10 +230,10 @@ def test_checkpoint_every_is_a_number_of_epochs(options, value):
 def test_last_checkpoints_are_written_as_often_as_said(options, interrupt, monkeypatch, workdir):
     for number, expected in ((0, []), (2, [4]), (3, [3])):
         interrupt(5)
+        argv = options("BPR", checkpoint_every=number, seed=number, stopping_step=50)
         with pytest.raises(Killed):
-            main(options("BPR", checkpoint_every=number, seed=number))
-        argv = [*options("BPR", checkpoint_every=number, seed=number), "--resume"]
-        assert main(argv)["run"]["resumed_from"] == expected
+            main(argv)
+        assert main([*argv, "--resume"])["run"]["resumed_from"] == expected
 
 
 def test_writing_takes_no_more_than_its_share(options, monkeypatch):

@@ -31,10 +31,10 @@ ORDERS = {
 LOADED = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
 
 
-def write_times(folder: Path, name="clock", n_users=6, n_each=10, start=1_700_000_000, step=20) -> pd.DataFrame:
-    """Interactions a few seconds apart, rows shuffled."""
+def write_times(folder: Path, name="clock", n_users=6, n_each=11, start=1_700_000_000, step=20) -> pd.DataFrame:
+    """Interactions of each user a few seconds apart, rows shuffled."""
     rng = np.random.default_rng(3)
-    rows = [(f"u{k % n_users}", f"i{(k * 7) % 23}", start + step * k) for k in range(n_users * n_each)]
+    rows = [(f"u{k // n_each}", f"i{(k * 7) % 23}", start + step * k) for k in range(n_users * n_each)]
     table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).iloc[rng.permutation(len(rows))]
     folder.mkdir(parents=True, exist_ok=True)
     table.rename(columns={"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "timestamp:float"}).to_csv(
@@ -109,7 +109,7 @@ def test_filters_by_time_are_exact(workdir):
     bound = 1_700_000_000 + 20 * 31
     options = {"gpu_id": "", **LOADED, "val_interval": {"timestamp": f"[{bound},inf)"}}
     data = create_dataset(Config("BPR", "clock", config_dict=options))
-    assert len(data) == (table["timestamp"] >= bound).sum() == 29
+    assert len(data) == (table["timestamp"] >= bound).sum() == 35
 
 
 # --- other names ----------------------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,36 @@ import pandas as pd
 
 import recbole_rlmrec
 from recbole_rlmrec.data.files import read_json
+from recbole_rlmrec.data.reading import NUMBER, read_npy
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.experiments.cells.options import relevant
-from recbole_rlmrec.plugin.defaults import PROPERTIES
 from recbole_rlmrec.plugin.record import versions
+from recbole_rlmrec.plugin.source import source_digest
 
 FORMAT = 1
+KEY = re.compile("[0-9a-f]{16}")
+_ANY_NUMBER = (float, int)  # a loss may be infinite
+RECORD_SHAPE = {
+    **dict.fromkeys(("model", "variant", "runs", "dataset"), str),
+    **dict.fromkeys(("options", "identity", "setting"), dict),
+    "seed": int,
+    "versions?": {str: (str, type(None))},
+    "usage": {"seconds": NUMBER, "peak_memory": NUMBER, "peak_gpu_memory?": NUMBER},
+}
+RESULT_SHAPE = {
+    "test_result": {str: NUMBER},
+    "best_valid_result?": {str: NUMBER},
+    "run": {
+        "epochs": int,
+        "best_epoch?": int,
+        "median_epoch_seconds?": NUMBER,
+        "parameters": int,
+        "checkpoint?": str,
+        "series": {"seconds": [NUMBER], "losses": {str: [_ANY_NUMBER]}, "valid": [[_ANY_NUMBER]]},
+    },
+    "settings": {"valid_metric": str},
+}
+USERS_SHAPE = {"metrics": [str], "users": [str], "items": [str]}
 _REMEDY = "delete the cell's folder and call the experiment again"
 
 
@@ -104,12 +128,12 @@ class Outcome:
     @cached_property
     def result(self) -> dict:
         """The run's result file."""
-        return read_json(self.folder / "result.json", StoreError, _REMEDY)
+        return read_json(self.folder / "result.json", StoreError, _REMEDY, RESULT_SHAPE)
 
     @cached_property
     def record(self) -> dict:
         """What the runner noted: versions, seconds, memory."""
-        return read_json(self.folder / "cell.json", StoreError, _REMEDY)
+        return read_json(self.folder / "cell.json", StoreError, _REMEDY, RECORD_SHAPE)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -126,20 +150,39 @@ class Outcome:
     def users(self) -> pd.DataFrame:
         """Test metrics of each user: a DataFrame of one column per metric, indexed by user token."""
         about = self._about_users
-        values = np.load(self.folder / "users.values.npy", allow_pickle=False)
+        values = self._array("users.values.npy", len(about["metrics"]))
         return pd.DataFrame(values, index=pd.Index(about["users"], name="user"), columns=about["metrics"])
 
     @cached_property
     def top_items(self) -> pd.DataFrame:
         """Ranked items of each test user: item tokens, one column per rank, indexed by user token."""
         about = self._about_users
-        ranked = np.load(self.folder / "users.top.npy", allow_pickle=False)
+        ranked = self._array("users.top.npy")
         items = np.array(about["items"], dtype=object)
+        if ranked.dtype.kind != "i" or (ranked.size and not 0 <= ranked.min() <= ranked.max() < len(items)):
+            raise StoreError(f"{self.folder / 'users.top.npy'} does not hold positions in the list of items; {_REMEDY}.")
         return pd.DataFrame(items[ranked], index=pd.Index(about["users"], name="user"))
+
+    def _array(self, name: str, width: int | None = None) -> np.ndarray:
+        """A matrix with a row for each test user."""
+        path = self.folder / name
+        try:
+            found = read_npy(path)
+        except FileNotFoundError:
+            raise StoreError(f"{path} is missing; {_REMEDY}.") from None
+        except ValueError as reason:
+            raise StoreError(f"{path} cannot be read ({reason}); {_REMEDY}.") from None
+        if found.ndim != 2 or len(found) != len(self._about_users["users"]) or found.shape[1] != (width or found.shape[1]):
+            raise StoreError(f"{path} does not fit the users and metrics of users.json; {_REMEDY}.")
+        return found
 
     @cached_property
     def _about_users(self) -> dict:
-        return read_json(self.folder / "users.json", StoreError, _REMEDY)
+        about = read_json(self.folder / "users.json", StoreError, _REMEDY, USERS_SHAPE)
+        for name in ("users", "metrics"):
+            if len(set(about[name])) < len(about[name]):
+                raise StoreError(f"{self.folder / 'users.json'} lists one of the {name} twice; {_REMEDY}.")
+        return about
 
     def row(self) -> dict:
         """What tables and reports say of the cell, JSON-able."""
@@ -163,10 +206,6 @@ class Outcome:
         }
 
 
-# What a result is computed by; the rest of the package makes profiles, tables and pages out of it.
-COMPUTING = ("data", "encoding", "semantic", "model", "plugin", "runs", "properties")
-
-
 def package_versions() -> dict[str, str | None]:
     """What cells of one table share: versions, and a digest of the source that computes a result."""
     found = versions()
@@ -176,22 +215,6 @@ def package_versions() -> dict[str, str | None]:
         "torch": found["torch"],
         "source": source_digest(),
     }
-
-
-@functools.cache
-def source_digest() -> str:
-    """SHA-256 over the files of this package that compute a result, defaults of options included, 16 digits."""
-    return digest_source({name: PROPERTIES if name == "properties" else Path(__file__).parents[2] / name for name in COMPUTING})
-
-
-def digest_source(folders: dict[str, Path]) -> str:
-    """SHA-256 over names and contents of the ``.py`` and ``.yaml`` files of folders, 16 digits."""
-    digest = hashlib.sha256()
-    for name, folder in folders.items():
-        for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")):
-            digest.update(f"{name}/{path.relative_to(folder).as_posix()}".encode() + b"\0")
-            digest.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def headline(outcome: Outcome) -> tuple[str, float]:

@@ -13,6 +13,7 @@ import pandas as pd
 from recbole_rlmrec.data.atomic import PARTS, AtomicFile, atomic_files, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import building, read_json
 from recbole_rlmrec.data.pairs import hash_pairs
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options
 from recbole_rlmrec.runs.run import check_data
@@ -120,7 +121,7 @@ def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = Non
         Files are missing.
     """
     config = make_config("LightGCN_RLMRec", dataset, options)
-    parts = config["benchmark_filename"] or _found_parts(Path(config["data_path"]), dataset)
+    parts = config["benchmark_filename"] or found_parts(Path(config["data_path"]), dataset)
     if not parts:
         return _frozen(dataset, output / "data", options, seed)
     if seed is not None:
@@ -134,7 +135,7 @@ def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = Non
     return Data(dataset, root, semantic, {**read, **columns}, digest_files(root / dataset, dataset))
 
 
-def _found_parts(folder: Path, dataset: str) -> list[str] | None:
+def found_parts(folder: Path, dataset: str) -> list[str] | None:
     """Names of the parts where a dataset has no ``NAME.inter`` but benchmark files of the usual names."""
     there = all((folder / f"{dataset}.{part}.inter").is_file() for part in PARTS)
     return list(PARTS) if there and not (folder / f"{dataset}.inter").is_file() else None
@@ -165,7 +166,7 @@ def frozen_data(folder: Path) -> Data:
     """A frozen split as cells read it."""
     name, root = folder.name, folder.parent
     text = (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[2]
-    return Data(name, root, root, json.loads(text), digest_files(folder, name))
+    return Data(name, root, root, parse_json(text), digest_files(folder, name))
 
 
 def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame], own_profiles: bool = False) -> Data:

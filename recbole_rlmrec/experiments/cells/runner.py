@@ -18,7 +18,7 @@ from tqdm import tqdm
 from recbole_rlmrec.data.files import held, read_json, write_json
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, StoreError, duration
-from recbole_rlmrec.experiments.cells.cell import FORMAT, Cell, Outcome, headline, package_versions
+from recbole_rlmrec.experiments.cells.cell import FORMAT, RECORD_SHAPE, Cell, Outcome, headline, package_versions
 from recbole_rlmrec.experiments.cells.launch import LOG
 from recbole_rlmrec.plugin import resume
 
@@ -91,6 +91,8 @@ class Runner:
         ------
         ConfigError
             A stored cell was computed by other code, or by another version of RecBole or torch.
+        StoreError
+            A stored cell is damaged.
         """
         todo = {}
         for cell in cells:
@@ -103,7 +105,14 @@ class Runner:
         if stored:
             self.say(f"{stored} of {stored + len(todo)} cells are there from before.")
         self._run_all(list(todo.values()))
-        return [Outcome(cell, self._place(cell)) for cell in cells if self._is_stored(cell)]
+        outcomes = [Outcome(cell, self._place(cell)) for cell in cells if self._is_stored(cell)]
+        for outcome in outcomes:
+            if outcome.metrics.keys() != outcomes[0].metrics.keys():
+                raise StoreError(
+                    f"{outcome.folder} has other metrics than {outcomes[0].folder}; delete the one that was changed and call "
+                    "the experiment again."
+                )
+        return outcomes
 
     def _place(self, cell: Cell) -> Path:
         return self.folder / "cells" / cell.key
@@ -114,8 +123,8 @@ class Runner:
 
     def _check_version(self, cell: Cell) -> None:
         path = self._place(cell) / "cell.json"
-        record = read_json(path, StoreError, "delete the cell's folder and call the experiment again")
-        mine, theirs = package_versions(), record.get("versions", {})
+        record = read_json(path, StoreError, "delete the cell's folder and call the experiment again", RECORD_SHAPE)
+        mine, theirs = package_versions(), record.get("versions") or {}
         other = [
             f"{_WORDS.get(name, name)} {theirs.get(name) or 'that is not recorded'} (here {mine[name]})"
             for name in mine

@@ -64,6 +64,8 @@ VARIANTS = {
 }
 PAPER = ("base", "con", "gen")
 """Variants of the RLMRec paper."""
+COLD = ("base", "softmax", "con", "semantic", "alpharec")
+"""Variants that an experiment with users and items that training never saw takes; the first two rank known items alone."""
 
 
 def read_variants(text: str, allowed: Sequence[str] = tuple(VARIANTS)) -> list[str]:

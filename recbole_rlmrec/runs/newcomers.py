@@ -1,0 +1,214 @@
+"""Files of new users and items: what they say, as :class:`recbole_rlmrec.runs.unseen.Unseen`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from logging import getLogger
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_rlmrec.data.atomic import read_atomic
+from recbole_rlmrec.data.columns import guess_title
+from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.paths import semantic_root
+from recbole_rlmrec.data.profile import BadRecord, parse_profile, parse_token
+from recbole_rlmrec.data.store import ProfileStore
+from recbole_rlmrec.errors import DataError
+from recbole_rlmrec.profiling.sentences import ItemTexts
+from recbole_rlmrec.runs.trained import Trained
+from recbole_rlmrec.runs.unseen import Unseen, semantic_tag
+from recbole_rlmrec.semantic.leakage import check_leakage
+from recbole_rlmrec.semantic.more import embed_texts
+
+logger = getLogger()
+
+
+@dataclass
+class _Side:
+    """What a file says of one side.
+
+    Attributes
+    ----------
+    tokens : list of str
+        In the order of the file.
+    texts, titles : dict of str to str
+        By token, where there are.
+    pairs : list of (str, str)
+        Interactions, (user, item).
+    quoted : list of (str, str)
+        Interactions that texts were made from.
+    """
+
+    tokens: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    quoted: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_unseen(
+    trained: Trained, items: Path | None = None, users: Path | None = None, interactions: Path | None = None
+) -> tuple[Unseen, dict[str, str], list[str]]:
+    """Read what files say of new users and items, and encode their texts with the encoder of the run's profiles.
+
+    Parameters
+    ----------
+    trained : Trained
+    items : Path, optional
+        An atomic file such as ``NAME.item`` (rows of known items are passed over; texts are put together from its columns, or
+        are those of a column ``profile``), or JSON lines with ``item_id``, ``profile`` and perhaps ``title`` and ``pairs``.
+    users : Path, optional
+        JSON lines with ``user_id`` and ``history`` (a list of item ids), ``profile``, or both; or an atomic file with columns
+        ``history:token_seq`` and ``profile:token_seq``. The history of a known user is taken as later interactions.
+    interactions : Path, optional
+        An atomic file such as ``NAME.inter`` of later interactions.
+
+    Returns
+    -------
+    unseen : Unseen
+    titles : dict of str to str
+        Of new items.
+    users : list of str
+        Everyone whom the file of users names, known or new.
+
+    Raises
+    ------
+    DataError
+        A line is not as it should be, or names an unknown item.
+    LeakageError
+        A text was made from an interaction that the run holds out.
+    EncoderError
+        The encoder of the profiles is not at hand.
+    """
+    known = {side: set(map(str, trained.tokens(side)[1:])) for side in ("user", "item")}
+    found = {
+        "item": _read(trained, items, "item", known["item"]) if items else _Side(),
+        "user": _read(trained, users, "user", set()) if users else _Side(),
+    }
+    _check_history(found["user"], known["item"].union(found["item"].tokens), users)
+    pairs = pd.DataFrame(found["user"].pairs, columns=["user", "item"], dtype=object)
+    if interactions:
+        pairs = pd.concat([pairs, _read_pairs(trained, interactions)], ignore_index=True)
+    tag = semantic_tag(trained)
+    quoted = pd.DataFrame([*found["item"].quoted, *found["user"].quoted], columns=["user", "item"], dtype=object)
+    check_leakage(quoted, trained.splits[0], trained.config["leakage"] or "error", tag)
+    texts = {side: {token: one.texts[token] for token in one.tokens if token in one.texts} for side, one in found.items()}
+    encoded = embed_texts(trained.config, tag, {side: list(one.values()) for side, one in texts.items()})
+    vectors = {side: (list(texts[side]), rows) for side, rows in encoded.items()}
+    new_users = [token for token in found["user"].tokens if token not in known["user"]]
+    return Unseen(new_users, found["item"].tokens, vectors, pairs), found["item"].titles, found["user"].tokens
+
+
+def _read(trained: Trained, path: Path, side: str, known: set[str]) -> _Side:
+    if not path.is_file():
+        raise DataError(f"{path} is not there; give a file of new {side}s.")
+    found = _read_lines(path, side) if path.suffix in (".jsonl", ".json") else _read_atomic(trained, path, side)
+    tokens = [token for token in dict.fromkeys(found.tokens) if token not in known]
+    if len(tokens) < len(found.tokens):
+        logger.info(f"{len(found.tokens) - len(tokens)} of {len(found.tokens)} {side}s of {path} are known to the run.")
+    if not tokens:
+        raise DataError(f"{path} holds no {side} that the run does not have.")
+    found.tokens = tokens
+    return found
+
+
+def _read_lines(path: Path, side: str) -> _Side:
+    found = _Side()
+    for where, record in _records(path):
+        try:
+            if not isinstance(record, dict):
+                raise BadRecord("not a JSON object")
+            history, title = record.pop("history", None), record.pop("title", None)
+            if history is not None and (side == "item" or not isinstance(history, list)):
+                raise BadRecord("'history' must be a list of item ids, and is of users")
+            one = parse_profile({"profile": "", **record}, side)
+            pairs = [(one.token, parse_token(item)) for item in history or ()]
+        except BadRecord as reason:
+            raise DataError(f"{where}: {reason}; correct the line.") from None
+        if one.token in found.tokens:
+            raise DataError(f"{where}: {side} {one.token!r} comes a second time; remove one.")
+        found.tokens.append(one.token)
+        found.pairs += pairs
+        found.quoted += one.pairs or []
+        if one.profile.strip():
+            found.texts[one.token] = one.profile
+        if isinstance(title, str) and title:
+            found.titles[one.token] = title
+    return found
+
+
+def _records(path: Path) -> Iterator[tuple[str, object]]:
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield f"{path}, line {number}", json.loads(line)
+                except ValueError:
+                    raise DataError(f"{path}, line {number}: not a JSON object; correct the line.") from None
+
+
+def _format(trained: Trained) -> tuple[str, str]:
+    return trained.config["field_separator"] or "\t", trained.config["encoding"] or "utf-8"
+
+
+def _read_atomic(trained: Trained, path: Path, side: str) -> _Side:
+    file = read_atomic(path, *_format(trained))
+    train = trained.splits[0]
+    column = train.uid_field if side == "user" else train.iid_field
+    if column not in file.table:
+        raise DataError(f"{path} has no column {column!r} but {', '.join(file.table)}; its first line names the columns.")
+    table = file.table[file.table[column] != ""].drop_duplicates(column)
+    found = _Side(tokens=table[column].tolist())
+    if side == "user":
+        if not {"history", "profile"} & set(table):
+            raise DataError(f"{path} has neither a column history:token_seq nor profile:token_seq; add one, or both.")
+        separator = trained.config["seq_separator"] or " "
+        for user, items in zip(table[column], table.get("history", pd.Series("", index=table.index))):
+            found.pairs += [(user, item.strip()) for item in items.split(separator) if item.strip()]
+    else:
+        name = guess_title(table.drop(columns=column), file.types)
+        found.titles = {token: title for token, title in zip(table[column], table[name]) if title} if name else {}
+    if "profile" in table:
+        texts = zip(table[column], table["profile"])
+    else:
+        texts = _put_together(trained, file, column) if side == "item" else ()
+    found.texts = {token: text for token, text in texts if text.strip()}
+    return found
+
+
+def _put_together(trained: Trained, file, column: str) -> Iterator[tuple[str, str]]:
+    """Texts of a file's items as templates make them for those of the run; interactions are not looked at."""
+    manifest = ProfileStore(semantic_root(trained.config) / semantic_tag(trained)).manifest
+    if manifest.get("by") != "template":
+        logger.warning(
+            f"The profiles of tag {manifest.get('tag')!r} were made by {manifest.get('by')}, texts of new items are put "
+            "together from their columns: new items are served better with texts of the same kind, in a column profile."
+        )
+    corpus = Corpus.from_config(trained.config, trained.splits[0])
+    corpus.interactions = corpus.interactions[[]].assign(user="", item="").iloc[:0]
+    corpus = corpus.with_items(file, column)
+    for token, text, _ in ItemTexts(corpus, corpus.columns()).profiles():
+        yield token, text
+
+
+def _check_history(users: _Side, known: set[str], path: Path | None) -> None:
+    unknown = [(user, item) for user, item in users.pairs if item not in known]
+    if unknown:
+        more = f", and {len(unknown) - 1} more such ids" if len(unknown) > 1 else ""
+        raise DataError(
+            f"{path}: the history of user {unknown[0][0]!r} has item {unknown[0][1]!r}{more}, which neither the run nor "
+            "--new-items has; write ids as they stand in the .inter file."
+        )
+
+
+def _read_pairs(trained: Trained, path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} is not there; give a file of interactions, as NAME.inter.")
+    file, train = read_atomic(path, *_format(trained)), trained.splits[0]
+    fields = [train.uid_field, train.iid_field]
+    if missing := [name for name in fields if name not in file.table]:
+        raise DataError(f"{path} has no column {missing[0]!r} but {', '.join(file.table)}; its first line names the columns.")
+    return file.table[fields].set_axis(["user", "item"], axis=1)
