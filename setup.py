@@ -59,6 +59,7 @@ setup(
         "pyyaml>=6.0",
         "tqdm>=4.60",
         "filelock>=3.12",
+        "beautifulsoup4>=4.12",
         "jinja2>=3.1",
         "tabulate>=0.9",
     ],

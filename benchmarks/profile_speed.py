@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TESTS = HERE.parent / "tests" / "profiling"
+TESTS = HERE.parent / "tests" / "support"
 sys.path[:0] = [str(HERE.parent), str(TESTS)]
 
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
 
 def _find_encoder(folder: Path, encoder: str | None) -> Path:
     there = list_encoders(folder)
-    slug = encoder_slug(encoder) if encoder is not None else there[0] if len(there) == 1 else None
+    slug = encoder_slug(encoder, folder / "embeddings") if encoder is not None else there[0] if len(there) == 1 else None
     if slug not in there:
         raise ConfigError(f"Say with --encoder whose embeddings of {folder.name}; there are: {', '.join(there) or 'none'}.")
     return folder / "embeddings" / slug

@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from recbole_rlmrec.commands.parser import Parser
 from recbole_rlmrec.llm.cost import PRICES
+from recbole_rlmrec.llm.reasoning import ROOM
 
+DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
+STYLES = ("rlmrec", "short")
 KEEP = ("none", "heldout")
 FORMATS = ("table", "csv", "jsonl")
 BATCH_REQUESTS = 50_000
@@ -23,6 +26,7 @@ ENCODER_OPTIONS = {
     "base_url": (str, "address of the server, https://HOST/v1"),
     "api_key_env": (str, "environment variable that holds the server's key"),
     "concurrency": (int, "requests in flight"),
+    "patience": (float, "minutes without one answer after which it gives up (default: 10)"),
     "dimensions": (int, "size asked of models that can shorten their embeddings"),
     "max_tokens": (int, "longest text that the server's model reads"),
 }
@@ -85,6 +89,14 @@ def add_chat_model(parser: Parser, names: str, max_answer_tokens: int) -> None:
     add("--api-key-env", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY, for OpenAI only)")
     add("--temperature", type=float, default=0.0, help="0 (default) gives the same answers each time")
     add("--max-answer-tokens", type=int, default=max_answer_tokens, help=f"longest answer (default: {max_answer_tokens})")
+    add("--max-reasoning-tokens", type=int, default=ROOM, help=f"room beside it for a model that thinks (default: {ROOM})")
+    add(
+        "--request-field",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="another field of every request, for example top_p=0.9; null leaves one out (repeatable)",
+    )
     add("--timeout", type=float, default=120.0, help="seconds that an answer may take (default: 120)")
 
 
@@ -93,6 +105,7 @@ def add_pace(parser: Parser, concurrency: int) -> None:
     add = parser.group("pace and failures").add_argument
     add("--concurrency", type=int, default=concurrency, help=f"requests in flight (default: {concurrency})")
     add("--rpm", type=float, help="most requests per minute")
+    add("--patience", type=float, default=10.0, help="minutes without one answer before giving up (default: 10)")
 
 
 def add_recbole(parser: Parser, used: bool) -> None:
@@ -147,6 +160,12 @@ def _profile(parser: Parser) -> None:
     add_chat_model(parser, "model of the server; transformers:FOLDER for a local one; template for none", 700)
     add = parser.group("prompts").add_argument
     add("--domain", help="movie, book, business, game, product, music, news, generic, or a YAML file (default: guessed)")
+    add("--style", default=STYLES[0], choices=STYLES, help="short: at most 50 words, for encoders that read 256 tokens")
+    add(
+        "--describe-with",
+        choices=DESCRIBE_WITH,
+        help="what an item is described by (default: both, attributes and description; description is the paper's rule)",
+    )
     add("--title-field", help="column of .item with the title")
     add("--description-field", help="column of .item with the description; 'none' for none")
     add("--attribute-fields", help="columns of .item, separated by commas; 'none' for none")
@@ -156,6 +175,10 @@ def _profile(parser: Parser) -> None:
     add("--sample-reviews", type=int, default=6, help="reviews in an item's prompt (default: 6)")
     add("--max-prompt-tokens", type=int, default=3000, help="longest prompt; the longest texts are cut (default: 3000)")
     add("--show-prompts", type=int, metavar="N", help="print N prompts of each kind and stop")
+    add("--review", type=int, metavar="N", help="print N stored profiles with what they quote, and checks of all, and stop")
+    part = parser.group("prompts").add_mutually_exclusive_group()
+    part.add_argument("--limit", type=int, metavar="N", help="write N items and the users who quote just those, to read first")
+    part.add_argument("--only", metavar="FILE", help="write just the users and items whose ids the file lists, one per line")
     add_pace(parser, 8)
     add = parser.group("pace and failures").add_argument
     add("--tpm", type=float, help="most tokens per minute")

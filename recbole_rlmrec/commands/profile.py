@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.columns import Columns
@@ -11,23 +12,30 @@ from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.paths import dataset_root, semantic_root
 from recbole_rlmrec.data.store import ProfileStore, check_tag, tag_folder
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.llm.adapting import read_fields
 from recbole_rlmrec.llm.chat import ChatModel
 from recbole_rlmrec.llm.cost import Meter, Price, Usage, find_price
 from recbole_rlmrec.llm.models import get_chat_model
 from recbole_rlmrec.llm.openai_compatible import OpenAIChat
+from recbole_rlmrec.llm.patience import Pace
+from recbole_rlmrec.llm.reasoning import thinks
 from recbole_rlmrec.llm.tokens import TokenCounter
+from recbole_rlmrec.profiling.answers import SCHEMA
 from recbole_rlmrec.profiling.batch import Batches
 from recbole_rlmrec.profiling.build import PromptBuilder, Sampling
+from recbole_rlmrec.profiling.chosen import first, listed
 from recbole_rlmrec.profiling.estimate import (
+    Limits,
     describe_columns,
     describe_estimate,
     describe_result,
     estimate,
     show_prompts,
 )
-from recbole_rlmrec.profiling.generate import Pace, generate_profiles
+from recbole_rlmrec.profiling.generate import generate_profiles
 from recbole_rlmrec.profiling.prompts import Domain, guess_domain, load_domain
 from recbole_rlmrec.profiling.questions import SIDES, Questions
+from recbole_rlmrec.profiling.review import review
 from recbole_rlmrec.profiling.stored import Failures
 from recbole_rlmrec.profiling.tag import Tag, describe, spent
 
@@ -47,8 +55,18 @@ class Job:
 
     def questions(self) -> Questions:
         """What is asked, by what the store holds now."""
-        failures = Failures(self.store.folder)
-        return Questions(self.builder, self.store, failures, self.chat, self.args.retry_failed, self.args.max_attempts)
+        failures, args = Failures(self.store.folder), self.args
+        chosen = None
+        if args.limit is not None or args.only is not None:
+            chosen = first(self.builder, args.limit) if args.only is None else listed(self.builder, Path(args.only))
+        return Questions(self.builder, self.store, failures, self.chat, args.retry_failed, args.max_attempts, chosen)
+
+    def limits(self) -> Limits:
+        """How far "at most" goes."""
+        args, longest = self.args, getattr(self.chat, "most_tokens", self.args.max_answer_tokens)
+        asked = self.builder.sampling.max_tokens
+        exact = self.counter.exact and "openai.com" in getattr(getattr(self.chat, "endpoint", None), "host", "")
+        return Limits(args.max_answer_tokens, longest, args.max_attempts, asked, exact, bool(thinks(args.chat_model)))
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
@@ -72,6 +90,10 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     if args.show_prompts is not None:
         print(show_prompts(job.questions(), job.domain, max(args.show_prompts, 1)))
         return 0
+    if args.review is not None:
+        tag_folder(job.store.folder.parent, args.tag, args.dataset)
+        print(review(job.questions(), job.store, job.domain, max(args.review, 0)))
+        return 0
     if args.dry_run:
         _dry_run(job)
         return 0
@@ -93,14 +115,14 @@ def _status(args: argparse.Namespace) -> int:
     store = ProfileStore(tag_folder(root, args.tag, args.dataset))
     _check_numbers(args)
     with store.locked():
-        batches = Batches(store, _chat(args), args.batch_requests)
+        batches = Batches(store, _chat(args), args.batch_requests, _pace(args))
         batches.refresh()
     _tell_open(batches)
     return 0
 
 
 def _asks_nobody(args: argparse.Namespace) -> bool:
-    return args.dry_run or args.show_prompts is not None
+    return args.dry_run or args.show_prompts is not None or args.review is not None
 
 
 def _chat(args: argparse.Namespace) -> ChatModel:
@@ -112,6 +134,9 @@ def _chat(args: argparse.Namespace) -> ChatModel:
         args.max_answer_tokens,
         args.timeout,
         args.concurrency,
+        room=args.max_reasoning_tokens,
+        fields=read_fields(args.request_field),
+        schema=SCHEMA,
     )
 
 
@@ -129,22 +154,28 @@ def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
     print(f"Columns: {describe_columns(columns)}")
     domain = _domain(args, corpus)
     counter = TokenCounter(args.chat_model)
-    sampling = Sampling(config["seed"], args.sample_items, args.sample_reviews, args.max_prompt_tokens)
+    way = args.describe_with or config["describe_with"] or "both"
+    sampling = Sampling(config["seed"], args.sample_items, args.sample_reviews, args.max_prompt_tokens, way)
     builder = PromptBuilder(corpus, columns, domain, counter, sampling)
     store = ProfileStore(semantic_root(config) / args.tag)
-    about = _about(args, chat, domain, columns, sampling, corpus.split_hash)
+    about = _about(args, chat, domain, columns, sampling, args.style, corpus.split_hash)
     return Job(args, store, chat, domain, builder, counter, price, about)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    for name, least in (("sample_items", 1), ("sample_reviews", 0), ("max_answer_tokens", 16), ("batch_requests", 1)):
+    least_of = {"sample_items": 1, "sample_reviews": 0, "max_answer_tokens": 16, "max_reasoning_tokens": 0, "batch_requests": 1}
+    for name, least in least_of.items():
         if getattr(args, name) < least:
             raise ConfigError(f"--{name.replace('_', '-')} is {least} or more.")
     if not 0 <= args.temperature <= 2:
         raise ConfigError("--temperature is a number from 0 to 2.")
     if not 0 < args.timeout < float("inf"):
         raise ConfigError("--timeout is a number of seconds greater than 0.")
-    Pace(args.concurrency, args.rpm, args.tpm, args.max_attempts)
+    _pace(args)
+
+
+def _pace(args: argparse.Namespace) -> Pace:
+    return Pace(args.concurrency, args.rpm, args.tpm, args.max_attempts, patience=60 * args.patience)
 
 
 def _overrides(args: argparse.Namespace) -> dict:
@@ -168,14 +199,15 @@ def _domain(args: argparse.Namespace, corpus: Corpus) -> Domain:
         fields = [] if corpus.item_fields is None else list(corpus.item_fields.columns)
         name = guess_domain(args.dataset, fields)
         print(f"Domain: {name} (guessed; --domain sets it)")
-    return load_domain(name)
+    return load_domain(name, args.style)
 
 
-def _about(args, chat: ChatModel, domain: Domain, columns: Columns, sampling: Sampling, split_hash: str) -> dict:
+def _about(args, chat: ChatModel, domain: Domain, columns: Columns, sampling: Sampling, style: str, split_hash: str) -> dict:
     settings = {
         "parameters": chat.parameters(),
         "server": chat.endpoint.host if isinstance(chat, OpenAIChat) else "this machine",
         "domain": domain.name,
+        "style": style,
         "language": domain.language,
         "columns": describe_columns(columns),
         "sampling": vars(sampling),
@@ -186,14 +218,17 @@ def _about(args, chat: ChatModel, domain: Domain, columns: Columns, sampling: Sa
 
 def _dry_run(job: Job) -> None:
     questions = job.questions()
-    estimates = estimate(questions, job.domain, job.args.max_answer_tokens)
+    limits = job.limits()
+    estimates = estimate(questions, job.domain, limits)
     batch = job.args.batch is not None
     print(describe_estimate(estimates, job.price, job.chat.name, job.counter.how, batch))
+    print(limits)
     for side in SIDES:
         tally = questions.tally[side]
         print(
             f"Not asked, {side}s: {tally.stored:,} are stored, {tally.textless:,} have no text, "
             f"{tally.failed_before:,} failed before (--retry-failed)"
+            + (f", {tally.left_out:,} are left out (--limit, --only)" if tally.left_out else "")
         )
 
 
@@ -204,33 +239,36 @@ def _meter(job: Job, tag: Tag, questions: Questions) -> Meter:
 
 def _generate(job: Job, tag: Tag, questions: Questions) -> int:
     args = job.args
-    pace = Pace(args.concurrency, args.rpm, args.tpm, args.max_attempts)
+    pace = _pace(args)
     meter = _meter(job, tag, questions)
     open_usage = Usage()
     try:
         ended = generate_profiles(questions, job.store, job.chat, pace, meter, args.max_answer_tokens, open_usage)
     finally:
-        summaries = tag.finish(questions, open_usage)
+        summaries = tag.finish(questions, open_usage, job.domain)
         print(describe_result(summaries, meter.used, meter.usd, "--retry-failed", questions.failures.path))
     skipped = sum(questions.tally[side].failed_before for side in SIDES)
     if skipped:
         print(f"{skipped:,} of the failures are of earlier runs and were not asked for again.")
+    left_out = sum(questions.tally[side].left_out for side in SIDES)
+    if left_out and not ended:
+        print(f"{left_out:,} were left out; read what there is (--review 20), then run the same command without the limit.")
     if ended:
         print(f"{ended} The same command goes on from here.")
     return 1 if ended else 0
 
 
 def _batch(job: Job, tag: Tag, questions: Questions) -> int:
-    batches = Batches(job.store, job.chat, job.args.batch_requests)
+    batches = Batches(job.store, job.chat, job.args.batch_requests, _pace(job.args))
     if job.args.batch == "submit":
         tag.begin()
-        print(batches.submit(questions, _meter(job, tag, questions), job.args.max_answer_tokens))
+        print(batches.submit(questions, _meter(job, tag, questions), job.limits().longest))
     else:
         for batch in batches.collect(questions):
             print(f"Collected {batch}")
         used = batches.used
         usd = job.price.usd(used.prompt_tokens, used.completion_tokens) if job.price else None
-        summaries = tag.finish(questions, Usage())
+        summaries = tag.finish(questions, Usage(), job.domain)
         print(describe_result(summaries, used, usd, "--batch submit --retry-failed", questions.failures.path))
     _tell_open(batches)
     return 0

@@ -21,6 +21,7 @@ from recbole_rlmrec.data.columns import (
     sample,
 )
 from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, split_hash, split_keys
+from recbole_rlmrec.data.text import plain_columns, says_something, sequence_separator
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
 
 
@@ -78,6 +79,7 @@ class Corpus:
         reader = _Reader(config)
         items, users = reader.features("item", train.iid_field), reader.features("user", train.uid_field)
         interactions, inter_types = _training_rows(config, train, reader)
+        interactions = plain_columns(interactions, inter_types, f"{config['dataset']}.inter")
         separator = config["seq_separator"] or " "
         return cls(
             item_fields=None if items is None else _shown(items, separator),
@@ -183,13 +185,15 @@ class Corpus:
     def item_values(self, column: str) -> pd.DataFrame:
         """Values of an item column, one row each: a DataFrame of ``item`` tokens and ``value``.
 
-        Sequences are taken apart at ``seq_separator``, other columns have one value per item.
+        Sequences are taken apart at ``seq_separator``, or where that is the space, at what separates them in truth; other
+        columns have one value per item. Values without a letter or digit are left out.
         """
         values = self._sequences[column] if column in (self._sequences or {}) else self._table("item")[column]
         if self._type(column) == FeatureType.TOKEN_SEQ:
-            values = values.str.split(self._separator)
-        frame = values.explode().rename("value").rename_axis("item").reset_index()
-        return frame[frame["value"].str.strip() != ""].reset_index(drop=True)
+            separator = sequence_separator(sample(values)) if self._separator == " " else self._separator
+            values = values.str.split(separator)
+        frame = values.explode().str.strip().rename("value").rename_axis("item").reset_index()
+        return frame[frame["value"].map(says_something)].reset_index(drop=True)
 
     def _table(self, side: str) -> pd.DataFrame:
         table = self.item_fields if side == "item" else self.user_fields
@@ -251,6 +255,7 @@ def _by_token(file: AtomicFile, side: str, id_field: str) -> AtomicFile:
     if id_field not in file.table:
         raise DataError(f"{file.path} has no column {id_field!r}; add it, or set the name of the id column.")
     table = file.table[file.table[id_field] != ""].drop_duplicates(id_field).set_index(id_field)
+    table = plain_columns(table, file.types, file.path.name)
     return AtomicFile(file.path, table.rename_axis(side), {n: t for n, t in file.types.items() if n != id_field})
 
 

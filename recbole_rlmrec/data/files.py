@@ -75,6 +75,15 @@ def hash_file(digest, path: Path) -> None:
             digest.update(block)
 
 
+def hash_weights(folder: Path) -> str | None:
+    """Digest of the weights of a model in a folder, 40 digits; None where it has none."""
+    digest = hashlib.sha256()
+    weights = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
+    for path in weights:
+        hash_file(digest, path)
+    return digest.hexdigest()[:40] if weights else None
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     digest = hashlib.sha256()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
+from recbole_rlmrec.data.files import hash_weights
 from recbole_rlmrec.errors import ConfigError
 
 
@@ -32,8 +35,39 @@ def semantic_root(config) -> Path:
     return dataset_root(config["semantic_path"], config["dataset"]) / "semantic"
 
 
-def encoder_slug(name: str) -> str:
-    """File-system name of a text encoder, for example ``sentence-transformers--all-MiniLM-L6-v2``."""
-    if Path(name).is_dir():
-        name = Path(name).absolute().name
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name.replace("/", "--"))
+def encoder_slug(name: str, embeddings: Path | None = None) -> str:
+    """File-system name of a text encoder, for example ``sentence-transformers--all-MiniLM-L6-v2``.
+
+    Parameters
+    ----------
+    name : str
+        Name on the hub, or a folder with a model, which goes by the folder's own name.
+    embeddings : Path, optional
+        Where the embeddings are. A folder gets a digest behind its name where another one of the same name has been there
+        before.
+    """
+    if not Path(name).is_dir():
+        return _file_name(name.replace("/", "--"))
+    short = _file_name(Path(name).absolute().name)
+    if embeddings is None:
+        return short
+    unique = f"{short}-{_model_digest(Path(name))[:8]}"
+    return unique if (embeddings / unique).is_dir() or _is_of_another(embeddings / short, Path(name)) else short
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)
+
+
+def _model_digest(folder: Path) -> str:
+    return hash_weights(folder) or hashlib.sha256(str(folder.absolute()).encode()).hexdigest()
+
+
+def _is_of_another(embeddings: Path, folder: Path) -> bool:
+    """Whether some embeddings were made by another model than the one in a folder."""
+    try:
+        manifest = json.loads((embeddings / "manifest.json").read_bytes())
+        made_by, revision = Path(str(manifest["encoder"])), manifest.get("revision")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return made_by.absolute() != folder.absolute() and revision != _model_digest(folder)

@@ -87,7 +87,8 @@ def encode_tag(
         limit = about["max_tokens"]
         said = f"reads {limit} tokens of each text" if limit else "does not say how long a text may be"
         logger.info(f"{encoder.name} {said}.")
-    target = store.folder / "embeddings" / encoder_slug(encoder_name)
+    embeddings = store.folder / "embeddings"
+    target = embeddings / encoder_slug(encoder_name, embeddings)
     with held(target, f"Another process is encoding into {target}; wait until it has ended."):
         job = _Job(target, texts, encoder, dtype)
         job.encode(show_progress)

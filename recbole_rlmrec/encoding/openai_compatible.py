@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 
 from recbole_rlmrec.encoding.instructions import Instructed
 from recbole_rlmrec.errors import ChatError, ConfigError, EncoderError
 from recbole_rlmrec.llm.models import get_endpoint
-from recbole_rlmrec.llm.patience import Circuit, Patience, Stopped, Throttle
+from recbole_rlmrec.llm.patience import PATIENCE, Pace, Patience, Tries
+from recbole_rlmrec.llm.pool import Pool
 from recbole_rlmrec.llm.tokens import TokenCounter, cut
 
 PREFIX = "openai:"
@@ -47,6 +47,8 @@ class OpenAICompatibleEncoder(Instructed):
         Seconds that an answer may take.
     first_wait : float
         Seconds of the first wait after a failed request.
+    patience : float
+        Minutes without one answer after which it gives up.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class OpenAICompatibleEncoder(Instructed):
         max_tokens: int | None = None,
         timeout: float = 120.0,
         first_wait: float = 1.0,
+        patience: float = PATIENCE / 60,
     ):
         model = name.removeprefix(PREFIX)
         if not name.startswith(PREFIX) or not model:
@@ -82,9 +85,8 @@ class OpenAICompatibleEncoder(Instructed):
         self._batch_size, self._concurrency = batch_size, concurrency
         self._counter = TokenCounter(model)
         self._endpoint = get_endpoint(base_url, api_key_env, timeout, concurrency)
-        self._stop = threading.Event()
         self._width: int | None = None
-        self._patience = Patience(Throttle(), Circuit(max(20, 4 * concurrency)), self._stop, first_wait)
+        self._pace = Pace(concurrency, first_wait=first_wait, patience=60 * patience)
 
     def info(self) -> dict:
         """See :meth:`TextEncoder.info`."""
@@ -123,30 +125,20 @@ class OpenAICompatibleEncoder(Instructed):
             As :meth:`encode`.
         """
         inputs = [self._fitted(self._prompt + text) for text in texts]
-        self._stop.clear()
-        failed = None
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            places = [slice(start, start + self._batch_size) for start in range(0, len(inputs), self._batch_size)]
-            waiting = {pool.submit(self._vectors_unless_stopped, inputs[place]): place for place in places}
-            try:
-                for future in as_completed(waiting):
-                    try:
-                        vectors = future.result()
-                    except Stopped:
-                        continue
-                    except ChatError as error:
-                        failed = failed or error
-                        continue
-                    self._width = self._width or vectors.shape[1]
-                    if vectors.shape[1] != self._width:
-                        raise EncoderError(
-                            f"{self.name} returned vectors of different widths: {self._width}, {vectors.shape[1]}."
-                        )
-                    yield waiting[future], self._scaled(vectors)
-            finally:
-                self._stop.set()
-        if failed is not None:
-            raise EncoderError(f"{self.name}: {failed}")
+        patience = self._pace.begin(threading.Event(), self._endpoint.describe(self._model))
+        places = (slice(start, start + self._batch_size) for start in range(0, len(inputs), self._batch_size))
+
+        def work(place: slice, tries: Tries) -> tuple[slice, np.ndarray]:
+            return place, self._vectors(inputs[place], patience, tries)
+
+        try:
+            for place, vectors in Pool(places, work, patience, self._concurrency):
+                self._width = self._width or vectors.shape[1]
+                if vectors.shape[1] != self._width:
+                    raise EncoderError(f"{self.name} returned vectors of different widths: {self._width}, {vectors.shape[1]}.")
+                yield place, self._scaled(vectors)
+        except ChatError as error:
+            raise EncoderError(f"{self.name}: {error}") from None
 
     def _fitted(self, text: str) -> str:
         if not self.max_tokens or len(text) <= self.max_tokens or self._counter.count(text) <= self.max_tokens:
@@ -154,21 +146,11 @@ class OpenAICompatibleEncoder(Instructed):
         self.truncated += 1
         return cut(text, self.max_tokens, self._counter)
 
-    def _vectors_unless_stopped(self, texts: list[str]) -> np.ndarray:
-        """Vectors of a batch; the thread that sees a failure stops the others, so that none begins another request."""
-        if self._stop.is_set():
-            raise Stopped("The encoding is stopping.")
-        try:
-            return self._vectors(texts)
-        except ChatError:
-            self._stop.set()
-            raise
-
-    def _vectors(self, texts: list[str]) -> np.ndarray:
+    def _vectors(self, texts: list[str], patience: Patience, tries: Tries) -> np.ndarray:
         payload = {"model": self._model, "input": texts}
         if self._dimensions:
             payload["dimensions"] = self._dimensions
-        answer = self._patience.call(lambda: self._endpoint.post("embeddings", payload, MOST_BYTES), 0)
+        answer = patience.call(lambda: self._endpoint.post("embeddings", payload, MOST_BYTES), 0, tries)
         try:
             by_index = {entry["index"]: entry["embedding"] for entry in answer["data"]}
             vectors = np.array([by_index[number] for number in range(len(texts))], dtype=np.float32)

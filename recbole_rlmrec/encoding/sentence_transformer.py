@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from recbole_rlmrec.data.files import hash_file
+from recbole_rlmrec.data.files import hash_weights
 from recbole_rlmrec.encoding.instructions import Instructed
 from recbole_rlmrec.errors import ConfigError, EncoderError
 
@@ -124,7 +123,7 @@ class SentenceTransformerEncoder(Instructed):
     def _revision(self) -> str | None:
         """Commit on the hub, or for a local folder a hash of its weights; None where neither can be told."""
         if Path(self.name).is_dir():
-            return _folder_hash(Path(self.name))
+            return hash_weights(Path(self.name))
         config = getattr(getattr(self._model[0], "auto_model", None), "config", None)
         return getattr(config, "_commit_hash", None)
 
@@ -145,14 +144,6 @@ def _load(name: str, device: str | None, precision: str):
             f"or give the folder of a model that you have."
         ) from reason
     return {"float32": model.float, "float16": model.half, "bfloat16": model.bfloat16}[precision]()
-
-
-def _folder_hash(folder: Path) -> str | None:
-    digest = hashlib.sha256()
-    weights = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
-    for path in weights:
-        hash_file(digest, path)
-    return digest.hexdigest()[:40] if weights else None
 
 
 def _first_line(reason: BaseException) -> str:

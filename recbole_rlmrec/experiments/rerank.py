@@ -12,14 +12,15 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Cell
 from recbole_rlmrec.experiments.cells.study import Study, places, read_profiles
 from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
-from recbole_rlmrec.experiments.reranking import Answers, Ranking, RankingQuestion, ask, ask_about, draw_users, judge
+from recbole_rlmrec.experiments.reranking import SCHEMA, Answers, Ranking, RankingQuestion, ask, ask_about, draw_users, judge
 from recbole_rlmrec.experiments.results.comparison import comparison_table
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars
+from recbole_rlmrec.llm.adapting import read_fields
 from recbole_rlmrec.llm.chat import TEMPLATE, ChatModel
 from recbole_rlmrec.llm.models import get_chat_model
-from recbole_rlmrec.profiling.generate import Pace
+from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.runs.trained import load_trained
 
 _EXAMPLES = 10
@@ -28,7 +29,7 @@ _EXAMPLES = 10
 def run(study: Study, args: argparse.Namespace) -> Results:
     """Train each variant with the first seed, have its top items reranked, and measure both orders."""
     variants = read_variants(args.variants, PAPER)
-    chat, pace = _chat(args), Pace(args.concurrency, args.rpm)
+    chat, pace = _chat(args), Pace(args.concurrency, args.rpm, patience=60 * args.patience)
     study.check_models(variants)
     seed = study.seeds[0]
     profiles = study.profiles(study.data)
@@ -65,7 +66,8 @@ def _chat(args: argparse.Namespace) -> ChatModel:
         raise ConfigError("--chat-model template writes profiles and cannot rerank; name a chat model.")
     connection = args.base_url, args.api_key_env
     limits = args.temperature, args.max_answer_tokens, args.timeout, args.concurrency
-    return get_chat_model(args.chat_model, *connection, *limits)
+    more = {"room": args.max_reasoning_tokens, "fields": read_fields(args.request_field), "schema": SCHEMA}
+    return get_chat_model(args.chat_model, *connection, *limits, **more)
 
 
 def _finding(cell: Cell, counts: Mapping, rankings: Mapping[str, Ranking], comparisons: Sequence[Comparison]) -> dict:

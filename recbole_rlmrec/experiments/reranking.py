@@ -8,7 +8,6 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +19,13 @@ from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.chat import ChatModel, Reply
-from recbole_rlmrec.llm.endpoint import RefusedError, RetryableError
-from recbole_rlmrec.llm.patience import Circuit, Patience, Throttle
+from recbole_rlmrec.llm.faults import RefusedError, RetryableError
+from recbole_rlmrec.llm.models import described
+from recbole_rlmrec.llm.patience import Pace, Tries
+from recbole_rlmrec.llm.pool import Pool
 from recbole_rlmrec.llm.prompt import CLOSE, OPEN, Prompt
 from recbole_rlmrec.llm.secrets import scrub
 from recbole_rlmrec.profiling.answers import BadAnswer, find_object, tidy
-from recbole_rlmrec.profiling.generate import Pace
 from recbole_rlmrec.runs.trained import Trained
 
 SYSTEM = f"""You put recommendations into the order that suits one user best.
@@ -38,7 +38,12 @@ Answer with one JSON object and nothing around it:
 {{"ranking": ["...", "..."]}}
 "ranking" holds every candidate once, written exactly as in "candidates", the one that suits this user best first, and no \
 title that is not among the candidates."""
-FEWEST_IN_A_ROW = 20
+SCHEMA = {
+    "type": "object",
+    "properties": {"ranking": {"type": "array", "items": {"type": "string"}}},
+    "required": ["ranking"],
+    "additionalProperties": False,
+}
 _NUMBERED = re.compile(r"^\d+[.):]\s+")
 
 
@@ -214,24 +219,24 @@ def ask(questions: Sequence[RankingQuestion], chat: ChatModel, answers: Answers,
         The server will answer nothing more (key, model, credit, many failures in a row). What was answered is stored.
     """
     todo = [question for question in questions if answers.of(question, chat) is None]
-    workers, stop = pace.concurrency if chat.parallel else 1, threading.Event()
-    circuit = Circuit(max(FEWEST_IN_A_ROW, 4 * workers))
-    patience = Patience(Throttle(pace.rpm), circuit, stop, pace.first_wait)
+    patience = pace.begin(threading.Event(), described(chat))
 
-    def one(question: RankingQuestion) -> None:
+    def one(question: RankingQuestion, tries: Tries) -> RankingQuestion:
+        reply = None
         try:
-            answers.add(question, chat, patience.call(lambda: chat.ask(question.prompt.messages()), 0))
+            while reply is None or reply.again:
+                reply = patience.call(lambda: chat.ask(question.prompt.messages()), 0, tries)
+                patience.judge(reply)
         except (RefusedError, RetryableError) as error:
-            circuit.failure(str(error))
+            patience.useless(str(error))
+        else:
+            answers.add(question, chat, reply)
+            patience.useful()
+        return question
 
-    pool = ThreadPoolExecutor(workers)
-    waiting = [pool.submit(one, question) for question in todo]
-    try:
-        for future in tqdm(as_completed(waiting), total=len(todo), desc="rerank", ncols=100, disable=None if todo else True):
-            future.result()
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+    pool = Pool(todo, one, patience, pace.concurrency if chat.parallel else 1)
+    for _ in tqdm(pool, total=len(todo), desc="rerank", ncols=100, disable=None if todo else True):
+        pass
 
 
 def judge(question: RankingQuestion, answer: Mapping | None) -> Ranking:
@@ -275,8 +280,7 @@ def read_ranking(answer: Mapping | None) -> list[str]:
         raise BadAnswer("There is no answer.")
     if answer["finish"] == "length":
         raise BadAnswer("The answer was cut off.")
-    found = {key.strip().lower(): value for key, value in find_object(answer["text"]).items()}
-    entries = found.get("ranking")
+    entries = find_object(answer["text"], "ranking").get("ranking")
     if not isinstance(entries, list) or not entries:
         raise BadAnswer('The JSON object has no key "ranking" with a list.')
     return [entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False) for entry in entries]

@@ -24,12 +24,21 @@ class Reply:
         As the server counted them; None where it does not say.
     finish : str
         Why it ended: "stop", "length", "content_filter", ...
+    problem : str
+        Why it is no answer, where asking again would not help: a refusal, a filter, thinking without an end.
+    of_server : bool
+        The problem is how the server is set up, so that every question would meet it.
+    again : bool
+        The model has changed its own settings because of this reply: ask once more. It was paid for nevertheless.
     """
 
     text: str
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     finish: str = "stop"
+    problem: str = ""
+    of_server: bool = False
+    again: bool = False
 
 
 class ChatModel(Protocol):
@@ -55,5 +64,10 @@ class ChatModel(Protocol):
         Raises
         ------
         RetryableError, RefusedError, FatalError
-            What to do about a failure, see :mod:`recbole_rlmrec.llm.endpoint`.
+            What to do about a failure, see :mod:`recbole_rlmrec.llm.faults`.
         """
+
+
+def longest_answer(chat: ChatModel, otherwise: int) -> int:
+    """Tokens that an answer may have at this moment; a model of one's own need not say."""
+    return getattr(chat, "answer_limit", otherwise)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import time
 import uuid
 from datetime import datetime, timezone
@@ -20,57 +21,40 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from recbole_rlmrec.data.reading import parse_json
-from recbole_rlmrec.errors import ChatError, ConfigError
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.llm.faults import (
+    FatalError,
+    Fault,
+    RetryableError,
+    UnusableError,
+    clean,
+    failed_generation,
+    sort_error,
+)
 from recbole_rlmrec.llm.secrets import BearerKey, scrub
+from recbole_rlmrec.llm.streaming import MOST_EVENT_BYTES, BrokenStream, is_stream, read_events
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
 ANSWER_BYTES = 2 * 1024 * 1024
 CONNECT_SECONDS = 10.0
 LONGEST_KEY = 8192
-NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
+AZURE_KEY = "api-key"
+_AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_DEPLOYMENTS = "/openai/deployments/"
+_PATHS = ("/chat/completions", "/embeddings", "/models")
 
 logger = getLogger()
 
 
-class RetryableError(ChatError):
-    """The same request may succeed later.
-
-    Attributes
-    ----------
-    retry_after : float or None
-        Seconds that the server asked to wait.
-    rate_limited : bool
-        The server is well and only wants fewer requests.
-    """
-
-    def __init__(self, message: str, retry_after: float | None = None, rate_limited: bool = False) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.rate_limited = rate_limited
-
-
-class RefusedError(ChatError):
-    """The server will never accept this request; others may succeed."""
-
-
-class FatalError(ChatError):
-    """No request of this run can succeed."""
-
-
-def clean(text: str, most: int = 300) -> str:
-    """One printable line of at most ``most`` characters without keys, for messages."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in scrub(text)).split())
-    return line if len(line) <= most else line[: most - 3] + "..."
-
-
-def check_base_url(url: str) -> str:
-    """``url`` without a trailing slash.
+def check_base_url(url: str) -> tuple[str, str]:
+    """An address without a trailing slash, and the query that goes behind every path: Azure's ``api-version``.
 
     Raises
     ------
     ConfigError
-        Not an http(s) address, or one that carries a password, a query or a fragment.
+        Not an http(s) address, or one that carries a password, another query or a fragment; a deployment of Azure without
+        its version.
     """
     try:
         parts = urlsplit(url)
@@ -79,12 +63,25 @@ def check_base_url(url: str) -> str:
         usable = False
     if not usable:
         raise ConfigError("--base-url needs an address such as http://localhost:8000/v1.")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    if "@" in parts.netloc or parts.fragment or (parts.query and not re.fullmatch(r"api[-_]version=[\w.-]+", parts.query)):
         raise ConfigError(
-            "--base-url must hold no user, password, query or fragment; a key belongs into an environment variable "
-            "that --api-key-env names."
+            "--base-url must hold no user, password, fragment or query but Azure's api-version; a key belongs into an "
+            "environment variable that --api-key-env names."
         )
-    return url.rstrip("/")
+    path = parts.path.rstrip("/")
+    for ending in _PATHS:
+        path = path.removesuffix(ending)
+    if _DEPLOYMENTS in path and not parts.query:
+        raise ConfigError(
+            "A deployment of Azure needs its version: --base-url https://.../deployments/NAME?api-version=VERSION."
+        )
+    return f"{parts.scheme}://{parts.netloc}{path}", f"?{parts.query}" if parts.query else ""
+
+
+def _key_header(base_url: str) -> str:
+    """Where a server wants the bare key; empty for ``Authorization``."""
+    parts = urlsplit(base_url)
+    return AZURE_KEY if _DEPLOYMENTS in parts.path or (parts.hostname or "").endswith(_AZURE_HOSTS) else ""
 
 
 def retry_after(headers) -> float | None:
@@ -135,7 +132,7 @@ class Endpoint:
     Parameters
     ----------
     base_url : str
-        For example ``http://localhost:8000/v1``.
+        For example ``http://localhost:8000/v1`` or ``https://NAME.openai.azure.com/openai/deployments/X?api-version=V``.
     key_name : str
         Name of the environment variable with the key; empty for a server that wants none.
     timeout : float
@@ -145,10 +142,10 @@ class Endpoint:
     """
 
     def __init__(self, base_url: str, key_name: str = "", timeout: float = 120.0, connections: int = 8) -> None:
-        self.base_url = check_base_url(base_url)
+        self.base_url, self._query = check_base_url(base_url)
         self.host = urlsplit(self.base_url).netloc
         self.timeout = timeout
-        self._auth = BearerKey(key_name)
+        self._auth = BearerKey(key_name, _key_header(self.base_url))
         if key_name and self.base_url.startswith("http://") and not _is_local(urlsplit(self.base_url).hostname):
             logger.warning(f"The key in {key_name} goes to {self.host} unencrypted; use https where the server offers it.")
         self._session = requests.Session()
@@ -156,6 +153,12 @@ class Endpoint:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
+
+    def describe(self, model: str) -> str:
+        """Model, address and key in words, for errors."""
+        name = self._auth.name
+        key = f"the key in {name}" if name else "the key (none was sent: --api-key-env names the variable with it)"
+        return f"the model {model}, the address {self.base_url} and {key}"
 
     def post(self, path: str, payload: dict, most_bytes: int = ANSWER_BYTES) -> dict:
         """Send ``payload`` as JSON and return the JSON object that comes back.
@@ -198,24 +201,34 @@ class Endpoint:
 
     def _json(self, method: str, path: str, most_bytes: int, **request) -> dict:
         with self._send(method, path, **request) as response:
+            kind = response.headers.get("Content-Type", "")
+            most_bytes = MOST_EVENT_BYTES if is_stream(kind, b"") else most_bytes
             body = self._read(response, time.monotonic() + self.timeout, most_bytes)
+        answer = self._parsed(kind, body)
+        error = answer.get("error")
+        if error and "choices" not in answer and "data" not in answer and "id" not in answer:
+            code = str(error.get("code") or "") if isinstance(error, dict) else ""
+            raise sort_error(int(code) if code.isdigit() and len(code) == 3 else 500, answer, self.host, self._auth.name)
+        return answer
+
+    def _parsed(self, kind: str, body: bytes) -> dict:
+        """The JSON object in a response, or the one that its events spell out."""
         try:
-            answer = parse_json(scrub(body.decode()))
+            text = scrub(body.decode())
+            answer = read_events(text) if is_stream(kind, body) else parse_json(text)
+        except BrokenStream as reason:
+            raise RetryableError(f"{self.host} streamed an answer that cannot be read: {reason}.") from None
         except (ValueError, RecursionError):
             raise RetryableError(f"{self.host} answered something that is not JSON.") from None
         if not isinstance(answer, dict):
             raise RetryableError(f"{self.host} answered JSON that is not an object.")
-        error = answer.get("error")
-        if error and "choices" not in answer and "data" not in answer and "id" not in answer:
-            code = error.get("code") if isinstance(error, dict) else None
-            self._sort(code if isinstance(code, int) else 500, answer, None)
         return answer
 
     def _send(self, method: str, path: str, **request) -> requests.Response:
         try:
             response = self._session.request(
                 method,
-                f"{self.base_url}/{path}",
+                self._address(path),
                 auth=self._auth,
                 timeout=(min(CONNECT_SECONDS, self.timeout), self.timeout),
                 allow_redirects=False,
@@ -228,6 +241,11 @@ class Endpoint:
             return response
         with response:
             self._fail(response)
+
+    def _address(self, path: str) -> str:
+        path, asked, query = path.partition("?")
+        more = f"&{query}" if asked and self._query else asked + query
+        return f"{self.base_url}/{path}{self._query}{more}"
 
     def _fail(self, response: requests.Response) -> None:
         status = response.status_code
@@ -242,25 +260,11 @@ class Endpoint:
             answer = parse_json(text)
         except (ValueError, RecursionError):
             answer = None
-        self._sort(status, answer if isinstance(answer, dict) else {"error": text}, retry_after(response.headers))
-
-    def _sort(self, status: int, answer: dict, wait: float | None) -> None:
-        error = answer.get("error") or answer.get("detail") or answer.get("message") or answer
-        detail = error if isinstance(error, dict) else {"message": error}
-        said = clean(str(detail.get("message") or detail))
-        where = f"{self.host} answered {status}: {said}"
-        codes = {str(detail.get("code")), str(detail.get("type"))}
-        if status == 402 or codes & NO_CREDIT:
-            raise FatalError(f"{where}. The account has no credit left; top it up and rerun the same command.")
-        if status in (401, 403):
-            name = self._auth.name
-            hint = f"Check the key in {name}" if name else "Name the variable with the key by --api-key-env"
-            raise FatalError(f"{where}. {hint} and that the account may use this model.")
-        if status == 404:
-            raise FatalError(f"{where}. Check --base-url (it usually ends in /v1) and the name of the model.")
-        if status in (408, 409, 425, 429) or status >= 500:
-            raise RetryableError(where, wait, rate_limited=status == 429)
-        raise RefusedError(where)
+        answer = answer[0] if isinstance(answer, list) and answer else answer
+        answer = answer if isinstance(answer, dict) else {"error": text}
+        if (written := failed_generation(answer)) is not None:
+            raise UnusableError(f"{self.host} answered {status}: what the model wrote is not as asked.", written)
+        raise sort_error(status, answer, self.host, self._auth.name, retry_after(response.headers))
 
     def _read(self, response: requests.Response, deadline: float, most_bytes: int) -> bytes:
         body = bytearray()
@@ -281,11 +285,11 @@ class Endpoint:
             how = "did not finish" if isinstance(error, ReadTimeoutError) else "broke off"
             raise RetryableError(f"{self.host} {how} its answer.") from None
 
-    def _unreachable(self, error: requests.RequestException) -> ChatError:
+    def _unreachable(self, error: requests.RequestException) -> Fault:
         if isinstance(error, requests.Timeout):
-            return RetryableError(f"{self.host} did not answer within {self.timeout:g} s.")
+            return RetryableError(f"{self.host} did not answer within {self.timeout:g} s.", away=True)
         cause = getattr(error.args[0], "reason", error) if error.args else error
         said = f"{self.host} cannot be reached: {clean(str(cause).rpartition('): ')[2])}"
         if isinstance(error, (requests.exceptions.SSLError, requests.exceptions.InvalidURL)):
             return FatalError(said)
-        return RetryableError(said)
+        return RetryableError(said, away=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recbole_rlmrec.errors import ChatError, ConfigError
 from recbole_rlmrec.llm.chat import LOCAL_PREFIX, Reply
-from recbole_rlmrec.llm.endpoint import RefusedError
+from recbole_rlmrec.llm.faults import RefusedError
 
 
 class TransformersChat:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from recbole_rlmrec.llm.adapting import Options, merged, usual_topics
 from recbole_rlmrec.llm.chat import Reply
-from recbole_rlmrec.llm.endpoint import Endpoint, RefusedError, RetryableError
+from recbole_rlmrec.llm.completion import only_thought, read_completion
+from recbole_rlmrec.llm.endpoint import Endpoint
+from recbole_rlmrec.llm.faults import RefusedError, RetryableError, UnusableError
+from recbole_rlmrec.llm.reasoning import ROOM, efforts, most_tokens, takes_no_temperature, thinks
 
-_REASONS = re.compile(r"(openai/)?(o\d|gpt-5)(?!\d)")
-"""Models of OpenAI that take neither a temperature nor ``max_tokens``."""
+_NOT_IMPLEMENTED = (500, 501)
+_CRASHES = 3
+"""Errors 500 that say nothing, before the first answer, after which the request is made as plain as can be."""
 
 
 class OpenAIChat:
-    """A model behind ``/chat/completions``: OpenAI, vLLM, Ollama, llama.cpp, LM Studio, OpenRouter.
+    """A model behind ``/chat/completions``: OpenAI, Azure, vLLM, Ollama, llama.cpp, LM Studio, OpenRouter, LiteLLM.
 
-    Options that the server refuses (``response_format``, ``temperature``, ``max_tokens`` under that name) are left out
-    from then on.
+    What the server refuses is left out or said otherwise from then on; a model that thinks unseen gets room for it.
 
     Parameters
     ----------
@@ -25,73 +29,91 @@ class OpenAIChat:
     temperature : float
     max_tokens : int
         Longest answer.
+    room : int
+        Tokens of thinking beside it, for a model that thinks or turns out to.
+    fields : mapping, optional
+        Further fields of every request.
+    schema : dict, optional
+        JSON schema of the answers, for servers that keep to one.
+
+    Attributes
+    ----------
+    most_tokens : int
+        The longest that an answer can get in this run.
     """
 
     parallel = True
 
-    def __init__(self, model: str, endpoint: Endpoint, temperature: float = 0.0, max_tokens: int = 700) -> None:
+    def __init__(
+        self,
+        model: str,
+        endpoint: Endpoint,
+        temperature: float = 0.0,
+        max_tokens: int = 700,
+        room: int = ROOM,
+        fields: Mapping | None = None,
+        schema: dict | None = None,
+    ) -> None:
         self.name = model
         self.endpoint = endpoint
-        self._temperature = temperature
-        self._max_tokens = max_tokens
-        self._options = {"response_format": {"type": "json_object"}}
-        if _REASONS.match(model):
-            self._options["max_completion_tokens"] = max_tokens
-        else:
-            self._options |= {"max_tokens": max_tokens, "temperature": temperature}
+        self._temperature, self._max_tokens, self._fields = temperature, max_tokens, dict(fields or {})
+        self.most_tokens = most_tokens(model, max_tokens, room)
+        openai = takes_no_temperature(model)
+        topics = usual_topics(temperature, not openai, efforts(model), schema, openai)
+        first = self.most_tokens if thinks(model) else max_tokens
+        self._options = Options(topics, self._fields, first, self.most_tokens)
+        self._answered, self._crashes = False, 0
+
+    @property
+    def answer_limit(self) -> int:
+        """Tokens that an answer may have at this moment."""
+        return self._options.limit
 
     def parameters(self) -> dict:
         """See :class:`ChatModel`."""
-        return {"temperature": self._temperature, "max_tokens": self._max_tokens}
+        settings = {"temperature": self._temperature, "max_tokens": self._max_tokens}
+        return {**settings, "request": self._fields} if self._fields else settings
 
-    def payload(self, messages: Sequence[dict[str, str]]) -> dict:
-        """Body of the request."""
-        return {"model": self.name, "messages": list(messages), **self._options}
+    def payload(self, messages: Sequence[dict[str, str]], with_schema: bool = True) -> dict:
+        """Body of the request; without a schema where no refusal can be answered, as in a batch."""
+        options = self._options.fields(() if with_schema else ("format",))
+        if not with_schema and "response_format" not in self._fields:
+            options["response_format"] = {"type": "json_object"}
+        known = list(messages) if self._options.takes_system else merged(messages)
+        return {"model": self.name, "messages": known, **options}
 
     def ask(self, messages: Sequence[dict[str, str]]) -> Reply:
         """See :class:`ChatModel`."""
         while True:
-            options = self._options
+            sent = self._options.state()
             try:
-                return read_completion(self.endpoint.post("chat/completions", self.payload(messages)))
+                reply = read_completion(self.endpoint.post("chat/completions", self.payload(messages)))
+            except UnusableError as error:
+                return Reply(error.written)
             except RefusedError as error:
-                if not self._adapt(str(error).lower(), options):
+                if error.param == "model" or not self._options.adapt(error, sent):
+                    raise self._options.explain(error) from None
+            except RetryableError as error:
+                if error.status not in _NOT_IMPLEMENTED:
                     raise
+                if not self._options.adapt(error, sent):
+                    self._crashed()
+                    raise
+            else:
+                self._answered = True
+                return self._with_room(reply, sent) if only_thought(reply) else reply
 
-    def _adapt(self, said: str, sent: dict) -> bool:
-        """Leave out the option that the server complains about; False when it complains about something else."""
-        if "max_completion_tokens" in said and "max_tokens" in sent:
-            changed = {name: value for name, value in sent.items() if name != "max_tokens"}
-            self._options = {"max_completion_tokens": self._max_tokens, **changed}
-            return True
-        for name in ("response_format", "temperature"):
-            if name in said and name in sent:
-                self._options = {key: value for key, value in sent.items() if key != name}
-                return True
-        return False
+    def _crashed(self) -> None:
+        """Find out whether a server that has answered nothing yet breaks at a part of the request that it does not name."""
+        self._crashes += not self._answered
+        if not self._answered and self._crashes in (_CRASHES, 2 * _CRASHES):
+            self._options.be_plain(self._crashes == _CRASHES)
 
-
-def read_completion(answer: dict) -> Reply:
-    """Reply out of a ``chat.completion`` object.
-
-    Raises
-    ------
-    RetryableError
-        It has another shape.
-    """
-    try:
-        choice = answer["choices"][0]
-        message = choice["message"]
-        text = message.get("content")
-        if isinstance(text, list):
-            text = "".join(part.get("text", "") for part in text)
-        text = text if text is not None else message.get("refusal") or ""
-        finish = choice.get("finish_reason") or "stop"
-        usage = answer.get("usage") or {}
-        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        if not isinstance(text, str):
-            raise TypeError
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise RetryableError("The server's answer is no chat completion: no choices[0].message.content.") from None
-    prompt, completion = (n if isinstance(n, int) and not isinstance(n, bool) and n >= 0 else None for n in counts)
-    return Reply(text, prompt, completion, str(finish))
+    def _with_room(self, reply: Reply, sent: tuple) -> Reply:
+        if self._options.raise_limit(sent):
+            return replace(reply, again=True)
+        words = (
+            f"The model thought for {sent[0]:,} tokens and came to no answer: give it more room (--max-reasoning-tokens, "
+            "--max-answer-tokens) or let it think less, for example --request-field 'reasoning_effort=\"low\"'."
+        )
+        return replace(reply, problem=words, of_server=True)

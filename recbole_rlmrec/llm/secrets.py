@@ -47,14 +47,23 @@ def scrub(text: str) -> str:
 
 
 class BearerKey(AuthBase):
-    """Adds the key to a request. Holds the variable's name only; also keeps requests from looking into ``.netrc``."""
+    """Adds the key to a request. Holds the variable's name only; also keeps requests from looking into ``.netrc``.
 
-    def __init__(self, name: str = "") -> None:
+    Parameters
+    ----------
+    name : str
+        Of the environment variable; empty for no key.
+    header : str
+        Where the bare key goes in place of ``Authorization: Bearer``, such as Azure's ``api-key``.
+    """
+
+    def __init__(self, name: str = "", header: str = "") -> None:
         if name:
             register(name)
-        self.name = name
+        self.name, self._header = name, header
 
     def __call__(self, request):
         if self.name:
-            request.headers["Authorization"] = f"Bearer {os.environ[self.name].strip()}"
+            key = os.environ[self.name].strip()
+            request.headers[self._header or "Authorization"] = key if self._header else f"Bearer {key}"
         return request

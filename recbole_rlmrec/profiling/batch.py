@@ -18,13 +18,14 @@ from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ChatError, ConfigError, StoreError
 from recbole_rlmrec.llm.cost import BATCH, BudgetReached, Meter, Usage
-from recbole_rlmrec.llm.endpoint import RefusedError, RetryableError, clean
+from recbole_rlmrec.llm.faults import RefusedError, clean
+from recbole_rlmrec.llm.models import described
 from recbole_rlmrec.llm.openai_compatible import OpenAIChat
-from recbole_rlmrec.llm.patience import Circuit, Patience, Throttle
+from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.profiling.answers import BadAnswer, read_answer, tidy
 from recbole_rlmrec.profiling.batch_files import Asked, Batch, BatchWriter, Lines, NotAsked, numbered_lines, read_reply
 from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Questions
-from recbole_rlmrec.profiling.stored import Failure, Stored
+from recbole_rlmrec.profiling.stored import SEVERAL, Failure, Stored
 
 MOST_REQUESTS = 50_000
 ENDED = ("completed", "expired", "cancelled", "failed")
@@ -42,8 +43,8 @@ class Batches:
     chat : OpenAIChat
     most_requests : int
         Requests in one batch.
-    first_wait : float
-        Seconds of the first wait after a failed request.
+    pace : Pace, optional
+        How long to wait for a server that does not answer.
 
     Attributes
     ----------
@@ -59,7 +60,7 @@ class Batches:
     """
 
     def __init__(
-        self, store: ProfileStore, chat: OpenAIChat, most_requests: int = MOST_REQUESTS, first_wait: float = 1.0
+        self, store: ProfileStore, chat: OpenAIChat, most_requests: int = MOST_REQUESTS, pace: Pace | None = None
     ) -> None:
         if not isinstance(chat, OpenAIChat):
             raise ConfigError("--batch needs a server with OpenAI's Batch API, not a local model.")
@@ -68,7 +69,7 @@ class Batches:
         self._most_requests = most_requests
         self._folder = store.folder / "batch"
         self._state = store.folder / "batch.json"
-        self._patience = Patience(Throttle(), Circuit(50), threading.Event(), first_wait)
+        self._patience = (pace or Pace()).begin(threading.Event(), described(chat))
         self.open: list[Batch] = self._load()
         self.used = Usage()
 
@@ -151,7 +152,7 @@ class Batches:
             try:
                 for question in pending:
                     meter.reserve(question.tokens, max_tokens)
-                    writer.add(question, self._chat.payload(question.messages()))
+                    writer.add(question, self._chat.payload(question.messages(), with_schema=False))
             except BudgetReached as reason:
                 note = f"The budget leaves out the rest: {reason}."
             finally:
@@ -169,7 +170,7 @@ class Batches:
             batch.file_id = _identifier(answer, "id")
             self._save()
         if not batch.batch_id:
-            answer = self._find(batch) or self._create(batch)
+            answer = self._call(lambda: self._find(batch) or self._create(batch))
             batch.batch_id = _identifier(answer, "id")
             self._note(batch, answer)
             self._save()
@@ -181,17 +182,11 @@ class Batches:
             "completion_window": "24h",
             "metadata": {MARK: batch.name},
         }
-        try:
-            return self._chat.endpoint.post("batches", payload)
-        except RetryableError as error:
-            found = self._find(batch)
-            if found is None:
-                raise ChatError(f"{error} Repeat --batch submit.") from None
-            return found
+        return self._chat.endpoint.post("batches", payload)
 
     def _find(self, batch: Batch) -> dict | None:
         """The batch on the server, where an earlier try got so far."""
-        listed = self._get("batches?limit=100").get("data")
+        listed = self._chat.endpoint.get("batches?limit=100").get("data")
         for entry in listed if isinstance(listed, list) else []:
             if isinstance(entry, dict) and (entry.get("metadata") or {}).get(MARK) == batch.name:
                 return entry
@@ -231,9 +226,11 @@ class Batches:
             reply = read_reply(line)
             usage = Usage(1, reply.prompt_tokens or asked.prompt.tokens, reply.completion_tokens or len(reply.text) // 4)
             self.used.add(usage)
+            if reply.problem:
+                raise BadAnswer(reply.problem)
             if reply.finish == "length":
-                raise BadAnswer("The answer was cut off.")
-            summary, reasoning = read_answer(reply.text, asked.prompt)
+                raise BadAnswer("The answer was cut off (--max-answer-tokens, --max-reasoning-tokens).")
+            answer = read_answer(reply.text, asked.prompt)
         except NotAsked:
             return
         except BadAnswer as reason:
@@ -244,15 +241,15 @@ class Batches:
             what = (kind, str(error), before + 1, asked.key, model, usage.as_dict())
             _list(Failure(asked.prompt.side, token, *what), questions)
         else:
-            extra = {"key": asked.key, "model": model, "usage": usage.as_dict()}
-            appender.append(Profile(token, summary, reasoning, list(asked.prompt.pairs), extra))
+            extra = {"key": asked.key, "model": model, "usage": usage.as_dict(), **({SEVERAL: True} if answer.several else {})}
+            appender.append(Profile(token, answer.summary, answer.reasoning, list(asked.prompt.pairs), extra))
             questions.failures.discard(asked.prompt.side, token)
 
     def _get(self, path: str) -> dict:
         return self._call(lambda: self._chat.endpoint.get(path))
 
     def _call(self, send):
-        return self._patience.call(send, 0)
+        return self._patience.call(send)
 
 
 def _is_stored(stored: Stored, position: int | None, key: str) -> bool:

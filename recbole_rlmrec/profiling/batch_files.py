@@ -12,8 +12,8 @@ from pathlib import Path
 from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ChatError
 from recbole_rlmrec.llm.chat import Reply
-from recbole_rlmrec.llm.endpoint import RefusedError, clean
-from recbole_rlmrec.llm.openai_compatible import read_completion
+from recbole_rlmrec.llm.completion import read_completion
+from recbole_rlmrec.llm.faults import RefusedError, clean
 from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.profiling.questions import Question
 

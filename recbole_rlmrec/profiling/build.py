@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,11 @@ import pandas as pd
 from recbole_rlmrec.data.corpus import Columns, Corpus
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import Prompt
-from recbole_rlmrec.llm.tokens import MESSAGE_TOKENS, TokenCounter, cut
+from recbole_rlmrec.llm.tokens import MESSAGE_TOKENS, TokenCounter
+from recbole_rlmrec.profiling.fitting import SHORTEST_PART, drop_longest, shorten
 from recbole_rlmrec.profiling.prompts import Domain, wrap
 
-SHORTEST_PART = 16
+DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
 MOST_ROUNDS = 8
 
 
@@ -35,12 +35,21 @@ class Sampling:
         Reviews in an item's question.
     max_tokens : int
         Longest question, instructions included.
+    describe_with : str
+        What an item is described by, beside its title: ``both`` attributes and description, and reviews where there is no
+        description; the ``description``, and all else only where there is none, as in the paper; ``attributes`` or
+        ``reviews`` alone, and all else where there are none.
     """
 
     seed: int
     items: int = 12
     reviews: int = 6
     max_tokens: int = 3000
+    describe_with: str = "both"
+
+    def __post_init__(self) -> None:
+        if self.describe_with not in DESCRIBE_WITH:
+            raise ConfigError(f"--describe-with is one of {', '.join(DESCRIBE_WITH)}, not {self.describe_with!r}.")
 
 
 class PromptBuilder:
@@ -86,17 +95,21 @@ class PromptBuilder:
     def item(self, position: int) -> Prompt | None:
         """Question about ``self.items[position]``; None when there is no text about it.
 
-        The description where there is one, else attributes and a sample of the reviews of training interactions.
+        What it quotes is chosen by ``sampling.describe_with``; reviews are those of training interactions.
         """
+        attributes = {_attribute(name): values[position] for name, values in self._attributes.items() if values[position]}
+        description = self._descriptions[position] if self._descriptions is not None else ""
+        way = self.sampling.describe_with
+        alone = {"description": description, "attributes": attributes}.get(way)
+        sample = [] if alone or (way == "both" and description) else self._sample_reviews(position)
+        alone = alone or (sample if way == "reviews" else None)
         data: dict[str, Any] = {"title": self._title(position)}
-        pairs: list[tuple[str, str]] = []
-        if self._descriptions is not None and self._descriptions[position]:
-            data["description"] = self._descriptions[position]
-        else:
-            data.update((_attribute(name), values[position]) for name, values in self._attributes.items())
-            sample = self._sample_reviews(position)
-            data["reviews"] = [self._review(row) for row in sample]
-            pairs = [self._pair(row) for row in sample]
+        if not alone or way == "attributes":
+            data |= attributes
+        if not alone or way == "description":
+            data["description"] = description
+        data["reviews"] = [self._review(row) for row in sample]
+        pairs = [self._pair(row) for row in sample]
         data = {name: value for name, value in data.items() if value}
         return self._prompt("item", self.items[position], data, data.get("reviews"), pairs) if data else None
 
@@ -109,10 +122,13 @@ class PromptBuilder:
         profile_of : callable
             The profile of ``self.items[i]``, or None.
         """
-        history, pairs = [], []
+        history, pairs, quoted = [], [], set()
         for row in self._sample_history(position):
             entry = self._entry(row, profile_of)
+            if entry.get("review") in quoted:
+                del entry["review"]
             if entry.keys() - {"rating"}:
+                quoted.add(entry.get("review", ""))
                 history.append(entry)
                 pairs.append(self._pair(row))
             if len(history) == self.sampling.items:
@@ -122,6 +138,10 @@ class PromptBuilder:
         rated = any("rating" in entry for entry in history)
         data = {"rating_scale": self._scale, "history": history} if rated else {"history": history}
         return self._prompt("user", self.users[position], data, history, pairs)
+
+    def quoted_items(self, position: int) -> list[int]:
+        """Positions of the items that the question about ``self.users[position]`` may quote."""
+        return [int(self._item_of[row]) for row in self._sample_history(position)[: self.sampling.items]]
 
     def title(self, position: int) -> str:
         """What ``self.items[position]`` is called, its token where it has no title."""
@@ -166,9 +186,10 @@ class PromptBuilder:
         rows = self._rows_of_item[position]
         rows = rows[self._user_of[rows] >= 0]
         ordered = _ordered(rows, self._user_of[rows], self._user_hash, self._item_hash[position])
-        sample = []
+        sample, quoted = [], {""}
         for row in ordered:
-            if self._review(row):
+            if (review := self._review(row)) not in quoted:
+                quoted.add(review)
                 sample.append(row)
             if len(sample) == self.sampling.reviews:
                 break
@@ -193,7 +214,7 @@ class PromptBuilder:
             for _ in range(MOST_ROUNDS):
                 if tokens <= most:
                     return message, tokens
-                if not _shorten(data, tokens - most, self._counter):
+                if not shorten(data, tokens - most, self._counter):
                     break
                 message = wrap(data)
                 tokens = fixed + count(message)
@@ -201,7 +222,7 @@ class PromptBuilder:
                 entries.pop()
                 pairs.pop()
             else:
-                _drop_longest(data)
+                drop_longest(data)
 
 
 def _attribute(name: str) -> str:
@@ -251,34 +272,3 @@ def _mix(values: np.ndarray) -> np.ndarray:
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return values ^ (values >> np.uint64(31))
-
-
-def _texts(data: Any) -> list[tuple[Any, Any]]:
-    """Places of all texts in nested data, as (container, key)."""
-    places = []
-    for key, value in data.items() if isinstance(data, dict) else enumerate(data):
-        places += _texts(value) if isinstance(value, (dict, list)) else [(data, key)]
-    return places
-
-
-def _shorten(data: dict, excess: int, counter: TokenCounter) -> bool:
-    """Cut the longest texts to one common length that saves ``excess`` tokens; False when that length would be tiny."""
-    places = _texts(data)
-    lengths = sorted((counter.count(json.dumps(box[key], ensure_ascii=False)) for box, key in places), reverse=True)
-    total, allowed = 0, 0
-    for n_longest, length in enumerate(lengths, 1):
-        total += length
-        allowed = (total - excess) // n_longest
-        if n_longest == len(lengths) or allowed >= lengths[n_longest]:
-            break
-    if allowed < SHORTEST_PART:
-        return False
-    for box, key in places:
-        if counter.count(box[key]) >= allowed:
-            box[key] = cut(box[key], allowed - 2, counter)
-    return True
-
-
-def _drop_longest(data: dict) -> None:
-    box, key = max(_texts(data), key=lambda place: len(place[0][place[1]]))
-    del box[key]

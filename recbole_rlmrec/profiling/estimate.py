@@ -10,12 +10,16 @@ from logging import getLogger
 from pathlib import Path
 
 from recbole_rlmrec.data.columns import Columns, left_out
-from recbole_rlmrec.llm.cost import Price, Usage, expected_completion
+from recbole_rlmrec.llm.cost import SAFETY, Price, Usage, expected_completion
 from recbole_rlmrec.profiling.prompts import Domain
-from recbole_rlmrec.profiling.questions import SIDES, Question, Questions
+from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Question, Questions
 from recbole_rlmrec.profiling.tag import SideSummary
 
 MANY_DUPLICATES = 0.05
+CORRECTION_TOKENS = round(0.8 * QUOTED_ANSWER) + 100
+"""What an unusable answer and the request for a better one add to a question, at most."""
+USUAL_THINKING = 400
+"""Tokens that a model thinks with little effort; an assumption."""
 
 logger = getLogger()
 
@@ -71,21 +75,60 @@ class Estimate:
     most: Usage
 
 
-def estimate(questions: Questions, domain: Domain, max_tokens: int) -> list[Estimate]:
+@dataclass(frozen=True)
+class Limits:
+    """How far a run may go beyond what is usual.
+
+    Attributes
+    ----------
+    answer, longest : int
+        Tokens of an answer, and with hidden thinking.
+    attempts : int
+        Answers that are bought for one question where they cannot be used.
+    prompt : int
+        Tokens of the longest question.
+    exact : bool
+        Whether tokens are counted and not estimated.
+    thinks : bool
+        Whether the model is known to think unseen.
+    """
+
+    answer: int
+    longest: int
+    attempts: int = 1
+    prompt: int = 0
+    exact: bool = True
+    thinks: bool = False
+
+    def __str__(self) -> str:
+        """What "at most" takes into account, one sentence."""
+        room = " with hidden thinking (--max-reasoning-tokens)" if self.longest > self.answer else ""
+        return f"At most means {self.attempts} answers to each question (--max-attempts) of {self.longest:,} tokens{room}."
+
+
+def estimate(questions: Questions, domain: Domain, limits: Limits) -> list[Estimate]:
     """Requests and tokens that are still to come, items and then users.
 
-    Answers are taken to be of typical length (:func:`expected_completion`), at most ``max_tokens``; item profiles that do
-    not exist yet count with 0.7 of the longest.
+    Usual: an answer for each question, of typical length (:func:`expected_completion`), and item profiles that do not exist
+    yet of 0.7 of the longest. Most: every question is asked as often as it may be, with the longest answers and item
+    profiles, estimated tokens a quarter off, and one answer wasted in which the model shows that it thinks.
     """
     estimates = []
     for side in SIDES:
         profile_of = stand_in(questions, domain) if side == "user" else None
-        requests = tokens = 0
+        words = getattr(domain, side).max_words
+        typical = expected_completion(words) + (USUAL_THINKING if limits.thinks else 0)
+        completion = min(limits.longest if limits.thinks else limits.answer, typical)
+        usual, most = Usage(), Usage()
         for question in questions.pending(side, questions.stored(side), profile_of):
-            requests += 1
-            tokens += question.tokens
-        completion = min(max_tokens, expected_completion(getattr(domain, side).max_words))
-        usual, most = (Usage(requests, tokens, requests * length) for length in (completion, max_tokens))
+            usual.add(Usage(1, question.tokens, completion))
+            longer = question.tokens + (len(question.prompt.pairs) * limits.answer if side == "user" else 0)
+            first = max(question.tokens, min(longer, limits.prompt))
+            again = (limits.attempts - 1) * (first + CORRECTION_TOKENS)
+            prompts = round((first + again) * (1 if limits.exact else SAFETY))
+            most.add(Usage(limits.attempts, prompts, limits.attempts * limits.longest))
+        if usual.requests and limits.longest > limits.answer and not limits.thinks:
+            most.add(Usage(1, round(limits.prompt * SAFETY), limits.answer))
         estimates.append(Estimate(side, usual, most))
     return estimates
 
@@ -132,6 +175,11 @@ def describe_result(summaries: list[SideSummary], used: Usage, usd: float | None
         )
         if summary.covered and summary.duplicates > MANY_DUPLICATES * summary.covered:
             lines.append(f"  Many identical {summary.side} profiles are a sign of a bad prompt: look at --show-prompts 3.")
+        if summary.several:
+            lines.append(
+                f"  {summary.several:,} answers held several such objects, as where a model thinks aloud; the last one is the "
+                "profile: read some (recbole-rlmrec show)."
+            )
     money = "" if usd is None else f", ${usd:.4f}"
     lines.append(
         f"This run: {used.requests:,} answers, {used.prompt_tokens:,} prompt and {used.completion_tokens:,} completion "

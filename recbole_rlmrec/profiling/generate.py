@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from logging import getLogger
 
@@ -14,52 +12,21 @@ from tqdm import tqdm
 
 from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.data.store import ProfileStore
-from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.llm.chat import ChatModel, Reply
+from recbole_rlmrec.llm.chat import ChatModel, Reply, longest_answer
 from recbole_rlmrec.llm.cost import BudgetReached, Meter, Usage
-from recbole_rlmrec.llm.endpoint import FatalError, RefusedError, RetryableError
-from recbole_rlmrec.llm.patience import Circuit, Patience, Stopped, Throttle
+from recbole_rlmrec.llm.faults import RefusedError, RetryableError
+from recbole_rlmrec.llm.models import described
+from recbole_rlmrec.llm.patience import Pace, Tries
+from recbole_rlmrec.llm.pool import Pool
 from recbole_rlmrec.llm.prompt import Prompt
-from recbole_rlmrec.profiling.answers import BadAnswer, read_answer, tidy
+from recbole_rlmrec.profiling.answers import Answer, BadAnswer, read_answer, tidy
 from recbole_rlmrec.profiling.questions import QUOTED_ANSWER, SIDES, Question, Questions, correction
-from recbole_rlmrec.profiling.stored import Failure
+from recbole_rlmrec.profiling.stored import SEVERAL, Failure
 
 GROUP_SECONDS = 0.25
 SECONDS_BETWEEN_LINES = 30
-FEWEST_IN_A_ROW = 20
 
 logger = getLogger()
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How fast and how stubbornly a model is asked.
-
-    Attributes
-    ----------
-    concurrency : int
-        Requests in flight.
-    rpm, tpm : float, optional
-        Most requests and tokens per minute.
-    max_attempts : int
-        Answers to one question that may be unusable before it is listed as failed.
-    first_wait : float
-        Seconds of the first wait after a failed request; doubled each time.
-    """
-
-    concurrency: int = 8
-    rpm: float | None = None
-    tpm: float | None = None
-    max_attempts: int = 3
-    first_wait: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.concurrency <= 2000:
-            raise ConfigError("--concurrency is a number from 1 to 2000.")
-        if self.max_attempts < 1:
-            raise ConfigError("--max-attempts is 1 or more.")
-        if any(limit is not None and not 0 < limit < float("inf") for limit in (self.rpm, self.tpm)):
-            raise ConfigError("--rpm and --tpm are numbers greater than 0.")
 
 
 @dataclass
@@ -74,6 +41,20 @@ class Outcome:
     kind: str = ""
     attempts: int = 0
     answer: str = ""
+    several: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether neither a profile nor a failure has come of it."""
+        return not (self.summary or self.kind)
+
+    def messages(self) -> tuple[list[dict[str, str]], int]:
+        """The conversation as it stands, with the last unusable answer and what is wrong with it, and its tokens."""
+        prompt = self.question.prompt
+        if not self.failure:
+            return self.question.messages(), self.question.tokens
+        added = correction(self.answer, self.failure)
+        return prompt.messages() + added, prompt.tokens + sum(len(message["content"]) for message in added) // 3
 
 
 def generate_profiles(
@@ -130,12 +111,10 @@ class _Run:
         self._pace: Pace = pace
         self._meter: Meter = meter
         self._max_tokens: int = max_tokens
-        self._stop = threading.Event()
         self._workers = pace.concurrency if chat.parallel else 1
-        in_a_row = max(FEWEST_IN_A_ROW, 4 * self._workers)
-        self._patience = Patience(Throttle(pace.rpm, pace.tpm), Circuit(in_a_row), self._stop, pace.first_wait)
-        self._unusable = Circuit(in_a_row)
-        self._fatal: BaseException | None = None
+        self._stop = threading.Event()
+        self._patience = pace.begin(self._stop, described(chat))
+        self._open: dict[int, Outcome] = {}
         self._counted = dict.fromkeys(SIDES, 0)
         self._failed = 0
         self.ended = ""
@@ -146,92 +125,83 @@ class _Run:
         stored = self._questions.stored(side)
         items = self._questions.stored("item") if side == "user" else None
         pending = self._questions.pending(side, stored, items.text if items else None)
-        done: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
-        lock = threading.Lock()
-        threads = [threading.Thread(target=self._work, args=(pending, lock, done), daemon=True) for _ in range(self._workers)]
-        for thread in threads:
-            thread.start()
+        pool = Pool(map(self._begun, pending), self._ask, self._patience, self._workers)
         try:
-            self._write_all(side, done, len(threads))
+            self._write_all(side, pool.start())
         except BaseException:
             self._stop.set()
             raise
         finally:
             if items is not None:
                 items.close()
-        if self._fatal is not None:
-            raise self._fatal
-
-    def _work(self, pending: Iterator[Question], lock: threading.Lock, done: queue.SimpleQueue) -> None:
+            for outcome in self._open.values():
+                self._open_usage.add(outcome.usage)
+            self._open.clear()
         try:
-            while not self._stop.is_set():
-                with lock:
-                    question = next(pending, None)
-                if question is None:
-                    break
-                outcome = Outcome(question)
-                try:
-                    self._ask(outcome)
-                finally:
-                    done.put(outcome)
-        except Stopped:
-            pass
+            pool.raise_error()
         except BudgetReached as reason:
             self._end(f"The budget ends the run: {reason}.")
-        except BaseException as error:  # whatever it is, the other threads must end and the caller must see it
-            self._fatal = self._fatal or error
-            self._stop.set()
-        finally:
-            done.put(None)
+
+    def _begun(self, question: Question) -> Outcome:
+        outcome = Outcome(question)
+        self._open[id(outcome)] = outcome
+        return outcome
 
     def _end(self, reason: str) -> None:
         self.ended = self.ended or reason
         self._stop.set()
 
-    def _ask(self, outcome: Outcome) -> None:
-        prompt = outcome.question.prompt
-        messages, estimate = outcome.question.messages(), outcome.question.tokens
-        kind = "answer"
-        while outcome.attempts < self._pace.max_attempts:
-            try:
-                reply = self._request(messages, estimate, outcome)
-                outcome.summary, outcome.reasoning = self._read(reply, prompt)
-                self._unusable.success()
-                return
-            except (RetryableError, RefusedError) as error:
-                outcome.failure, kind = str(error), "refused" if isinstance(error, RefusedError) else "server"
-                break
-            except BadAnswer as reason:
-                outcome.attempts += 1
-                outcome.failure, outcome.answer = str(reason), tidy(reply.text)[:QUOTED_ANSWER]
-                added = correction(reply.text, outcome.failure)
-                messages = prompt.messages() + added
-                estimate = prompt.tokens + sum(len(message["content"]) for message in added) // 3
-        outcome.kind = kind
+    def _ask(self, outcome: Outcome, tries: Tries) -> Outcome:
+        """Ask until there is a profile or a reason why there is none."""
         try:
-            self._unusable.failure(outcome.failure)
-        except FatalError as error:
-            raise FatalError(f"{error} Look at failures.jsonl and at --show-prompts before you rerun.") from None
+            while outcome.open:
+                self._attempt(outcome, tries)
+        except (RetryableError, RefusedError) as error:
+            outcome.failure, outcome.kind = str(error), "refused" if isinstance(error, RefusedError) else "server"
+        if outcome.summary:
+            self._patience.useful()
+        elif outcome.kind != "server":
+            self._patience.useless(f"{outcome.failure} Look at failures.jsonl and at --show-prompts before you rerun.")
+        return outcome
 
-    def _read(self, reply: Reply, prompt: Prompt) -> tuple[str, str]:
+    def _attempt(self, outcome: Outcome, tries: Tries) -> None:
+        reply = self._request(outcome, tries)
+        if reply.again:
+            return
+        outcome.attempts += 1
+        try:
+            answer = self._read(reply, outcome.question.prompt)
+        except BadAnswer as reason:
+            outcome.failure, outcome.answer = str(reason), tidy(reply.text)[:QUOTED_ANSWER]
+            outcome.attempts = max(outcome.attempts, self._pace.max_attempts) if reply.problem else outcome.attempts
+            outcome.kind = "answer" if outcome.attempts >= self._pace.max_attempts else ""
+        else:
+            outcome.summary, outcome.reasoning, outcome.several = answer.summary, answer.reasoning, answer.several
+
+    def _read(self, reply: Reply, prompt: Prompt) -> Answer:
+        if reply.problem:
+            raise BadAnswer(reply.problem)
         if reply.finish == "length":
-            raise BadAnswer(f"The answer was cut off after {self._max_tokens} tokens.")
+            raise BadAnswer(f"The answer was cut off after {longest_answer(self._chat, self._max_tokens):,} tokens.")
         return read_answer(reply.text, prompt)
 
-    def _request(self, messages: list[dict[str, str]], estimate: int, outcome: Outcome) -> Reply:
-        reserved = self._meter.reserve(estimate, self._max_tokens, wait=True)
+    def _request(self, outcome: Outcome, tries: Tries) -> Reply:
+        messages, estimate = outcome.messages()
+        longest = longest_answer(self._chat, self._max_tokens)
+        reserved = self._meter.reserve(estimate, longest, wait=True)
         usage = None
         try:
-            reply = self._patience.call(lambda: self._chat.ask(messages), estimate + self._max_tokens)
+            reply = self._patience.call(lambda: self._chat.ask(messages), estimate + longest, tries)
             counts = _known(reply.prompt_tokens, estimate), _known(reply.completion_tokens, len(reply.text) // 4)
             usage = Usage(1, *counts)
-            self._patience.throttle.settle(sum(counts) - estimate - self._max_tokens)
+            self._patience.throttle.settle(sum(counts) - estimate - longest)
             outcome.usage.add(usage)
-            return reply
         finally:
             self._meter.settle(reserved, estimate, usage)
+        self._patience.judge(reply)
+        return reply
 
-    def _write_all(self, side: str, done: queue.SimpleQueue, working: int) -> None:
+    def _write_all(self, side: str, pool: Pool) -> None:
         """Write each outcome as it arrives, sync in groups, and count what is synced."""
         failures, total = self._questions.failures, len(self._questions.tokens(side))
         seconds = 0.5 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
@@ -239,16 +209,14 @@ class _Run:
         written: list[Outcome] = []
         due = 0.0
         with self._store.appender(side) as appender, bar:
-            while working or written:
-                arrived = self._arrived(done, due - time.monotonic() if written else None) if working else []
-                outcomes = [outcome for outcome in arrived if outcome is not None]
-                working -= len(arrived) - len(outcomes)
+            while pool.working or written:
+                outcomes = self._arrived(pool, due - time.monotonic() if written else None) if pool.working else []
                 for outcome in outcomes:
                     self._keep(side, outcome, appender)
                 appender.flush(fsync=False)
                 due = due if written else time.monotonic() + GROUP_SECONDS
                 written += outcomes
-                if written and (not working or time.monotonic() >= due):
+                if written and (not pool.working or time.monotonic() >= due):
                     appender.flush()
                     failures.flush()
                     self._count(bar, side, written)
@@ -256,7 +224,7 @@ class _Run:
             self._count(bar, side, [])
 
     def _count(self, bar: tqdm, side: str, outcomes: list[Outcome]) -> None:
-        self._counted[side] += sum(bool(outcome.summary or outcome.kind) for outcome in outcomes)
+        self._counted[side] += len(outcomes)
         self._failed += sum(bool(outcome.kind) for outcome in outcomes)
         used, usd = self._meter.used, self._meter.usd
         money = "" if usd is None else f", ${usd:.4f}"
@@ -267,31 +235,25 @@ class _Run:
     def _keep(self, side: str, outcome: Outcome, appender) -> None:
         prompt, key, model = outcome.question.prompt, outcome.question.key, self._chat.name
         usage = outcome.usage.as_dict()
+        self._open.pop(id(outcome), None)
         if outcome.summary:
-            extra = {"key": key, "model": model, "usage": usage}
+            extra = {"key": key, "model": model, "usage": usage, **({SEVERAL: True} if outcome.several else {})}
             appender.append(Profile(prompt.token, outcome.summary, outcome.reasoning, list(prompt.pairs), extra))
             self._questions.failures.discard(side, prompt.token)
-        elif outcome.kind:
+        else:
             what = outcome.kind, outcome.failure, outcome.attempts
             self._questions.failures.add(Failure(side, prompt.token, *what, key, model, usage, outcome.answer))
-        else:
-            self._open_usage.add(outcome.usage)
 
-    def _arrived(self, done: queue.SimpleQueue, patience: float | None) -> list[Outcome | None]:
+    def _arrived(self, pool: Pool, patience: float | None) -> list[Outcome]:
         """All that is there, after waiting for the first; one Ctrl-C lets requests in flight finish."""
-        arrived: list[Outcome | None] = []
         try:
-            arrived.append(done.get(timeout=None if patience is None else max(patience, 0.0)))
-            while True:
-                arrived.append(done.get_nowait())
-        except queue.Empty:
-            pass
+            return pool.arrived(patience)
         except KeyboardInterrupt:
             if self._stop.is_set():
                 raise
             self._end("Interrupted.")
             logger.warning("Waiting for the requests in flight; Ctrl-C again drops them.")
-        return arrived
+            return []
 
 
 def _known(count: int | None, estimate: int) -> int:

@@ -20,6 +20,9 @@ from recbole_rlmrec.llm.prompt import CLOSE, OPEN
 FOLDER = Path(__file__).parent / "prompts"
 GENERIC = "generic"
 MOST_WORDS = 2000
+STYLES = ("rlmrec", "short")
+SHORT_WORDS = 50
+_BRIEF = "Be brief: one or two plain sentences of what tells this one apart, without introduction, repetition or praise."
 
 _SHAPES = {
     "item": 'It may have "title", attributes under their names, "description", and "reviews" (written by its users).',
@@ -81,13 +84,16 @@ def domains() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_domain(name: str) -> Domain:
+def load_domain(name: str, style: str = "rlmrec") -> Domain:
     """Prompts of a domain of the package, or of a YAML file of one's own.
 
     Parameters
     ----------
     name : str
         A name out of :func:`domains`, or the path of a file.
+    style : str
+        ``rlmrec``, as the file has them, or ``short``: at most 50 words, as the authors of XRec shortened them, which
+        encoders of 256 tokens read to the end.
 
     Raises
     ------
@@ -104,8 +110,14 @@ def load_domain(name: str) -> Domain:
     language = content.get("language")
     if not isinstance(language, str) or not language.strip():
         raise ConfigError(f"{path}: 'language' must name the language of the profiles, for example English.")
-    item, user = (_task(content.get(side), side, path) for side in ("item", "user"))
+    item, user = (_styled(_task(content.get(side), side, path), style) for side in ("item", "user"))
     return Domain(str(content.get("domain") or path.stem), language.strip(), item, user)
+
+
+def _styled(task: Task, style: str) -> Task:
+    if style not in STYLES:
+        raise ConfigError(f"--style is one of {', '.join(STYLES)}, not {style!r}.")
+    return task if style == "rlmrec" else Task(f"{task.text.strip()}\n{_BRIEF}", min(task.max_words, SHORT_WORDS))
 
 
 def guess_domain(dataset: str, columns: Iterable[str]) -> str:

@@ -43,16 +43,17 @@ class Question:
 
 @dataclass
 class Tally:
-    """Of one side: passed over because they are stored, because they failed before, because nothing is known."""
+    """Of one side: passed over because they are stored, failed before, have no text, or were not chosen."""
 
     stored: int = 0
     failed_before: int = 0
     textless: int = 0
+    left_out: int = 0
 
     @property
     def passed(self) -> int:
         """All that need no question."""
-        return self.stored + self.failed_before + self.textless
+        return self.stored + self.failed_before + self.textless + self.left_out
 
 
 def correction(answer: str, reason: str) -> list[dict[str, str]]:
@@ -75,6 +76,8 @@ class Questions:
         Ask just for what failed before. Otherwise a question that the server refused, or that the model answered
         unusably ``max_attempts`` times, is not asked again; one that got no answer is.
     max_attempts : int
+    chosen : dict of str to set of int, optional
+        Positions by side, where not all are to be asked about.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Questions:
         chat: ChatModel,
         retry_failed: bool = False,
         max_attempts: int = 1,
+        chosen: dict[str, set[int]] | None = None,
     ) -> None:
         self.builder = builder
         self.failures = failures
@@ -92,6 +96,7 @@ class Questions:
         self._model, self._parameters = chat.name, chat.parameters()
         self._retry_failed = retry_failed
         self._max_attempts = max_attempts
+        self._chosen = chosen
         self.tally = {side: Tally() for side in SIDES}
 
     def tokens(self, side: str):
@@ -115,6 +120,9 @@ class Questions:
         """
         tally = self.tally[side] = Tally()
         for position, token in enumerate(self.tokens(side)):
+            if self._chosen is not None and position not in self._chosen[side]:
+                tally.left_out += 1
+                continue
             if self._retry_failed and self.failures.get(side, token) is None:
                 tally.stored += stored.covered(position)
                 continue

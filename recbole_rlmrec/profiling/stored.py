@@ -19,6 +19,8 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.cost import Usage
 
+SEVERAL = "several"
+"""Key of a stored profile whose answer held others before it."""
 NO_KEY = np.uint64(0)
 
 

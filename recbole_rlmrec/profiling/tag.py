@@ -14,8 +14,10 @@ from recbole_rlmrec.data.store import ProfileStore, now
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.cost import BATCH, Usage, find_price
 from recbole_rlmrec.profiling.answers import count_words
+from recbole_rlmrec.profiling.prompts import Domain
+from recbole_rlmrec.profiling.quality import describe_quality
 from recbole_rlmrec.profiling.questions import SIDES, Questions
-from recbole_rlmrec.profiling.stored import drop_lines, usage_of_lines
+from recbole_rlmrec.profiling.stored import SEVERAL, drop_lines, usage_of_lines
 
 BY = "chat "
 
@@ -32,6 +34,8 @@ class SideSummary:
     mean_words : float
     duplicates : int
         Profiles whose text another one has too.
+    several : int
+        Profiles whose answers held other ones before them.
     """
 
     side: str
@@ -40,6 +44,7 @@ class SideSummary:
     failed: int
     mean_words: float
     duplicates: int
+    several: int = 0
 
 
 class Tag:
@@ -88,7 +93,7 @@ class Tag:
         stored = [questions.stored(side).usage for side in SIDES]
         return _sum([self.elsewhere, questions.failures.usage(), questions.failures.usage_of_discarded, *stored])
 
-    def finish(self, questions: Questions, open_usage: Usage) -> list[SideSummary]:
+    def finish(self, questions: Questions, open_usage: Usage, domain: Domain | None = None) -> list[SideSummary]:
         """Remove replaced lines and mended failures, count, and write the manifest.
 
         Parameters
@@ -96,6 +101,8 @@ class Tag:
         questions : Questions
         open_usage : Usage
             What questions cost that got neither a profile nor a place among the failures.
+        domain : Domain, optional
+            Of the profiles; with it, the manifest says how good they are.
 
         Returns
         -------
@@ -118,7 +125,11 @@ class Tag:
         usage = {model: _priced(model, used) for model, used in sorted(self.usage(questions).items()) if used.requests}
         elsewhere = _as_dicts(self.elsewhere)
         made = {"made": now(), "provenance": "recorded", "usage": usage, "usage_elsewhere": elsewhere}
-        self._store.write_manifest({**self._about, **made, **counts, "failed": len(questions.failures)})
+        several = sum(summary.several for summary in summaries)
+        noted = {"several_answers": several} if several else {}
+        if domain is not None:
+            noted["quality"] = {side: describe_quality(questions, self._store, domain, side) for side in SIDES}
+        self._store.write_manifest({**self._about, **made, **counts, "failed": len(questions.failures), **noted})
         return summaries
 
 
@@ -152,15 +163,16 @@ def spent(usage: dict[str, Usage], model: str, price_in: float | None = None, pr
 def summarize(store: ProfileStore, questions: Questions, side: str) -> SideSummary:
     """Figures about the stored profiles of the run's users or items."""
     tokens = set(questions.tokens(side))
-    digests, words = [], 0
+    digests, words, several = [], 0, 0
     for profile in store.iter(side):
         if profile.token in tokens:
             digests.append(int(text_digest(profile.profile)[:16], 16))
             words += count_words(profile.profile)
+            several += bool(profile.extra.get(SEVERAL))
     _, counts = np.unique(np.array(digests, dtype=np.uint64), return_counts=True)
     duplicates = int(counts[counts > 1].sum())
     n = len(digests)
-    return SideSummary(side, len(tokens), n, questions.failures.count(side), words / n if n else 0.0, duplicates)
+    return SideSummary(side, len(tokens), n, questions.failures.count(side), words / n if n else 0.0, duplicates, several)
 
 
 def _lines(store: ProfileStore, side: str) -> int:

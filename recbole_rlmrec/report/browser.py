@@ -15,15 +15,16 @@ TOP = 10
 QUOTES = 60
 
 
-def browser_section(browser: dict) -> Section:
-    """The place of the browser on the page, and what its data is."""
+def browser_section(browser: dict, quality: dict | None = None) -> Section:
+    """The place of the browser on the page, what its data is, and a table of how good the profiles are."""
     counts = [f"{len(browser['entries'][side])} of {browser['totals'][side]} {side}s" for side in ("user", "item")]
     text = (
         f"Profiles of {' and '.join(counts)} (those with a profile, at most {browser['limit']} of each side, drawn at "
         f"random where there are more), tag {browser['tag']}, by {browser['by']}; {browser['model']}, seed "
         f"{browser['seed']}."
     )
-    return Section("profiles", "Profiles, recommendations, neighbours", [text], browser=True)
+    tables = [quality] if quality else []
+    return Section("profiles", "Profiles, recommendations, neighbours", [text], tables=tables, browser=True)
 
 
 class Browser:

@@ -13,6 +13,7 @@ from recbole_rlmrec.report.glance import glance_table
 from recbole_rlmrec.report.map import map_section
 from recbole_rlmrec.report.page import render
 from recbole_rlmrec.report.parts import Missing, Section
+from recbole_rlmrec.report.quality import quality_table
 from recbole_rlmrec.report.sections import result_sections
 from recbole_rlmrec.report.sources import Sources, read_sources
 from recbole_rlmrec.report.spaces import read_spaces
@@ -69,7 +70,7 @@ def _page(folders: Sequence[Path], model: str | None, projection: str, limit: in
         if shown is not None:
             sections.append(shown)
         browser = Browser(spaces, limit).as_dict()
-        sections.append(browser_section(browser))
+        sections.append(browser_section(browser, quality_table(spaces.manifest)))
     commands = dict.fromkeys(one.results["command"] for one in sources.findings if one.results.get("command"))
     return render(f"RLMRec on {sources.dataset}", _about(sources), list(commands), sections, missing, browser), missing
 

@@ -162,7 +162,7 @@ def encoder_folder(config, folder: Path) -> Path:
                 f"set semantic_encoder to one of: {', '.join(there)}."
             )
         return folder / "embeddings" / there[0]
-    slug = encoder_slug(str(wanted))
+    slug = encoder_slug(str(wanted), folder / "embeddings")
     if slug not in there:
         raise SemanticError(
             f"The profiles of tag {folder.name!r} have not been encoded by {wanted!r}, only by: {', '.join(there)}; "

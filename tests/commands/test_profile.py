@@ -19,7 +19,7 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError, SemanticError, StoreError
 from recbole_rlmrec.exchange.archive import export_archive, import_archive
-from recbole_rlmrec.llm.endpoint import FatalError
+from recbole_rlmrec.llm.faults import FatalError
 from recbole_rlmrec.plugin.record import describe_run
 
 KEY = "sk-secret-9f8e7d6c5b4a3210"

@@ -15,7 +15,7 @@ from recbole_rlmrec.experiments import rerank, reranking
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.reranking import Answers, RankingQuestion, judge
 from recbole_rlmrec.llm.chat import Reply
-from recbole_rlmrec.llm.endpoint import RefusedError
+from recbole_rlmrec.llm.faults import RefusedError
 from recbole_rlmrec.llm.prompt import Prompt, unwrap
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
@@ -43,7 +43,7 @@ class Stub:
 
 def reranked(launcher, monkeypatch, chat, *more):
     if chat is not None:
-        monkeypatch.setattr(rerank, "get_chat_model", lambda *args: chat)
+        monkeypatch.setattr(rerank, "get_chat_model", lambda *args, **options: chat)
     arguments = ("--dataset", "tiny", "--output", "out", "--seeds", "1", "--chat-model", "some-model", "--candidates", "12")
     assert run_experiment(launcher, "rerank", *arguments, *more, *ONE) == 0
     return json.loads(Path("out/rerank/results.json").read_text())

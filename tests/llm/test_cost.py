@@ -19,7 +19,7 @@ from recbole_rlmrec.llm.cost import (
     find_price,
     read_prices,
 )
-from recbole_rlmrec.profiling.estimate import describe_estimate, describe_result, estimate
+from recbole_rlmrec.profiling.estimate import Limits, describe_estimate, describe_result, estimate
 from recbole_rlmrec.profiling.tag import SideSummary, spent
 
 
@@ -98,14 +98,14 @@ def test_estimates_count_what_is_still_open(tmp_path):
     setup = Setup(tmp_path / "tag", make_corpus())
     with Loopback() as server:
         chat = chat_of(server)
-        before = estimate(setup.questions(chat), setup.domain, 700)
+        before = estimate(setup.questions(chat), setup.domain, Limits(700, 700, prompt=3000))
         assert [entry.usage.requests for entry in before] == [8, 6]
         assert before[0].usage.completion_tokens == 8 * expected_completion(200) == 8 * 296
         assert before[0].most.completion_tokens == 8 * 700
         assert before[1].usage.prompt_tokens > 6 * 5 * 140, "item profiles that are not there yet count"
         assert server.requests == 0
         setup.run(chat)
-        after = estimate(setup.questions(chat), setup.domain, 700)
+        after = estimate(setup.questions(chat), setup.domain, Limits(700, 700))
         assert [entry.usage.requests for entry in after] == [0, 0]
     text = describe_estimate(before, find_price("gpt-4o-mini"), "gpt-4o-mini", "estimated", True)
     assert "8 requests" in text and "Batch API" in text and "per 1,000 profiles" in text and "estimated" in text

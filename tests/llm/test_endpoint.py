@@ -10,7 +10,8 @@ from films import chat_of
 from loopback import Loopback
 
 from recbole_rlmrec.errors import ChatError, ConfigError
-from recbole_rlmrec.llm.endpoint import OPENAI_URL, Endpoint, FatalError, RefusedError, RetryableError, clean
+from recbole_rlmrec.llm.endpoint import OPENAI_URL, Endpoint
+from recbole_rlmrec.llm.faults import FatalError, RefusedError, RetryableError, clean
 from recbole_rlmrec.llm.models import get_chat_model, get_endpoint
 from recbole_rlmrec.llm.openai_compatible import OpenAIChat
 
@@ -98,15 +99,17 @@ def test_options_that_a_server_refuses_are_left_out():
         server.refuse = refuse
         chat = chat_of(server)
         chat.ask(MESSAGES)
+        asked = len(server.payloads)
         chat.ask(MESSAGES)
-        assert len(server.payloads) == 5
+        assert len(server.payloads) == asked + 1
         assert set(server.payloads[-1]) == known
         assert chat.parameters() == {"temperature": 0.0, "max_tokens": 700}
 
 
 def test_reasoning_models_get_what_they_know():
     body = OpenAIChat("gpt-5-mini", Endpoint("http://127.0.0.1:9/v1")).payload(MESSAGES)
-    assert body["max_completion_tokens"] == 700 and "temperature" not in body and "max_tokens" not in body
+    assert body["max_completion_tokens"] == 700 + 4096 and body["reasoning_effort"] == "minimal"
+    assert "temperature" not in body and "max_tokens" not in body
     assert "temperature" in OpenAIChat("gpt-4o-mini", Endpoint("http://127.0.0.1:9/v1")).payload(MESSAGES)
 
 

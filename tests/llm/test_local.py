@@ -6,7 +6,7 @@ import pytest
 from films import Setup, make_corpus
 
 from recbole_rlmrec.errors import ChatError
-from recbole_rlmrec.llm.endpoint import FatalError, RefusedError
+from recbole_rlmrec.llm.faults import FatalError, RefusedError
 from recbole_rlmrec.llm.models import get_chat_model
 
 transformers = pytest.importorskip("transformers")

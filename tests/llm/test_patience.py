@@ -10,8 +10,11 @@ from email.utils import format_datetime
 
 import pytest
 
-from recbole_rlmrec.llm.endpoint import FatalError, RefusedError, RetryableError, retry_after
-from recbole_rlmrec.llm.patience import TRIES, Bucket, Circuit, Patience, Stopped, Throttle
+from recbole_rlmrec.llm.chat import Reply
+from recbole_rlmrec.llm.endpoint import retry_after
+from recbole_rlmrec.llm.faults import FatalError, RefusedError, RetryableError
+from recbole_rlmrec.llm.patience import TRIES, Patience, PutBack, Tries
+from recbole_rlmrec.llm.throttle import Bucket, Stopped, Throttle
 
 
 class Clock:
@@ -21,8 +24,8 @@ class Clock:
         return self.now
 
 
-def patience(most: int = 100, throttle: Throttle | None = None) -> Patience:
-    return Patience(throttle or Throttle(), Circuit(most), threading.Event(), base=0.001)
+def patience(seconds: float = 30.0, throttle: Throttle | None = None, **options) -> Patience:
+    return Patience(throttle or Throttle(), threading.Event(), seconds, base=0.001, **options)
 
 
 def failing(times: int, error: Exception):
@@ -35,6 +38,11 @@ def failing(times: int, error: Exception):
         return "answer"
 
     return send, calls
+
+
+AWAY = RetryableError("nobody there", away=True)
+BROKEN = RetryableError("500")
+LIMITED = RetryableError("429", 0.0, rate_limited=True)
 
 
 def test_bucket_lets_a_second_of_requests_through_and_spaces_the_rest():
@@ -67,41 +75,136 @@ def test_a_request_larger_than_a_second_of_tokens_still_goes():
 
 
 def test_retries_until_it_succeeds():
-    send, calls = failing(3, RetryableError("503"))
-    assert patience().call(send, 0) == "answer"
+    send, calls = failing(3, BROKEN)
+    assert patience().call(send) == "answer"
     assert len(calls) == 4
 
 
-def test_gives_up_after_some_tries_of_a_server_and_many_of_a_rate_limit():
-    send, calls = failing(99, RetryableError("503"))
+@pytest.mark.parametrize("error", [AWAY, BROKEN, LIMITED])
+def test_a_server_that_is_away_is_waited_for_as_long_as_patience_lasts(error):
+    start = time.monotonic()
+    with pytest.raises(FatalError, match="no answer for 0 seconds .--patience., .* requests failed.*0 were answered before"):
+        patience(0.3).call(failing(10**6, error)[0])
+    assert 0.25 < time.monotonic() - start < 3
+    send, calls = failing(10, error)
+    assert patience(60).call(send) == "answer" and len(calls) == 11
+
+
+def test_patience_begins_anew_with_every_answer():
+    shared = patience(0.4)
+    for _ in range(4):
+        end = time.monotonic() + 0.2
+        assert shared.call(lambda end=end: _until(end)) == "answer"
+    assert shared.answers == 4
+
+
+def _until(end: float) -> str:
+    if time.monotonic() < end:
+        raise AWAY
+    return "answer"
+
+
+def test_a_question_is_put_back_until_it_is_known_whose_fault_it_is():
+    shared, tries = patience(), Tries()
+    send, calls = failing(10**6, AWAY)
+    for number in (1, 2):
+        with pytest.raises(PutBack):
+            shared.call(send, 0, tries)
+        assert len(calls) == TRIES * number
     with pytest.raises(RetryableError):
-        patience().call(send, 0)
+        while True:
+            assert shared.call(lambda: "another question", 0, Tries()) == "another question"
+            with pytest.raises(PutBack):
+                shared.call(send, 0, tries)
+    assert tries.alone == 4 and len(calls) == 5 * TRIES + 1
+
+
+def test_a_question_that_breaks_a_server_which_is_there_is_given_up():
+    shared = patience()
+    assert shared.call(lambda: "answer") == "answer"
+    send, calls = failing(10**6, BROKEN)
+    with pytest.raises(RetryableError):
+        shared.call(send, 0, Tries())
     assert len(calls) == TRIES
-    send, calls = failing(TRIES + 2, RetryableError("429", 0.0, rate_limited=True))
-    assert patience().call(send, 0) == "answer"
+
+
+def test_a_rate_limit_is_borne_longer():
+    shared = patience()
+    send, calls = failing(TRIES + 20, LIMITED)
+    assert shared.call(send, 0, Tries()) == "answer" and len(calls) == TRIES + 21
+    tries = Tries(limited=39, alone=3, answers=0)
+    with pytest.raises(RetryableError):
+        shared.call(failing(10**6, LIMITED)[0], 0, tries)
+    assert tries.limited == 40
 
 
 def test_what_the_server_refuses_is_not_sent_again():
-    send, calls = failing(1, RefusedError("400"))
+    send, calls = failing(1, RefusedError("no"))
     with pytest.raises(RefusedError):
-        patience().call(send, 0)
+        patience().call(send)
     assert len(calls) == 1
 
 
-def test_circuit_counts_over_all_requests_and_anew_after_a_success():
-    shared = patience(most=6)
-    for _ in range(3):
-        shared.call(failing(5, RetryableError("503"))[0], 0)
-    with pytest.raises(FatalError, match="6 failures in a row. The last one: 503"):
-        shared.call(failing(6, RetryableError("503"))[0], 0)
+@pytest.mark.parametrize(
+    ("first", "second", "fatal"),
+    [
+        ("Bad thing 17 in request 8f3a-77", "Bad thing 4 in request 1c2b-09", True),
+        ("Bad thing", "Another thing", False),
+        ("This model's maximum context length is 400 tokens", "This model's maximum context length is 400 tokens", False),
+        ("The response was filtered: content_filter", "The response was filtered: content_filter", False),
+    ],
+)
+def test_equal_refusals_end_a_run_before_its_first_answer(first, second, fatal):
+    shared = patience(about="the model m, the address a and the key in K")
+    with pytest.raises(RefusedError):
+        shared.call(failing(1, RefusedError(first))[0])
+    kind, said = (FatalError, "the model m, the address a and the key in K") if fatal else (RefusedError, second[:8])
+    with pytest.raises(kind, match=said):
+        shared.call(failing(1, RefusedError(second))[0])
+    shared = patience()
+    shared.call(lambda: "answer")
+    for said in (first, second, first):
+        with pytest.raises(RefusedError):
+            shared.call(failing(1, RefusedError(said))[0])
 
 
-def test_rate_limits_are_borne_longer():
-    limited = RetryableError("429", 0.0, rate_limited=True)
-    shared = patience(most=2)
-    assert shared.call(failing(18, limited)[0], 0) == "answer"
-    with pytest.raises(FatalError, match="20 failures in a row"):
-        shared.call(failing(20, limited)[0], 0)
+@pytest.mark.parametrize(
+    "error",
+    [
+        RefusedError("x", said="Invalid model name passed in model=y", param="model"),
+        RefusedError("Authentication Error, Invalid proxy server token passed"),
+        RefusedError("The API key is wrong"),
+        RefusedError("model `gpt-9` does not exist: not found"),
+    ],
+)
+def test_a_wrong_key_or_model_ends_a_run_at_the_first_refusal(error):
+    with pytest.raises(FatalError, match="Nothing has been answered yet"):
+        patience().call(failing(1, error)[0])
+
+
+def test_useless_answers_in_a_row_end_a_run():
+    shared = patience(in_a_row=3)
+    for _ in range(2):
+        shared.useless("a")
+    shared.useful()
+    for _ in range(2):
+        shared.useless("b")
+    with pytest.raises(FatalError, match="3 failures in a row. The last one: c"):
+        shared.useless("c")
+
+
+def test_a_server_that_is_set_up_wrongly_ends_a_run_at_its_first_answer():
+    lost = Reply("", problem="all of it is reasoning", of_server=True)
+    shared = patience()
+    shared.call(lambda: lost)
+    assert not shared.proven
+    with pytest.raises(FatalError, match="all of it is reasoning"):
+        shared.judge(lost)
+    shared.call(lambda: Reply("", again=True))
+    assert not shared.proven
+    shared.call(lambda: Reply("fine"))
+    assert shared.proven
+    shared.judge(lost)
 
 
 def test_retry_after_pauses_everybody():
@@ -116,7 +219,7 @@ def test_retry_after_pauses_everybody():
     shared = patience(throttle=throttle)
     send, calls = failing(1, RetryableError("429", 0.2, rate_limited=True))
     other: list[float] = []
-    thread = threading.Thread(target=lambda: shared.call(send, 0))
+    thread = threading.Thread(target=lambda: shared.call(send))
     thread.start()
     assert paused.wait(30)
     throttle.wait(0, threading.Event())
@@ -127,30 +230,37 @@ def test_retry_after_pauses_everybody():
 
 
 def test_a_wait_of_hours_ends_the_run():
-    with pytest.raises(FatalError, match="7,200 s: rerun"):
-        patience().call(failing(1, RetryableError("429", 7200.0, rate_limited=True))[0], 0)
+    with pytest.raises(FatalError, match="2.0 hours.*rerun"):
+        patience().call(failing(1, RetryableError("429", 7200.0, rate_limited=True))[0])
 
 
-def test_long_waits_are_said_but_not_each(caplog):
+def test_waits_are_said_with_what_was_tried_and_how_long_yet(caplog):
     stopped = threading.Event()
     stopped.set()
     for base, said in ((0.001, 0), (1000, 1)):
-        shared = Patience(Throttle(), Circuit(9), stopped, base=base)
+        shared = Patience(Throttle(), stopped, 600.0, base=base)
+        error = RetryableError("example.org answered 503.")
         for _ in range(3):
+            tries = Tries()
+            left = shared._failed(error, tries)
             with pytest.raises(Stopped):
-                shared._wait(RetryableError("example.org answered 503."), 1)
+                shared._wait(error, tries, left)
         assert len(caplog.messages) == said
-    assert re.fullmatch(r"example.org answered 503\. Asking again in \d+ s\.", caplog.messages[0])
+    assert re.fullmatch(
+        r"example.org answered 503\. 1 requests in a row have failed, 0 were answered before; asking again in .*, "
+        r"for 10 minutes yet \(--patience\)\.",
+        caplog.messages[0],
+    )
 
 
 def test_stopping_ends_every_wait():
-    shared = Patience(Throttle(rpm=1), Circuit(9), threading.Event(), base=1000)
+    shared = Patience(Throttle(rpm=1), threading.Event(), base=1000)
     shared.throttle.wait(0, shared.stop)
     threading.Timer(0.05, shared.stop.set).start()
     with pytest.raises(Stopped):
         shared.throttle.wait(0, shared.stop)
     with pytest.raises(Stopped):
-        shared.call(lambda: "never", 0)
+        shared.call(lambda: "never")
 
 
 def test_retry_after_is_read_as_seconds_date_or_milliseconds():

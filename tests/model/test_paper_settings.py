@@ -106,7 +106,8 @@ def expected(dataset: str, backbone: str, variant: str) -> dict:
     """Every option that the paper fixes for one of its cells."""
     own = {"alignment": "none"}
     if variant != "base":
-        own = {"alignment": variant, "semantic_tag": "released", **(CON if variant == "con" else GEN)[backbone]}
+        own = {"alignment": variant, "semantic_tag": "released", "describe_with": "description"}
+        own |= (CON if variant == "con" else GEN)[backbone]
     if variant == "con":
         own |= {"align_negatives": "all", "align_schedule": "constant"}
     position = DATASETS.index(dataset)

@@ -16,7 +16,8 @@ GOOD = {"summarization": "Suits those who like slow, dark science fiction.", "re
 
 
 def read(text: str) -> tuple[str, str]:
-    return read_answer(text, PROMPT)
+    answer = read_answer(text, PROMPT)
+    return answer.summary, answer.reasoning
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,19 @@ def test_strange_characters_cannot_break_a_line_of_the_store():
     assert summary == "one two three ? four"
 
 
+def test_an_answer_that_repeats_a_profile_of_an_item_is_no_copy_of_the_question():
+    """A model that says the same of everything has a bad prompt; that is told of all users together."""
+    constant = "Enjoys quiet evenings, long walks, plain stories and nothing else at all."
+    review = "It was a dark and very distant moon, and I liked it."
+    data = {"history": [{"title": "Alien", "profile": constant, "review": review}]}
+    prompt = Prompt("user", "1", load_domain("movie").system("user"), wrap(data), (), 100, 300)
+    assert read_answer(json.dumps({**GOOD, "summarization": constant}), prompt).summary == constant
+    with pytest.raises(BadAnswer, match="repeats"):
+        read_answer(json.dumps({**GOOD, "summarization": review}), prompt)
+
+
 def test_commas_within_strings_stay():
-    assert find_object('{"summary": "a, }b,]", "reasoning": "r",}')["summary"] == "a, }b,]"
+    assert find_object('{"summary": "a, }b,]", "reasoning": "r",}', "summary")["summary"] == "a, }b,]"
 
 
 @pytest.mark.parametrize(("text", "words"), [("two words", 2), ("don't well-known", 2), ("\u55b6\u696d\u4e2d", 2), ("", 0)])

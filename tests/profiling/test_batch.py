@@ -10,6 +10,7 @@ from loopback import Loopback, batch_line, completion, run_batches
 
 from recbole_rlmrec.errors import ChatError, ConfigError, StoreError
 from recbole_rlmrec.llm.cost import Meter, Price, Usage, find_price
+from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.llm.template import TemplateChat
 from recbole_rlmrec.profiling.batch import Batches
 
@@ -25,7 +26,7 @@ class Rounds:
         with self.setup.store.locked():
             tag = self.setup.tag(self.chat)
             questions = self.setup.questions(self.chat, **question_options)
-            batches = Batches(self.setup.store, self.chat, first_wait=0.01, **self.options)
+            batches = Batches(self.setup.store, self.chat, pace=Pace(first_wait=0.01, patience=5.0), **self.options)
             if name == "submit":
                 tag.begin()
                 return batches.submit(questions, meter or Meter(None), 300)
@@ -273,6 +274,64 @@ def test_files_that_are_gone(setup, server, rounds):
         file.unlink()
     with pytest.raises(StoreError, match="delete .*batch.json"):
         rounds.step("collect")
+
+
+@pytest.mark.parametrize("step", ["submit", "collect"])
+def test_a_server_that_stumbles_at_every_third_request(setup, server, rounds, step):
+    requests = []
+
+    def fail(method, path):
+        requests.append(path)
+        return (503, {"error": {"message": "overloaded"}}) if len(requests) % 3 == 1 else None
+
+    if step == "collect":
+        rounds.step("submit")
+        run_batches(server)
+    server.fail = fail
+    rounds.step(step)
+    assert len(server.batches) == 1 and len(requests) >= 4
+    if step == "collect":
+        assert sorted(setup.tokens("item")) == setup.corpus.items
+
+
+def test_a_batch_that_was_made_though_nobody_heard_of_it_is_not_made_twice(setup, server, rounds):
+    """The server makes the batch, and the connection breaks before it says so."""
+    made = []
+
+    def fail(method, path):
+        if method == "POST" and path == "/batches" and not made:
+            made.append(path)
+            return 502, {"error": {"message": "bad gateway"}}
+        if path.startswith("/batches?") and made and not server.batches:
+            body = json.loads(server.lost)
+            server.batches["batch_0"] = {"id": "batch_0", "status": "in_progress", **body}
+        return None
+
+    post = rounds.chat.endpoint.post
+
+    def noted(path, payload, *more):
+        server.lost = json.dumps(payload)
+        return post(path, payload, *more)
+
+    rounds.chat.endpoint.post = noted
+    server.fail = fail
+    rounds.step("submit")
+    assert made and list(server.batches) == ["batch_0"]
+    assert "1 batches are open" in rounds.step("submit")
+
+
+def test_an_answer_that_was_only_thought_is_named(setup, server, rounds):
+    def answer(number, body):
+        line = batch_line(number, body)
+        line["response"]["body"]["choices"] = [{"message": {"content": None, "refusal": "Never."}, "finish_reason": "stop"}]
+        return line
+
+    server.batch_answer = answer
+    rounds.step("submit")
+    run_batches(server)
+    rounds.step("collect")
+    failure = json.loads((setup.store.folder / "failures.jsonl").read_text().splitlines()[0])
+    assert failure["reason"] == "The model refuses: Never."
 
 
 def test_a_state_that_cannot_be_read(setup, server, rounds):

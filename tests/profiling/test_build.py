@@ -22,16 +22,45 @@ def with_rows(corpus, rows):
     return dataclasses.replace(corpus, interactions=rows.reset_index(drop=True))
 
 
-def test_items_quote_the_description_or_else_attributes_and_reviews(setup):
+def quoted(setup, way: str, position: int) -> set[str]:
+    setup.sampling = dataclasses.replace(setup.sampling, describe_with=way)
+    prompt = setup.builder().item(position)
+    data = unwrap(prompt.user)
+    assert len(data.get("reviews", [])) == len(prompt.pairs)
+    for review, (user, item) in zip(data.get("reviews", []), prompt.pairs, strict=True):
+        assert item == f"i{position}" and item in review and user in review
+    return set(data)
+
+
+@pytest.mark.parametrize(
+    ("way", "described", "other"),
+    [
+        ("both", {"title", "genre", "description"}, {"title", "genre", "reviews"}),
+        ("description", {"title", "description"}, {"title", "genre", "reviews"}),
+        ("attributes", {"title", "genre"}, {"title", "genre"}),
+        ("reviews", {"title", "reviews"}, {"title", "reviews"}),
+    ],
+)
+def test_what_items_are_described_by(setup, way, described, other):
+    assert quoted(setup, way, 0) == described and quoted(setup, way, 1) == other
+
+
+def test_an_item_without_what_is_asked_for_is_described_by_the_rest(setup):
+    setup.corpus.item_fields["genre"] = ""
+    assert quoted(setup, "attributes", 0) == {"title", "description", "reviews"}
+    setup.corpus.interactions["review"] = ""
+    assert quoted(setup, "reviews", 0) == {"title", "description"}
+    with pytest.raises(ConfigError, match="--describe-with"):
+        dataclasses.replace(setup.sampling, describe_with="everything")
+
+
+def test_equal_reviews_are_quoted_once(setup):
+    setup.corpus.interactions["review"] = "Good!"
     builder = setup.builder()
-    described, other = builder.item(0), builder.item(1)
-    assert unwrap(described.user) == {"title": "Film 0", "description": DESCRIPTION.format(0)}
-    assert described.pairs == ()
-    data = unwrap(other.user)
-    assert data["genre"] == "comedy" and "description" not in data
-    assert len(data["reviews"]) == len(other.pairs) > 1
-    for review, (user, item) in zip(data["reviews"], other.pairs, strict=True):
-        assert item == "i1" and item in review and user in review
+    item = builder.item(1)
+    assert unwrap(item.user)["reviews"] == ["Good!"] and len(item.pairs) == 1
+    history = unwrap(builder.user(0, nothing).user)["history"]
+    assert sum("review" in entry for entry in history) == 1 and len(history) == 5
 
 
 def test_without_reviews_none_is_sent(tmp_path):
@@ -137,7 +166,7 @@ def test_long_texts_are_cut_first_and_never_within_a_word(tmp_path, most):
 
 def test_all_entries_stay_where_there_is_room_for_a_little_of_each(tmp_path):
     corpus = make_corpus()
-    corpus.interactions["review"] = [" ".join(["fine"] * 300)] * len(corpus.interactions)
+    corpus.interactions["review"] = [f"fine{number:03d} " * 200 for number in range(len(corpus.interactions))]
     prompt = Setup(tmp_path, corpus, max_tokens=800).builder().user(0, nothing)
     lengths = [len(entry["review"]) for entry in unwrap(prompt.user)["history"]]
     assert len(lengths) == 5 and max(lengths) - min(lengths) <= 5

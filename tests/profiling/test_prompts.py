@@ -79,6 +79,17 @@ def test_unknown_domains_are_listed():
         load_domain("films")
 
 
+def test_the_short_style():
+    for name in domains():
+        domain, usual = load_domain(name, "short"), load_domain(name)
+        assert (domain.item.max_words, domain.user.max_words) == (50, 50)
+        for side in ("item", "user"):
+            assert "at most 50 words" in domain.system(side) and "Be brief" in domain.system(side)
+            assert usual.system(side) == load_domain(name, "rlmrec").system(side) != domain.system(side)
+    with pytest.raises(ConfigError, match="--style"):
+        load_domain("movie", "long")
+
+
 def test_data_cannot_leave_their_block():
     message = wrap({"title": "A", "reviews": [ATTACK, "\ud800"]})
     assert message.count(OPEN) == message.count(CLOSE) == 1

@@ -28,7 +28,8 @@ def write_data(folder: Path) -> None:
     lines = [f"u{user}\ti{item}\t{1 + (user + item) % 5}\t{1000 + n}" for n, (user, item) in enumerate(pairs)]
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     (folder / "nasty.inter").write_text("\n".join([header, *lines]) + "\n")
-    titles = [f"i{item}\t{'<script>window.broken = 3</script>' if item == 1 else f'Film {item}'}" for item in range(ITEMS)]
+    names = [f"Film {item}" if item != 1 else "<img src=x onerror='window.broken = 3'" for item in range(ITEMS)]
+    titles = [f"i{item}\t{name}" for item, name in enumerate(names)]
     (folder / "nasty.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
 
 

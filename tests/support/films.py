@@ -9,9 +9,10 @@ from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.llm.cost import Meter, Usage, find_price
 from recbole_rlmrec.llm.models import get_chat_model
+from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.llm.tokens import TokenCounter
 from recbole_rlmrec.profiling.build import PromptBuilder, Sampling
-from recbole_rlmrec.profiling.generate import Pace, generate_profiles
+from recbole_rlmrec.profiling.generate import generate_profiles
 from recbole_rlmrec.profiling.prompts import load_domain
 from recbole_rlmrec.profiling.questions import Questions
 from recbole_rlmrec.profiling.stored import Failures

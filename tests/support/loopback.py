@@ -1,11 +1,12 @@
 """A server on 127.0.0.1 that speaks the OpenAI protocol and can be told to misbehave.
 
-Also a program: ``python tests/profiling/loopback.py --delay 1`` prints its address and serves until it is killed.
+Also a program: ``python tests/support/loopback.py --delay 1`` prints its address and serves until it is killed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import hashlib
 import json
@@ -34,7 +35,8 @@ HARMLESS = ("gzip", "fence", "commas", "around", "think")
 
 def digest(messages: list[dict]) -> str:
     """Identifies a question: its system prompt and first user message."""
-    return hashlib.sha256((messages[0]["content"] + messages[1]["content"]).encode()).hexdigest()
+    asked = "".join(message["content"] for message in messages[:2] if message["role"] != "assistant")
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def profile_of(messages: list[dict]) -> str:
@@ -45,6 +47,9 @@ def profile_of(messages: list[dict]) -> str:
 
 class Loopback:
     """The server; use it in a ``with`` statement.
+
+    ``answer`` gives a chat request another answer, (status, JSON or bytes, headers) by its number and payload; ``after`` is
+    told when that has been written; ``fail`` does so for any request, by method and path.
 
     Parameters
     ----------
@@ -75,8 +80,25 @@ class Loopback:
         self.refuse: Callable[[dict], str | None] = lambda payload: None
         self.redirect_to = "http://127.0.0.1:9/v1"
         self.keep_payloads = True
+        self.answer: Callable[[int, dict], tuple | None] = lambda number, payload: None
+        self.after: Callable[[int, dict], None] = lambda number, payload: None
+        self.fail: Callable[[str, str], tuple | None] = lambda method, path: None
+        self.root = "/v1"
+        self.paths: Counter = Counter()
+        self.headers: list[dict[str, str]] = []
+        self.sockets: set = set()
+        self._port = 0
 
     def __enter__(self) -> Loopback:
+        self.up()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.down()
+
+    def up(self) -> None:
+        """Serve, at the same address as before."""
+
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 256
@@ -84,19 +106,25 @@ class Loopback:
             def handle_error(self, request, client_address):
                 pass
 
-        self._server = Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"loopback": self}))
+        self._server = Server(("127.0.0.1", self._port), type("Handler", (_Handler,), {"loopback": self}))
+        self._port = self._server.server_address[1]
         self._server.block_on_close = False
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
-    def __exit__(self, *exception) -> None:
+    def down(self) -> None:
+        """Be gone: nobody listens, and open connections break off."""
         self._server.shutdown()
         self._server.server_close()
+        with self.lock:
+            gone, self.sockets = self.sockets, set()
+        for connection in gone:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     @property
     def url(self) -> str:
         """What goes to ``--base-url``."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self._port}{self.root}"
 
     def questions(self) -> Counter:
         """How often each question was answered in full."""
@@ -116,6 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         with self.loopback.lock:
             self.loopback.connections += 1
+            self.loopback.sockets.add(self.connection)
+
+    def finish(self) -> None:
+        with self.loopback.lock:
+            self.loopback.sockets.discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
 
     def do_GET(self) -> None:
         self._route(None)
@@ -127,11 +162,16 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.loopback
         with server.lock:
             server.authorizations.add(self.headers.get("Authorization"))
+            server.paths[self.path] += 1
+            server.headers.append(dict(self.headers))
+            del server.headers[:-100]
             server.in_flight += 1
             server.most_in_flight = max(server.most_in_flight, server.in_flight)
         try:
-            path = self.path.removeprefix("/v1")
-            if path == "/chat/completions":
+            path = self.path.removeprefix(server.root)
+            if failure := server.fail(self.command, path):
+                self._json(*failure)
+            elif path.partition("?")[0] == "/chat/completions":
                 self._chat(json.loads(body))
             elif path == "/embeddings":
                 self._embed(json.loads(body))
@@ -152,6 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
             server.faults[fault] += 1
         if server.delay:
             time.sleep(server.delay)
+        if (made := server.answer(number, payload)) is not None:
+            status, content, *headers = made
+            body = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self._bytes(status, body, headers[0] if headers else None)
+            return server.after(number, payload)
         if server.answer_status is not None:
             return self._json(*server.answer_status)
         if said := server.refuse(payload):
@@ -257,9 +302,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: int, length: int, headers: dict | None = None) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(length))
-        for name, value in (headers or {}).items():
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -268,7 +268,7 @@ def find_profiles(data: Data, options: dict, path: Path | None = None, report: b
     found = load_semantic(config, train, report)
     folder = data.semantic_path / data.name / "semantic" / found.tag
     wanted = options.get("semantic_encoder")
-    slug = encoder_slug(str(wanted)) if wanted else list_encoders(folder)[0]
+    slug = encoder_slug(str(wanted), folder / "embeddings") if wanted else list_encoders(folder)[0]
     digest = digest_embeddings(folder / "embeddings" / slug)
     return Profiles(found.tag, slug, data.semantic_path, folder, digest, found.provenance)
 
