@@ -53,6 +53,7 @@ setup(
         "numpy>=1.26,<3",
         "scipy>=1.12",
         "pandas>=2.1.1,<4",
+        "pyarrow>=15",
         "scikit-learn>=1.3",
         "sentence-transformers>=3.0",
         "requests>=2.28",
@@ -74,6 +75,7 @@ setup(
             'numpy<2; python_version < "3.12"',
         ],
         "tokens": ["tiktoken>=0.5"],
+        "sql": ["sqlalchemy>=2"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

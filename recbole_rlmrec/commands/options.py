@@ -13,7 +13,14 @@ from recbole_rlmrec.llm.reasoning import ROOM
 DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
 STYLES = ("rlmrec", "short")
 KEEP = ("none", "heldout")
-FORMATS = ("table", "csv", "jsonl")
+FORMATS = ("table", "csv", "jsonl", "parquet")
+ROLES = {
+    "user": "who",
+    "item": "what",
+    "rating": "how well it was liked",
+    "time": "when",
+    "review": "what was written about it",
+}
 BATCH_REQUESTS = 50_000
 ENCODERS = """lsa (offline, fitted to the profiles); a model of sentence-transformers, by name or folder; openai:MODEL for a
 server with OpenAI's /embeddings. An option that an encoder does not have is refused."""
@@ -148,6 +155,33 @@ def _doctor(parser: Parser) -> None:
     parser.group("model").add_argument("--models", action="store_true", help="list every model and what alignment it takes")
 
 
+def _convert(parser: Parser) -> None:
+    parser.add_argument(
+        "interactions", metavar="INTERACTIONS", help="file: .csv, .tsv, .jsonl, .parquet (also .gz), or the URL of a database"
+    )
+    add_data(parser, "name of the data set to make")
+    add_profiles(parser, tag=None)
+    add = parser.group("data").add_argument
+    add("--items", metavar="FILE", help="table of items: titles, descriptions, categories")
+    add("--users", metavar="FILE", help="table of users")
+    for role, meaning in ROLES.items():
+        add(f"--{role}", metavar="COLUMN", help=f"of the interactions: {meaning} (default: guessed and shown; none for none)")
+    add("--items-id", metavar="COLUMN", help="of --items: the ids (default: guessed)")
+    add("--users-id", metavar="COLUMN", help="of --users: the ids (default: guessed)")
+    add("--time-format", metavar="FORMAT", help="how times are written, as strptime says it: '%%d/%%m/%%Y %%H:%%M'")
+    add("--list", action="append", default=[], metavar="COLUMN=SEP", help="a column of texts that are lists; what is between")
+    add("--query", metavar="SQL", help="with a URL: the interactions")
+    add("--items-query", metavar="SQL", help="with a URL: the items")
+    add("--users-query", metavar="SQL", help="with a URL: the users")
+    add("--separator", metavar="CHAR", help="CSV: what is between values (default: found in the first line)")
+    add("--quote", default='"', metavar="CHAR", help="CSV: mark around texts, '' for none (default: \")")
+    add("--escape", default="", metavar="CHAR", help="CSV: mark before characters that are meant as they are")
+    add("--encoding", default="utf-8", help="CSV: encoding (default: utf-8)")
+    add = parser.group("output").add_argument
+    add("--output", "-o", type=Path, metavar="FOLDER", help="above the data set (default: --data-path)")
+    add("--overwrite", action="store_true", help="replace the atomic files of a data set that is there")
+
+
 def _import(parser: Parser) -> None:
     parser.add_argument("source", type=Path, help="profiles as FILE.jsonl, a tag's archive, or a released folder")
     add_data(parser)
@@ -255,6 +289,9 @@ def _recommend(parser: Parser) -> None:
     )
     add("--new-users", type=Path, metavar="FILE", help="JSON lines with user_id and history (item ids), profile, or both")
     add("--interactions", type=Path, metavar="FILE", help="later interactions of known and new users and items, as NAME.inter")
+    add("--only-items", type=Path, metavar="FILE", help="recommend these items alone, one id a line")
+    add("--exclude", type=Path, metavar="FILE", help="items to leave out, one id a line")
+    add("--where", metavar="EXPR", help="items alone that fit, by columns of .item: \"category == 'Books' and price < 20\"")
     add = parser.group("output").add_argument
     add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
     add("--output", "-o", type=Path, metavar="FILE", help="file to write (default: the screen)")
@@ -285,6 +322,7 @@ def _benchmark(parser: Parser) -> None:
 COMMANDS = {
     "run": Command("train and evaluate a model, as run_recbole_rlmrec.py does", _run),
     "doctor": Command("say what is installed, which data sets and profiles are there, and what is missing", _doctor, False),
+    "convert": Command("make a data set out of CSV, Parquet, JSON lines or a database", _convert, False),
     "import": Command("take profiles, or the data that the RLMRec authors publish, into a data set", _import, False),
     "profile": Command("let a chat model write profiles of items and users", _profile),
     "encode": Command("turn profiles into semantic embeddings", _encode, False),

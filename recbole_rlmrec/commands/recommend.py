@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.runs.candidates import allowed_items
 from recbole_rlmrec.runs.newcomers import read_unseen
 from recbole_rlmrec.runs.trained import PLACES, Trained, load_trained
 from recbole_rlmrec.runs.unseen import check_serves, extend
@@ -38,18 +40,28 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
     if not (args.user or args.all_users or args.new_users):
         raise ConfigError("recommend needs to know for whom: --user ID, --all-users or --new-users FILE.")
+    if args.format == "parquet" and args.output is None:
+        raise ConfigError("--format parquet is no text for the screen; name a file with --output.")
+    if args.output is not None and args.output.is_dir():
+        raise ConfigError(f"--output {args.output} is a folder; give the name of a file.")
     trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
     named = read_users(args.user) if args.user else []
     if args.new_items or args.new_users or args.interactions:
         trained, tokens = with_unseen(trained, args.new_items, args.new_users, args.interactions)
         named = named or tokens
     users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(named)
-    texts = lines(recommend(trained, users, args.topk, HIDDEN[args.keep]), FORMATS[args.format])
+    allowed, notes = allowed_items(trained, args.only_items, args.exclude, args.where)
+    for note in notes:
+        print(f"recbole-rlmrec: {note}", file=sys.stderr)
+    found = recommend(trained, users, args.topk, HIDDEN[args.keep], allowed)
     if args.output is None:
-        for text in texts:
+        for text in lines(found, TEXTS[args.format]):
             sys.stdout.write(text)
         return 0
-    _write(args.output, texts)
+    if args.format == "parquet":
+        _write_parquet(args.output, found)
+    else:
+        _write(args.output, lines(found, TEXTS[args.format]))
     print(f"{args.output}: top {args.topk} of {len(users)} users")
     return 0
 
@@ -80,7 +92,7 @@ def read_users(values: Sequence[str]) -> list[str]:
 
 
 def recommend(
-    trained, users: torch.Tensor, k: int, seen: Sequence[str] = HIDDEN["none"]
+    trained, users: torch.Tensor, k: int, seen: Sequence[str] = HIDDEN["none"], allowed: torch.Tensor | None = None
 ) -> Iterator[tuple[str, list[Recommended]]]:
     """Top items of each user.
 
@@ -92,6 +104,8 @@ def recommend(
     k : int
     seen : sequence of str
         Splits whose interactions are left out.
+    allowed : BoolTensor [n_items], optional
+        Items that may be shown.
 
     Yields
     ------
@@ -104,7 +118,7 @@ def recommend(
     names = trained.tokens("user")
     with tqdm(total=len(users), desc="users", unit="user", ncols=100, disable=len(users) <= trained.block or None) as bar:
         for part in users.split(trained.block):
-            scores, items = trained.top(part, k, hidden)
+            scores, items = trained.top(part, k, hidden, allowed)
             for user, row, ids in zip(part.tolist(), scores.tolist(), items.tolist()):
                 found = [(str(tokens[item]), score) for item, score in zip(ids, row) if score > -torch.inf]
                 yield str(names[user]), [Recommended(token, trained.titles.get(token), score) for token, score in found]
@@ -136,11 +150,24 @@ def _as_jsonl(user: str, items: list[Recommended], first: bool) -> str:
     return json.dumps({"user": user, "items": [one._asdict() for one in items]}, ensure_ascii=False) + "\n"
 
 
-FORMATS = {"table": _as_table, "csv": _as_csv, "jsonl": _as_jsonl}
+TEXTS = {"table": _as_table, "csv": _as_csv, "jsonl": _as_jsonl}
+FORMATS = (*TEXTS, "parquet")
 
 
 def _write(path: Path, texts: Iterator[str]) -> None:
-    if path.is_dir():
-        raise ConfigError(f"--output {path} is a folder; give the name of a file.")
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(texts)
+
+
+def _write_parquet(path: Path, found: Iterator[tuple[str, list[Recommended]]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [("user", pa.string()), ("rank", pa.int32()), ("item", pa.string()), ("title", pa.string()), ("score", pa.float32())]
+    )
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
+        while users := list(itertools.islice(found, 4096)):
+            rows = [(user, rank, *one) for user, items in users for rank, one in enumerate(items, 1)]
+            columns = [pa.array(column) for column in zip(*rows)]
+            file.write_table(pa.table(columns, schema.names).cast(schema) if rows else schema.empty_table())

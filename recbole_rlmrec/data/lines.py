@@ -174,12 +174,15 @@ class _Pass:
     def _wrong(self, line: int, found: int, text: str, before: str) -> str:
         said = f"{self.path}, line {line}: {found} field{'s' * (found != 1)} where the header has {self.expected + 1}"
         if self.separator != "\t":
-            return f"{said}; put a text that holds {self.separator!r} into quotation marks, or correct the line."
+            return (
+                f"{said}; put a text that holds {self.separator!r} into quotation marks, correct the line, or let "
+                "recbole-rlmrec convert make the file out of CSV."
+            )
         fields, last = text.rstrip("\r").split("\t"), before.rstrip("\r").rpartition("\t")[2]
         if any(map(_opens, fields)) or (_opens(last) and found <= self.expected) or any(map(_closes, fields)):
             return (
                 f"{said}; a text in quotation marks there holds a tab or a line break, as pandas and spreadsheets write it, "
-                "which an atomic file separated by tabs cannot: put spaces in their place and save it again."
+                "which an atomic file separated by tabs cannot: save it as CSV and let recbole-rlmrec convert make the file."
             )
         return f"{said}; no text may hold a tab or a line break: correct the line, or set field_separator."
 

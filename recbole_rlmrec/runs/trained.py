@@ -15,7 +15,7 @@ from recbole.config import Config
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, init_seed
 
-from recbole_rlmrec.data.atomic import read_atomic
+from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.data.reading import misshapen, understanding
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
@@ -110,7 +110,9 @@ class Trained:
                 found = torch.cat([self.model.predict(pairs[start : start + step]).view(-1) for start in parts])
         return found.view(-1, self.n_items).float()
 
-    def top(self, users: torch.Tensor, k: int, hidden: UserItems) -> tuple[torch.Tensor, torch.Tensor]:
+    def top(
+        self, users: torch.Tensor, k: int, hidden: UserItems, allowed: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best items of each user but the hidden ones.
 
         Parameters
@@ -119,6 +121,8 @@ class Trained:
         k : int
         hidden : UserItems
             Items that are left out.
+        allowed : BoolTensor [n_items], optional
+            Items that may be shown to anyone.
 
         Returns
         -------
@@ -129,24 +133,28 @@ class Trained:
         scores = self.scores(users).clone()
         scores[:, 0] = -torch.inf
         scores[hidden.rows(users)] = -torch.inf
+        if allowed is not None:
+            scores[:, ~allowed] = -torch.inf
         return torch.topk(scores, min(k, self.n_items), dim=1)
+
+    @cached_property
+    def item_file(self) -> AtomicFile | None:
+        """``NAME.item`` as text, the first row of each item; None where there is none."""
+        config, item = self.config, self.dataset.iid_field
+        path = Path(config["data_path"]) / f"{config['dataset']}.item"
+        if not path.is_file():
+            return None
+        file = read_atomic(path, config["field_separator"] or "\t", config["encoding"] or "utf-8")
+        if item not in file.table:
+            return None
+        return AtomicFile(path, file.table.drop_duplicates(item).set_index(item), file.types)
 
     @cached_property
     def titles(self) -> dict[str, str]:
         """Titles by item token; empty where ``NAME.item`` has none."""
-        config = self.config
-        path = Path(config["data_path"]) / f"{config['dataset']}.item"
-        if not path.is_file():
-            return {}
-        file = read_atomic(path, config["field_separator"] or "\t", config["encoding"] or "utf-8")
-        item = self.dataset.iid_field
-        if item not in file.table:
-            return {}
-        column = guess_title(file.table.drop(columns=item), file.types)
-        if column is None:
-            return {}
-        table = file.table.drop_duplicates(item)
-        return {token: title for token, title in zip(table[item], table[column]) if title}
+        file = self.item_file
+        column = None if file is None else guess_title(file.table, file.types)
+        return {} if column is None else {token: title for token, title in file.table[column].items() if title}
 
     def representations(self) -> tuple[torch.Tensor, torch.Tensor]:
         """What the model represents users [n_users, d] and items [n_items, d] by; row 0 is the padding.

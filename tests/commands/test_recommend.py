@@ -152,3 +152,65 @@ def test_other_data_is_refused(trained, workdir):
     inter.write_text(inter.read_text() + "new\ti3\t5\t1\n")
     with pytest.raises(CheckpointError, match="does not fit the data"):
         recommend("--checkpoint", trained, "--user", "u1")
+
+
+def items_of(capsys, *argv) -> list[dict]:
+    assert recommend(*argv, "--format", "jsonl") == 0
+    return [entry for line in capsys.readouterr().out.splitlines() for entry in json.loads(line)["items"]]
+
+
+def test_candidates(trained, workdir, capsys):
+    start = ["--checkpoint", trained, "--user", "u1,u2,u3", "--topk", "30"]
+    everything = items_of(capsys, *start)
+    (workdir / "only.txt").write_text("i3\n\n i4 \nnobody\r\n")
+    (workdir / "without.txt").write_text("\n".join(f"i{number}" for number in range(0, 30, 2)))
+    only = items_of(capsys, *start, "--only-items", "only.txt")
+    assert only == [one for one in everything if one["item"] in ("i3", "i4")] and only
+    rest = items_of(capsys, *start, "--exclude", "without.txt")
+    assert rest == [one for one in everything if int(one["item"][1:]) % 2] and rest
+    where = "'drama' in genre and release_year < 2000"
+    chosen = items_of(capsys, *start, "--where", where, "--exclude", "without.txt")
+    rows = [line.split("\t") for line in (workdir / "dataset/tiny/tiny.item").read_text().splitlines()[1:]]
+    fit = {row[0] for row in rows if "drama" in row[3].split() and int(row[2]) < 2000}
+    assert chosen == [one for one in rest if one["item"] in fit] and chosen
+    recommend(*start, "--only-items", "only.txt")
+    assert "does not know 1 of 3 items" in capsys.readouterr().err
+
+
+def test_parquet(trained, workdir, capsys):
+    import pyarrow.parquet as pq
+
+    start = ["--checkpoint", trained, "--all-users", "--topk", "3"]
+    expected = items_of(capsys, *start)
+    recommend(*start, "--format", "parquet", "--output", "lists.parquet")
+    rows = pq.read_table("lists.parquet").to_pylist()
+    assert list(rows[0]) == ["user", "rank", "item", "title", "score"] and len(rows) == 24 * 3
+    assert [row["rank"] for row in rows] == [1, 2, 3] * 24
+    assert [(row["item"], row["title"]) for row in rows] == [(one["item"], one["title"]) for one in expected]
+    assert [row["score"] for row in rows] == pytest.approx([one["score"] for one in expected])
+
+
+def test_bad_candidates_are_one_sentence(trained, workdir, capsys):
+    start = ["recommend", "--checkpoint", trained, "--user", "u1"]
+    (workdir / "empty.txt").write_text("\n")
+    (workdir / "binary.txt").write_bytes(b"\xff\xfe\x80")
+    (workdir / "others.txt").write_text("x\ny\n")
+    (workdir / "dataset/tiny/other").mkdir()
+    cases = {
+        ("--only-items", "none.txt"): "none.txt is no file",
+        ("--exclude", "dataset"): "dataset is no file",
+        ("--exclude", "empty.txt"): "is empty",
+        ("--exclude", "binary.txt"): "UTF-8",
+        ("--only-items", "others.txt"): "No item",
+        ("--where", "price < 3"): "there is no column 'price'",
+        ("--where", "release_year > 3000"): "No item",
+        ("--where", "open('x', 'w')"): "--where cannot take",
+        ("--format", "parquet"): "--output",
+    }
+    for argv, wanted in cases.items():
+        assert main([*start, *argv, "--output", "x"] if "parquet" not in argv else [*start, *argv]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert wanted in said and not (workdir / "x").exists(), argv
+    (workdir / "dataset/tiny/tiny.item").unlink()
+    assert main([*start, "--where", "title == 'x'"]) == 2
+    assert "tiny.item" in capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""Conditions over the columns of a table, ``category == 'Books' and price < 20``: read as data, never run as code."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from recbole_rlmrec.data.atomic import FeatureType
+from recbole_rlmrec.errors import ConfigError
+
+LONGEST = 10_000
+_ORDERED: dict[type, Callable] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_EQUAL: dict[type, Callable] = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
+
+
+def rows_where(text: str, table: pd.DataFrame, types: Mapping[str, FeatureType], separator: str = " ") -> np.ndarray:
+    """Which rows of a table fit a condition.
+
+    Columns are compared with texts and numbers by ``== != < <= > >=``, with lists by ``in``; ``'x' in column`` asks for a
+    value of a sequence, or for a part of a text; ``and``, ``or``, ``not`` and parentheses join conditions. A comparison with
+    a number is false where the column has none.
+
+    Parameters
+    ----------
+    text : str
+        The condition.
+    table : DataFrame
+        Columns of text, missing values empty.
+    types : mapping of str to FeatureType
+    separator : str
+        Between the values of a sequence.
+
+    Returns
+    -------
+    ndarray of bool [n_rows]
+
+    Raises
+    ------
+    ConfigError
+        The condition is none, or names a column that is not there.
+    """
+    if len(text) > LONGEST:
+        raise ConfigError(f"--where has {len(text):,} characters; {LONGEST:,} are the most.")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        return _Condition(text, table, types, separator).rows(tree)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as reason:
+        if isinstance(reason, ConfigError):
+            raise
+        raise ConfigError(
+            f"--where {text[:80]!r} is no condition; write, for example, \"category == 'Books' and price < 20\"."
+        ) from None
+
+
+class _Condition:
+    def __init__(self, text: str, table: pd.DataFrame, types: Mapping[str, FeatureType], separator: str):
+        self._text, self._table, self._types, self._separator = text, table, types, separator
+
+    def rows(self, node: ast.AST) -> np.ndarray:
+        if isinstance(node, ast.BoolOp):
+            parts = [self.rows(value) for value in node.values]
+            return np.logical_and.reduce(parts) if isinstance(node.op, ast.And) else np.logical_or.reduce(parts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ~self.rows(node.operand)
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            return np.logical_and.reduce([self._compare(op, *pair) for op, pair in zip(node.ops, zip(sides, sides[1:]))])
+        raise self._refused(node)
+
+    def _compare(self, op: ast.cmpop, left: ast.AST, right: ast.AST) -> np.ndarray:
+        if not any(isinstance(side, ast.Name) for side in (left, right)):
+            raise self._refused(left)
+        if isinstance(op, ast.In | ast.NotIn):
+            found = self._one_of(left, right) if isinstance(left, ast.Name) else self._holds(left, right)
+            return found if isinstance(op, ast.In) else ~found
+        compare = {**_ORDERED, **_EQUAL}.get(type(op))
+        if compare is None:
+            raise self._refused(left)
+        values = [self._column(side.id) if isinstance(side, ast.Name) else self._constant(side) for side in (left, right)]
+        constants = [value for value in values if not isinstance(value, pd.Series)]
+        if any(isinstance(value, float) for value in constants) or (not constants and type(op) in _ORDERED):
+            numbers = [_numbers(value) if isinstance(value, pd.Series) else value for value in values]
+            there = np.logical_and.reduce([~np.isnan(value) for value in numbers if isinstance(value, np.ndarray)])
+            return compare(*numbers) & there
+        return np.asarray(compare(*values), dtype=bool)
+
+    def _one_of(self, left: ast.Name, right: ast.AST) -> np.ndarray:
+        if not isinstance(right, ast.List | ast.Tuple | ast.Set):
+            raise self._refused(right)
+        found = np.zeros(len(self._table), dtype=bool)
+        for one in right.elts:
+            found |= self._compare(ast.Eq(), left, one)
+        return found
+
+    def _holds(self, left: ast.AST, right: ast.AST) -> np.ndarray:
+        wanted = self._constant(left)
+        if not isinstance(wanted, str) or not isinstance(right, ast.Name):
+            raise self._refused(left)
+        column = self._column(right.id)
+        if self._types[right.id] in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
+            return np.array([wanted in value.split(self._separator) for value in column], dtype=bool)
+        return np.array([wanted in value for value in column], dtype=bool)
+
+    def _column(self, name: str) -> pd.Series:
+        if name not in self._table:
+            raise ConfigError(
+                f"--where: there is no column {name!r}; there are {', '.join(self._table)}. Texts stand in quotes."
+            )
+        return self._table[name]
+
+    def _constant(self, node: ast.AST) -> str | float:
+        sign = 1
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            sign, node = -1 if isinstance(node.op, ast.USub) else 1, node.operand
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                raise self._refused(node)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            try:
+                return sign * float(node.value)
+            except OverflowError:
+                raise self._refused(node) from None
+        raise self._refused(node)
+
+    def _refused(self, node: ast.AST) -> ConfigError:
+        part = ast.get_source_segment(self._text.strip(), node) or self._text
+        return ConfigError(
+            f"--where cannot take {part[:60]!r}; it compares columns with texts in quotes and numbers (== != < <= > >= in), "
+            "joined by and, or, not."
+        )
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
