@@ -28,7 +28,12 @@ LIGHT = (
     "profiling",
     "encoding",
     "exchange.archive",
+    "exchange.convert",
     "exchange.profiles",
+    "exchange.released",
+    "commands.export",
+    "commands.import_",
+    "commands.profile",
 )
 
 LOADED = "sorted({'torch', 'recbole', 'transformers', 'numpy', 'pandas'} & set(sys.modules))"

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from logging import getLogger
 
 import pandas as pd
-from recbole.utils import FeatureType
+
+from recbole_rlmrec.data.atomic import FeatureType
 
 SEPARATORS = (">", "|", ";", ",")
 MOST_WORDS = 4.0
