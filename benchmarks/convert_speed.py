@@ -3,7 +3,7 @@
     python benchmarks/convert_speed.py [--rows 100000,1000000] [--output benchmarks/results/convert_speed]
 
 Synthetic CSV as pandas writes it: user, item, rating, ISO date, and a review of some 20 words with commas, quotation marks and
-line breaks. Each conversion is a process of its own, from its start; so is one that only imports the package.
+line breaks. Each conversion is a process of its own, measured from its start.
 """
 
 from __future__ import annotations
@@ -61,8 +61,6 @@ def main() -> None:
     lines += [f"Python {platform.python_version()}, pyarrow {pyarrow.__version__}, pandas {pd.__version__}.", ""]
     lines += ["| rows | CSV, MB | CPU, s | peak memory, MB |", "| --- | --- | --- | --- |"]
     with tempfile.TemporaryDirectory() as folder:
-        seconds, memory, _ = measure([sys.executable, "-c", "import recbole_rlmrec"], folder)
-        lines.append(f"| (import alone) | | {seconds:.1f} | {memory:.0f} |")
         for rows in map(int, args.rows.split(",")):
             path = Path(folder) / "orders.csv"
             write_csv(path, rows)

@@ -182,7 +182,7 @@ def cold_tables(
         row.append(f"{ratio:.2f} x{stars(one.holm_users)}" if ratio is not None else "")
         table.rows.append(row)
         table.records.append({**record, "ratio": ratio, "holm_users": one and one.holm_users})
-    table.notes = [_note(tasks, best[1])]
+    table.notes = [_note(tasks, best[1], k)]
     return [table], comparisons
 
 
@@ -193,17 +193,17 @@ def _value(table: pd.DataFrame, column: str) -> float:
     return float(table[column].mean())
 
 
-def _note(tasks: dict[int, Task], best: str) -> str:
-    first = next(iter(tasks.values()))
+def _note(tasks: dict[int, Task], best: str, k: int) -> str:
+    first, count = next(iter(tasks.values())), np.mean([len(task.cold) for task in tasks.values()])
     share = np.mean([task.test[task.side].isin(task.cold).mean() for task in tasks.values()])
     ranked = (
         "Cold items are ranked among cold ones, warm among warm ones, all among all; `cold among all` looks for cold items "
-        "in the ranking of all items."
+        f"in the ranking of all items. An order at random has recall@{k} {min(k / count, 1):.4f} among the cold."
         if first.side == "item"
         else "All users' figures are of the ranking of all items."
     )
     return (
-        f"{np.mean([len(task.cold) for task in tasks.values()]):.0f} {first.side}s are cold: nothing of them is in training or "
+        f"{count:.0f} {first.side}s are cold: nothing of them is in training or "
         f"validation; {share:.0%} of the test interactions are theirs. {ranked} harmonic: harmonic mean of cold and warm. What "
         f"cannot serve cold {first.side}s does not rank them. Last column: cold recall over that of {best}, with stars for "
         "the paired test over users after Holm's correction."

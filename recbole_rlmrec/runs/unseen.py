@@ -112,6 +112,7 @@ def extend_data(trained: Trained, unseen: Unseen) -> tuple[object, list, Semanti
     splits[0] = _with_pairs(splits[0], unseen.pairs)
     splits[0].rlmrec_heldout = tuple(splits[1:])
     splits[0].rlmrec_more = dict(unseen.vectors)
+    splits[0].rlmrec_trained = trained.splits[0]
     return dataset, splits, load_semantic(trained.config, splits[0], report=False)
 
 

@@ -39,7 +39,8 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
         Reads ``semantic_path``, ``semantic_tag``, ``semantic_encoder``, ``semantic_dim``, ``leakage`` and ``device``.
     train : recbole.data.dataset.Dataset
         The training split. Where it has ``rlmrec_more``, tokens and vectors by side, these are used as if they were rows of
-        the tag, and before those of the same token.
+        the tag, and before those of the same token; where it has ``rlmrec_trained``, the split that it was extended from, leaks
+        are looked for there.
     report : bool
         Whether the log says what was found.
 
@@ -66,7 +67,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
             f"choose another semantic_tag, or make or import profiles of this dataset."
         )
     found = read_embeddings(encoder_folder(config, store.folder), config["dataset"])
-    origin = check_profiles(store, found, train, config["leakage"], report)
+    origin = check_profiles(store, found, getattr(train, "rlmrec_trained", train), config["leakage"], report)
     if config["semantic_dim"] not in (None, ""):
         found = reduce(found, config["semantic_dim"])
     tables = {side: _table(found, side, train, config["device"]) for side in SIDES}

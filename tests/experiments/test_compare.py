@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from launchers import QUICK, FakeLauncher, run_experiment
 
+from recbole_rlmrec.encoding.embeddings import seal
 from recbole_rlmrec.errors import ConfigError, DataError, ModelError, StoreError
 
 
@@ -124,6 +125,7 @@ def test_other_embeddings_under_the_same_name_are_other_cells(tiny, workdir, fak
     compare(fake, seeds="1")
     (path,) = (workdir / "out" / "data" / "tiny-split" / "semantic").glob("template-*/embeddings/lsa/users.npy")
     np.save(path, np.load(path)[::-1].copy())
+    seal(path.parent, json.loads((path.parent / "manifest.json").read_text()))
     before = len(fake.started)
     compare(fake, seeds="1")
     assert sorted(fake.started[before:]) == [("con", 2020), ("gen", 2020)]
@@ -220,9 +222,6 @@ def test_a_results_folder_of_another_dataset_is_refused(tiny, workdir, fake):
         compare(fake, "--user_inter_num_interval=[3,inf)", seeds="1")
     inter = workdir / "dataset" / "tiny" / "tiny.inter"
     inter.write_text(inter.read_text() + "u1\ti0\t5\t99999\n")
-    from recbole_rlmrec.data.atomic import digest_files
-
-    digest_files.cache_clear()
     with pytest.raises(ConfigError, match="other files"):
         compare(fake, seeds="1")
 

@@ -225,7 +225,8 @@ def report(folder, storm, args, promised: float, kills: list[float], ends: list[
         times.setdefault(question, []).append(moment)
     again = {question: moments for question, moments in times.items() if len(moments) > 1}
     sold_before = [moment for moments in again.values() for moment in moments[:-1]]
-    unexplained = [moment for moment in sold_before if not any(0 <= kill - moment < on_disk for kill in kills)]
+    # The server may finish an answer while, or just after, the one who asked is killed.
+    unexplained = [moment for moment in sold_before if not any(-on_disk < kill - moment < on_disk for kill in kills)]
     used = next(iter(manifest(folder, "storm")["usage"].values()))
     paid, counted = (
         (prompt * PRICES[0] + completed * PRICES[1]) / 1e6

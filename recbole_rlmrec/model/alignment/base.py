@@ -141,7 +141,7 @@ class Alignment(nn.Module):
         weight_option(0.01),
         Option("align_sides", "both", "whose representations are aligned", kind=str, words=("both", *SIDES)),
         schedule_option("constant"),
-        Option("align_schedule_epochs", 10, "number of epochs that warmup or decay takes", kind=int, least=1),
+        Option("align_schedule_epochs", 3, "number of epochs that warmup or decay takes", kind=int, least=1),
         Option("align_dtype", "float32", "type of the projection's matrix products", kind=str, words=tuple(DTYPES)),
     )
     masks = False

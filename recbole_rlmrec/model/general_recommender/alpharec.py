@@ -39,7 +39,6 @@ class AlphaRec(GeneralRecommender):
 
     input_type = InputType.PAIRWISE
     loss_names = ("softmax",)
-    reads_negatives = False
     adapter = _Adapter()
 
     def __init__(self, config, dataset):
