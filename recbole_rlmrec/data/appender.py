@@ -1,4 +1,4 @@
-"""Adding profiles to a file as they arrive, safe against being killed at any moment."""
+"""Adding lines of JSON to a file as they arrive, safe against being killed at any moment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Appender:
         self._side = side
         self._mutex = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        _mend_tail(path)
+        mend_tail(path)
         self._file = open(path, "ab")
 
     def append(self, profile: Profile) -> None:
@@ -44,7 +44,7 @@ class Appender:
         self._file.close()
 
 
-def _mend_tail(path: Path) -> None:
+def mend_tail(path: Path) -> None:
     """Make a file end with a whole line: what a killed writer left of its last line is cut off."""
     if not path.exists() or not path.stat().st_size:
         return

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.appender import mend_tail
 from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import StoreError
 from recbole_rlmrec.llm.chat import ChatModel, Reply
@@ -184,15 +184,13 @@ class Answers:
         self._path, self._lock = path, threading.Lock()
         self._known: dict[str, dict] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.read_bytes().rpartition(b"\n")[0] if path.is_file() else b""
-        for number, line in enumerate(whole.splitlines(), 1):
+        mend_tail(path)
+        for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else (), 1):
             try:
                 record = parse_json(line)
                 self._known[record["key"]] = record
             except (ValueError, TypeError, KeyError):
                 raise StoreError(f"{path}, line {number}, is not an answer; delete that line.") from None
-        with replacing(path) as temporary:
-            temporary.write_bytes(whole + b"\n" if whole else b"")
 
     def of(self, question: RankingQuestion, chat: ChatModel) -> dict | None:
         """What is known of the answer to a question: ``text``, ``finish``, ``prompt_tokens``, ``completion_tokens``."""

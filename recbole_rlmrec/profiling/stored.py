@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_rlmrec.data.appender import mend_tail
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.profile import parse_profile
 from recbole_rlmrec.data.reading import parse_json
@@ -215,11 +216,9 @@ class Failures:
         self._known[failure.side, failure.token] = failure
 
     def _open(self):
-        """The file for appending, without a last line that was cut off; other lines stay, for what they cost."""
-        whole = self.path.read_bytes().rpartition(b"\n") if self.path.exists() else (b"", b"", b"")
-        file = open(self.path, "ab")
-        file.truncate(len(whole[0]) + len(whole[1]))
-        return file
+        """The file for appending; what it holds stays, for what it cost."""
+        mend_tail(self.path)
+        return open(self.path, "ab")
 
     def discard(self, side: str, token: str) -> None:
         """Take a token off the list."""
