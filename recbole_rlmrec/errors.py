@@ -73,12 +73,13 @@ def refused(error: BaseException) -> bool:
 
 def told(error: OSError) -> str:
     """A sentence for a file or a disk that refused: which file, why, and what to do."""
-    if isinstance(error, PermissionError):
-        remedy = _DENIED
-    else:
-        remedy = _TOLD.get(error.errno) or f"{(error.strerror or type(error).__name__).lower()}; look at this file or folder"
     where = error.filename2 or error.filename
-    return f"{where}: {remedy}." if where else f"{remedy[0].upper()}{remedy[1:]}."
+    if isinstance(error, PermissionError):
+        reason = _DENIED
+    else:
+        said = error.strerror or " ".join(str(error).split()) or type(error).__name__
+        reason = _TOLD.get(error.errno) or said[0].lower() + said[1:]
+    return f"{where}: {reason}." if where else f"{reason[0].upper()}{reason[1:]}."
 
 
 def quoted(argument: object) -> str:

@@ -30,6 +30,10 @@ LIGHT = (
     "exchange.archive",
     "exchange.convert",
     "exchange.profiles",
+    "exchange.released",
+    "commands.export",
+    "commands.import_",
+    "commands.profile",
 )
 
 LOADED = "sorted({'torch', 'recbole', 'transformers', 'numpy', 'pandas'} & set(sys.modules))"

@@ -10,7 +10,6 @@ from recbole_rlmrec.data.paths import dataset_root, encoder_slug, semantic_root
 from recbole_rlmrec.data.store import tag_folder
 from recbole_rlmrec.encoding.embeddings import list_encoders
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.exchange.preload import export_embeddings
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
@@ -21,6 +20,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         root = dataset_root(place(args, "semantic_path"), args.dataset) / "semantic"
         print(export_archive(tag_folder(root, args.tag, args.dataset), args.archive))
         return 0
+    from recbole_rlmrec.exchange.preload import export_embeddings
     from recbole_rlmrec.runs.split import load_split
 
     config, data, splits = load_split(args.dataset, options)

@@ -84,8 +84,8 @@ _AGGREGATE = re.compile(
     r"upvotes|downvotes|helpful_votes|wishlisted|owners|checkins)$"
 )
 _AGGREGATE_IF_NUMBER = re.compile(
-    r"^((overall|user|item|book|movie|community)_)?(ratings?|scores?|stars|rank|ranking|votes|likes|fans|reviews|views|plays|"
-    r"sales|downloads|installs|useful|funny|cool)$"
+    r"^((overall|user|item|book|movie|community|imdb|tmdb|steam|goodreads|critics?|audience)_)?"
+    r"(ratings?|scores?|stars|rank|ranking|votes|likes|fans|reviews|views|plays|sales|downloads|installs|useful|funny|cool)$"
 )
 _UNREADABLE = re.compile(
     r"(^|_)(id|ids|url|urls|uri|link|links|href|image|images|img|poster|thumbnail|hash|asin|isbn|sku|uuid|guid|"

@@ -10,12 +10,14 @@ import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import yaml
-from numpy.lib import format as npy
 
 from recbole_rlmrec.errors import RLMRecError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def parse_json(text: str | bytes):
@@ -154,6 +156,9 @@ def read_npy(path: Path, mmap_mode: str | None = None) -> np.ndarray:
     OSError
         It cannot be opened.
     """
+    import numpy as np
+    from numpy.lib import format as npy
+
     with open(path, "rb") as file:
         try:
             version = npy.read_magic(file)

@@ -29,6 +29,7 @@ from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, SemanticError, StoreError, quoted
 
 FORMAT = 1
+_SHAPE = {"by?": str, "made?": str, "split_hash?": str, "how?": dict, "usage?": dict}
 
 logger = getLogger()
 
@@ -110,7 +111,7 @@ class ProfileStore:
             The manifest is missing, unreadable or of a newer format.
         """
         path = self.folder / "manifest.json"
-        manifest = read_json(path, StoreError, "restore it from a copy or make the profiles again under another tag")
+        manifest = read_json(path, StoreError, "restore it from a copy or make the profiles again under another tag", _SHAPE)
         if manifest.get("format") != FORMAT:
             raise StoreError(f"{path} has format {manifest.get('format')!r}, this version reads {FORMAT}; upgrade.")
         return manifest

@@ -17,6 +17,7 @@ from recbole_rlmrec.errors import SemanticError, quoted
 
 FORMAT = 1
 _CHECK_BYTES = 1 << 25
+_SHAPE = {"digests?": {str: str}, "files?": {str: str}, "encoder?": str, "revision?": str}
 
 logger = getLogger()
 
@@ -76,7 +77,7 @@ def read_embeddings(folder: Path, dataset: str) -> Embeddings:
         not the files that their manifest was written for.
     """
     remedy = _remedy(folder, dataset)
-    manifest = read_json(folder / "manifest.json", SemanticError, remedy)
+    manifest = read_json(folder / "manifest.json", SemanticError, remedy, _SHAPE)
     if manifest.get("format") != FORMAT:
         raise SemanticError(f"{folder} has format {manifest.get('format')!r}, this version reads {FORMAT}; {remedy}.")
     if manifest.get("dataset") != dataset:

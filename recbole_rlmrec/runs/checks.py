@@ -6,6 +6,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from logging import getLogger
 from pathlib import Path
 from urllib.error import URLError
 
@@ -114,6 +115,7 @@ def setting_up() -> Iterator[None]:
             raise ConfigError("The training loss is no number any more; try a smaller learning_rate.") from reason
         if record is not before and record is not None and record.training:
             raise
+        getLogger().debug("", exc_info=True)
         raise ConfigError(f"RecBole cannot work with these options and data: {_told(reason)}.") from reason
 
 

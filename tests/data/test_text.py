@@ -7,8 +7,8 @@ import random
 
 import pandas as pd
 import pytest
-from recbole.utils import FeatureType
 
+from recbole_rlmrec.data.atomic import FeatureType
 from recbole_rlmrec.data.text import plain_columns, plain_text, says_something, sequence_separator
 
 SHOP = """<div class="x"><h1>Travel&nbsp;kettle</h1><script>var a = "<p>no</p>";</script><style>p {color: red}</style>

@@ -196,12 +196,12 @@ class Outcome:
             "metrics": self.metrics,
             "valid": {name: float(value) for name, value in (self.result["best_valid_result"] or {}).items()},
             "epochs": run["epochs"],
-            "best_epoch": run["best_epoch"],
-            "epoch_seconds": run["median_epoch_seconds"],
+            "best_epoch": run.get("best_epoch"),
+            "epoch_seconds": run.get("median_epoch_seconds"),
             "seconds": usage["seconds"],
             "parameters": run["parameters"],
             "peak_memory": usage["peak_memory"],
-            "peak_gpu_memory": usage["peak_gpu_memory"],
+            "peak_gpu_memory": usage.get("peak_gpu_memory"),
             "folder": f"cells/{self.cell.key}",
         }
 
