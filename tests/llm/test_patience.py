@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -117,6 +118,20 @@ def test_a_question_is_put_back_until_it_is_known_whose_fault_it_is():
             with pytest.raises(PutBack):
                 shared.call(send, 0, tries)
     assert tries.alone == 4 and len(calls) == 5 * TRIES + 1
+
+
+def test_a_question_that_fails_alone_until_the_end_is_given_up_and_not_the_run():
+    shared, tries = patience(0.3), Tries()
+    send, _ = failing(10**6, AWAY)
+    with pytest.raises(PutBack):
+        shared.call(send, 0, tries)
+    assert shared.call(lambda: "another question", 0, Tries()) == "another question"
+    with pytest.raises(RetryableError, match="nobody there"):
+        while True:
+            with contextlib.suppress(PutBack):
+                shared.call(send, 0, tries)
+    with pytest.raises(FatalError):
+        shared.call(failing(10**6, AWAY)[0])
 
 
 def test_a_question_that_breaks_a_server_which_is_there_is_given_up():
