@@ -17,7 +17,7 @@ from mutations import MARKER, ODD, mutate
 from recbole_rlmrec import cli
 from recbole_rlmrec.data.reading import NUMBER, misshapen, parse_json, parse_yaml, read_npy
 
-CASES = 200
+CASES = 150
 
 
 @pytest.fixture(scope="module")

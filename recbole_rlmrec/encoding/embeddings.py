@@ -17,7 +17,7 @@ from recbole_rlmrec.errors import SemanticError, quoted
 
 FORMAT = 1
 _CHECK_BYTES = 1 << 25
-_SHAPE = {"digests?": {str: str}, "files?": {str: str}, "encoder?": str, "revision?": str}
+_SHAPE = {"digests?": {str: str}, "encoder?": str, "revision?": str}
 
 logger = getLogger()
 
