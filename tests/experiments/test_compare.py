@@ -193,7 +193,7 @@ def test_bad_input_is_told_before_a_cell_runs(tiny, workdir, fake, arguments, er
     ("text", "error", "sentence"),
     [
         ("LigthGCN: {con: {align_weight: 0.1}}", ModelError, "Did you mean LightGCN"),
-        ("1: {con: {align_weight: 0.1}}", ModelError, "no model named '1"),
+        ("1: {con: {align_weight: 0.1}}", ConfigError, "does not hold options"),
         ("LightGCN: {con: {semantic_tag: gpt}}", ConfigError, "names semantic_tag, which is one for all cells"),
         (
             "LightGCN: {kra: {kar_size: 8}}",

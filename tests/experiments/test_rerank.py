@@ -172,7 +172,9 @@ def test_titles_that_several_items_have_are_told_apart(monkeypatch):
     + [(("--temperature", "3"), "--temperature"), (("--timeout", "0"), "--timeout")],
 )
 def test_bad_input(tiny, fake, arguments, sentence):
-    given = ("--chat-model", "m", "--base-url", "http://127.0.0.1:9/v1", *arguments)
+    option, value = arguments
+    given = {"--chat-model": "m", "--base-url": "http://127.0.0.1:9/v1", option: value}
+    given = [word for pair in given.items() for word in pair]
     with pytest.raises(ConfigError, match=sentence):
         run_experiment(fake, "rerank", "--dataset", "tiny", "--output", "out", *given, *ONE)
     assert not fake.started

@@ -144,7 +144,7 @@ def test_load_split_is_the_split_of_the_run(build, tiny):
         (["--dataset=tiny", "--seed=1", "--seed=2"], "--seed is given twice"),
         (["--dataset=tiny", "--semantic_tag=absent"], "absent"),
         (["--dataset=tiny", "--nproc=two"], "--nproc=two is no whole number"),
-        (["--dataset=tiny", "--seed=abc"], "seed is 'abc'; set it to a number"),
+        (["--dataset=tiny", "--seed=abc"], "seed is 'abc'; set it to a whole number"),
         (["--dataset=tiny", "--fast_loader=maybe"], "fast_loader is 'maybe'; set it to True or False"),
         (["--dataset=tiny", "--learning_rate=-1"], "learning_rate is -1; set it to a number above 0"),
         (["--dataset=tiny", "--embedding_size=0"], "embedding_size is 0"),
