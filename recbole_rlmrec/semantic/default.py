@@ -87,7 +87,8 @@ def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
     from recbole_rlmrec.encoding.encode import encode_tag
 
     before = ProfileStore(root / tag)
-    if before.exists and before.manifest.get("made_of") == made_of:
+    known = before.exists
+    if known and before.manifest.get("made_of") == made_of:
         encode_tag(root / tag, "lsa", show_progress=False)
         return
     corpus = Corpus.from_config(config, train)
@@ -118,7 +119,7 @@ def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
         store.folder.rename(root / tag)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    why = "has other users, items or texts than its profiles" if before.exists else "had no profiles for this split"
+    why = "has other users, items or texts than its profiles" if known else "had no profiles for this split"
     logger.info(f"{config['dataset']} {why}: made {len(items)} of items, {len(users)} of users.")
     if columns.aggregates:
         logger.info(f"{left_out(columns.aggregates)[0].upper()}{left_out(columns.aggregates)[1:]}.")
