@@ -93,7 +93,8 @@ class Patience:
     answered for ``seconds``, whatever the reason; or at once when the server refuses before anything has succeeded: the
     key or the model is wrong, or two questions are refused alike. One question is given up for good where it failed
     8 times (40 times when the rate was at fault) and others were answered between its failures, or where the server is
-    there and fails with this question alone; or where patience ends and others were answered since its first failure.
+    there and fails with this question alone; or where patience ends, others were answered since its first failure, and the
+    rate is not at fault.
 
     Parameters
     ----------
@@ -225,7 +226,7 @@ class Patience:
             mine.limited += error.rate_limited
             left = self._failing_since + self.seconds - now
             answers, tried = self.answers, self._tried
-        if left <= 0 and mine.alone:
+        if left <= 0 and mine.alone and not error.rate_limited:
             raise error
         if left <= 0:
             raise FatalError(
