@@ -138,12 +138,13 @@ def _run(parser: Parser) -> None:
         help="NAME_RLMRec is RecBole's NAME with an alignment loss, a plain NAME RecBole's model (default: LightGCN_RLMRec)",
     )
     add("--resume", action="store_true", help="go on where a run with the same options was interrupted")
-    add = parser.group("processes", "Several GPUs: --nproc 2 --gpu_id 0,1; several machines: the others too.").add_argument
+    add = parser.group("processes", "Several GPUs: --nproc 2 --gpu_id 0,1; several machines: docs/scale.md.").add_argument
     add("--nproc", help="processes on this machine (default: 1)")
     add("--world-size", help="processes on all machines")
     add("--ip", help="address of the first machine (default: localhost)")
-    add("--port", help="its port (default: 5678)")
+    add("--port", help="its port (default: a free one, or 5678 with several machines)")
     add("--group-offset", help="number of the first process of this machine (default: 0)")
+    add("--meeting-seconds", help="how long processes wait for each other when a run begins (default: 300)")
     add = parser.group("output").add_argument
     add("--result-file", metavar="FILE", help="JSON of what the run showed: metrics, settings, series, provenance, versions")
     add("--per-user-file", metavar="FILE", help="write the metrics and top items of each user of the test split")

@@ -95,8 +95,6 @@ def _download() -> str | None:
     def download(self):
         import torch
 
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return original(self)
         barrier, torch.distributed.barrier = getattr(torch.distributed, "barrier", None), lambda: None
         try:
             return original(self)

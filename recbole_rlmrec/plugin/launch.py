@@ -1,0 +1,410 @@
+"""How a run gets several processes: its own ones on this machine, those of several machines, or those that torchrun started.
+
+All of them run the same function. The parent of its own ones holds the store at which they meet, ends them all when one
+fails, and reads the result from a file; they end when the parent does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from recbole_rlmrec.errors import ConfigError, ProcessError, RLMRecError, told
+from recbole_rlmrec.model import parallel
+
+OPTIONS = ("nproc", "world_size", "ip", "port", "group_offset", "meeting_seconds")
+MEETING_SECONDS = 300
+"""How long processes wait for each other when a run begins."""
+STEP_SECONDS = 3600
+"""How long a process waits for the others later: while one builds profiles, writes a checkpoint or computes metrics."""
+GRACE = 5.0
+"""How long the others may take to say why they fail, or to end, when one has failed."""
+
+AGAIN = "The same command with --resume goes on from the last checkpoint."
+_LOST = 75
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Processes of a run.
+
+    Attributes
+    ----------
+    here, size : int
+        Number of processes on this machine, and on all.
+    offset : int
+        Number of the first process of this machine.
+    host : str
+        Address of the machine that has process 0.
+    port : int
+        Its port; 0 for any free one.
+    seconds : int
+        How long they wait for each other at the beginning.
+    """
+
+    here: int
+    size: int
+    offset: int
+    host: str
+    port: int
+    seconds: int
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, object]) -> Plan | None:
+        """What RecBole's options say; None for one process.
+
+        Raises
+        ------
+        ConfigError
+            They contradict each other, or one is no number where it has to be.
+        """
+        here = _number(options, "nproc", 1, 1)
+        if here < 1:
+            raise ConfigError(f"--nproc={here} trains nothing; it is the number of processes, 1 or more.")
+        size, offset = _number(options, "world_size", -1, 2 * here), _number(options, "group_offset", 0, here)
+        seconds = _number(options, "meeting_seconds", MEETING_SECONDS, MEETING_SECONDS)
+        size = here if size == -1 else size
+        if size < here:
+            raise ConfigError(
+                f"--world_size={size} is the number of processes on all machines, and --nproc={here} of them are to be on this "
+                f"one; give --world_size={here} or more."
+            )
+        if not 0 <= offset <= size - here:
+            more = "give --world_size, the number of processes on all machines, too" if size == here else "give a smaller one"
+            raise ConfigError(
+                f"--group_offset={offset} is the number of this machine's first process, and with {here} of {size} processes "
+                f"here it is {size - here} at most; {more}."
+            )
+        if seconds < 1:
+            raise ConfigError(f"--meeting_seconds={seconds} is no time to wait; give a number of seconds, for example 300.")
+        port = _number(options, "port", 5678 if size > here else 0, 5678)
+        if size == 1:
+            return None
+        if not 0 <= port < 2**16 or (port == 0 and size > here):
+            raise ConfigError(f"--port={port} is no port; give one from 1 to 65535, for example --port=5678.")
+        return cls(here, size, offset, str(options.get("ip") or "localhost"), port, seconds)
+
+
+def _number(options: Mapping[str, object], key: str, default: int, example: int) -> int:
+    value = options.get(key, default)
+    try:
+        return int(str(value))
+    except ValueError:
+        raise ConfigError(f"--{key}={value} is no whole number; write for example --{key}={example}.") from None
+
+
+def gpus_of(config) -> list[str]:
+    """Ids of the GPUs that a configuration names; none where it trains on the CPU."""
+    import torch
+
+    named = [part.strip() for part in str(config["gpu_id"]).split(",") if part.strip()]
+    return named if torch.cuda.is_available() else []
+
+
+def check_trainer(config) -> None:
+    """Refuse models whose trainer knows no steps that processes could share.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from recbole.trainer import Trainer
+    from recbole.utils import get_trainer
+
+    if not issubclass(get_trainer(config["MODEL_TYPE"], config["model"]), Trainer):
+        raise ConfigError(f"{config['model']} trains in one process; leave --nproc out.")
+
+
+def check_gpus(gpus: list[str], here: int) -> None:
+    """Refuse more processes than GPUs: NCCL does not let two processes have one.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if gpus and len(set(gpus)) < here:
+        raise ConfigError(
+            f"--nproc={here} needs {here} GPUs, one for each process, and gpu_id names {len(set(gpus))} ({','.join(gpus)}); "
+            f"give --gpu_id={','.join(map(str, range(here)))}, fewer processes, or --gpu_id= for the CPU."
+        )
+
+
+# --- processes of our own ------------------------------------------------------------------------------------------------
+
+
+def together(plan: Plan, action: Callable, arguments: dict, gpus: list[str] | None = None):
+    """Run a function of a module in all processes of this machine.
+
+    Parameters
+    ----------
+    plan : Plan
+    action : callable
+        Found by its name in the processes; what it returns in process 0 can be pickled.
+    arguments : dict
+    gpus : list of str, optional
+        See `gpus_of`.
+
+    Returns
+    -------
+    object
+        What process 0 returned; None on another machine.
+
+    Raises
+    ------
+    ConfigError
+        There are too few GPUs.
+    ProcessError
+        A process failed, was killed, or did not find the others.
+    """
+    check_gpus(gpus or [], plan.here)
+    store = _open_store(plan) if plan.offset == 0 else None
+    port = store.port if store else plan.port
+    with tempfile.TemporaryDirectory(prefix="recbole-rlmrec-") as folder:
+        name, context = f"{action.__module__}:{action.__qualname__}", multiprocessing.get_context("spawn")
+        places = [(plan, local, port, gpus or []) for local in range(plan.here)]
+        children = [context.Process(target=_child, args=(folder, name, arguments, sys.argv, *place)) for place in places]
+        try:
+            for child in children:
+                child.start()
+            _await(children)
+            failed = [child for child in children if child.exitcode]
+            if failed:
+                raise _failure(Path(folder), plan, children)
+            result = Path(folder) / "result"
+            return pickle.loads(result.read_bytes()) if result.exists() else None
+        finally:
+            _end(children)
+
+
+def _open_store(plan: Plan):
+    from torch.distributed import TCPStore
+
+    try:
+        return TCPStore("localhost" if plan.size == plan.here else plan.host, plan.port, None, True, wait_for_workers=False)
+    except (RuntimeError, ValueError, OSError) as reason:
+        raise ProcessError(
+            f"The processes cannot meet at port {plan.port} of {plan.host} ({_short(reason)}); give another --port, or leave "
+            "it out, and --ip, the address of this machine."
+        ) from None
+
+
+def _await(children) -> None:
+    """Wait until all have ended, or one has failed and the others had time to say why."""
+    end = None
+    while running := [child for child in children if child.exitcode is None]:
+        wait([child.sentinel for child in running], None if end is None else max(end - time.monotonic(), 0))
+        if end is None and any(child.exitcode for child in children):
+            end = time.monotonic() + GRACE
+        if end is not None and time.monotonic() >= end:
+            return
+
+
+def _end(children) -> None:
+    for act in ("terminate", "kill"):
+        alive = [child for child in children if child.pid is not None and child.is_alive()]
+        for child in alive:
+            getattr(child, act)()
+        for child in alive:
+            child.join(GRACE / 2)
+
+
+def _failure(folder: Path, plan: Plan, children) -> RLMRecError:
+    """What went wrong, out of what the processes left: one that says why, one that was killed, one that lost the others."""
+    known = {}
+    for local in range(len(children)):
+        file = folder / f"error-{local}"
+        if file.is_file():
+            known[local] = json.loads(file.read_text(encoding="utf-8"))
+    for error in known.values():
+        if error["kind"] == "said":
+            return ProcessError(error["text"])
+    for local, child in enumerate(children):
+        if (child.exitcode or 0) < 0 and child.exitcode != -signal.SIGTERM:
+            by = signal.Signals(-child.exitcode).name
+            return ProcessError(
+                f"Process {plan.offset + local} of {plan.size} was killed ({by}), so the others were ended. {AGAIN}"
+            )
+    for local, child in enumerate(children):
+        if child.exitcode and child.exitcode != _LOST:
+            said = known.get(local, {}).get("text", f"status {child.exitcode}")
+            return ProcessError(f"Process {plan.offset + local} of {plan.size} failed ({said}); what it printed is above.")
+    return ProcessError(f"The processes lost each other: one on another machine has ended or cannot be reached. {AGAIN}")
+
+
+def _child(folder: str, name: str, arguments: dict, argv: list[str], plan: Plan, local: int, port: int, gpus: list) -> None:
+    """Body of a process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.argv = argv
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    error, status = Path(folder) / f"error-{local}", 1
+    try:
+        import recbole  # noqa: F401  (repaired and extended by this package)
+
+        module, _, function = name.partition(":")
+        action = getattr(importlib.import_module(module), function)
+        with meeting(_client(plan, port), plan.offset + local, plan.size, local, plan.seconds, bool(gpus)):
+            result = action(**arguments)
+            if parallel.first():
+                (Path(folder) / "result").write_bytes(pickle.dumps(result))
+        status = 0
+    except Exception as reason:
+        kind, text = _kind(reason)
+        status = {"said": 2, "lost": _LOST}.get(kind, 1)
+        if kind == "other":
+            traceback.print_exc()
+        error.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _kind(reason: Exception) -> tuple[str, str]:
+    if isinstance(reason, RLMRecError):
+        return "said", str(reason)
+    if lost(reason):
+        return "lost", _short(reason)
+    if isinstance(reason, OSError):
+        return "said", told(reason)
+    return "other", f"{type(reason).__name__}: {_short(reason)}"
+
+
+def lost(reason: BaseException) -> bool:
+    """Whether an error is that of a process that waits for others which are no longer there."""
+    import torch
+
+    if isinstance(reason, torch.distributed.DistError):
+        return True
+    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")
+    return isinstance(reason, RuntimeError) and any(word in str(reason) for word in words)
+
+
+def _short(reason: BaseException) -> str:
+    return " ".join(str(reason).split())[:200].rstrip(".") or type(reason).__name__
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it ends."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+    else:
+        started = os.getppid()
+        while os.getppid() == started:
+            time.sleep(0.5)
+    os._exit(1)
+
+
+# --- meeting -------------------------------------------------------------------------------------------------------------
+
+
+def _client(plan: Plan, port: int):
+    from torch.distributed import TCPStore
+
+    host = "localhost" if plan.size == plan.here else plan.host
+    try:
+        return TCPStore(host, port, None, False, timedelta(seconds=plan.seconds), wait_for_workers=False)
+    except (RuntimeError, ValueError, OSError) as reason:
+        raise ProcessError(
+            f"Process {plan.offset} found nobody at port {port} of {host} in {plan.seconds} seconds ({_short(reason)}); start "
+            "the machine with --group_offset=0 too, and give its address as --ip and the same --port on all."
+        ) from None
+
+
+@contextmanager
+def meeting(store, rank: int, size: int, local_rank: int, seconds: int, on_gpu: bool) -> Iterator[None]:
+    """Take a place among processes that meet at a store, on a GPU the one whose number is ``local_rank``.
+
+    Raises
+    ------
+    ProcessError
+        Not all of them come in time.
+    """
+    import torch
+    import torch.distributed as dist
+
+    names = [f"recbole-rlmrec-{place}" for place in range(size)]
+    try:
+        store.set(names[rank], socket.gethostname())
+        store.wait(names, timedelta(seconds=seconds))
+    except RuntimeError:
+        missing = [str(place) for place, name in enumerate(names) if not _is_there(store, name)]
+        raise ProcessError(
+            f"{len(missing)} of {size} processes did not come within {seconds} seconds (number {', '.join(missing)}); start "
+            "all of them, with the same --world_size, --ip and --port, and --group_offset the number of each machine's first."
+        ) from None
+    if on_gpu:
+        torch.cuda.set_device(local_rank)
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=STEP_SECONDS))
+    parallel.enter(rank, size, local_rank)
+    try:
+        yield
+        parallel.wait()
+        dist.destroy_process_group()
+    except parallel.EndedByFirst:
+        with suppress(RuntimeError):  # it may be gone
+            parallel.wait()
+    finally:
+        parallel.enter(0, 1)
+
+
+def _is_there(store, name: str) -> bool:
+    try:
+        return store.check([name])
+    except RuntimeError:
+        return False
+
+
+# --- processes of torchrun -----------------------------------------------------------------------------------------------
+
+
+def by_torchrun() -> bool:
+    """Whether torchrun, or something that sets what it sets, started this process among others."""
+    return all(name in os.environ for name in _TORCHRUN) and os.environ["WORLD_SIZE"] != "1" and not parallel.many()
+
+
+@contextmanager
+def torchrun_meeting(gpus: list[str], seconds: int = MEETING_SECONDS) -> Iterator[None]:
+    """Take the place that torchrun gave this process; it ends when torchrun does.
+
+    Raises
+    ------
+    ProcessError, ConfigError
+    """
+    from torch.distributed import rendezvous
+
+    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    check_gpus(gpus, here)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(seconds=seconds))))
+    except (RuntimeError, ValueError, OSError) as reason:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise ProcessError(f"torchrun's processes cannot meet at {place} ({_short(reason)}).") from None
+    try:
+        with meeting(store, rank, size, local, seconds, bool(gpus)):
+            yield
+    except Exception as reason:
+        if rank:
+            time.sleep(GRACE)  # the first one has the word; torchrun ends the others
+        if not lost(reason) or isinstance(reason, RLMRecError):
+            raise
+        raise ProcessError(f"The processes lost each other: one has ended or cannot be reached. {AGAIN}") from None
