@@ -12,14 +12,12 @@ import multiprocessing
 import os
 import pickle
 import signal
-import socket
 import sys
 import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import wait
@@ -27,18 +25,13 @@ from pathlib import Path
 
 from recbole_rlmrec.errors import ConfigError, ProcessError, RLMRecError, told
 from recbole_rlmrec.model import parallel
+from recbole_rlmrec.plugin.meeting import AGAIN, GRACE, end_with_parent, lost, meeting, short
 
 OPTIONS = ("nproc", "world_size", "ip", "port", "group_offset", "meeting_seconds")
 MEETING_SECONDS = 300
 """How long processes wait for each other when a run begins."""
-STEP_SECONDS = 3600
-"""How long a process waits for the others later: while one builds profiles, writes a checkpoint or computes metrics."""
-GRACE = 5.0
-"""How long the others may take to say why they fail, or to end, when one has failed."""
 
-AGAIN = "The same command with --resume goes on from the last checkpoint."
 _LOST = 75
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -200,7 +193,7 @@ def _open_store(plan: Plan):
         return TCPStore("localhost" if plan.size == plan.here else plan.host, plan.port, None, True, wait_for_workers=False)
     except (RuntimeError, ValueError, OSError) as reason:
         raise ProcessError(
-            f"The processes cannot meet at port {plan.port} of {plan.host} ({_short(reason)}); give another --port, or leave "
+            f"The processes cannot meet at port {plan.port} of {plan.host} ({short(reason)}); give another --port, or leave "
             "it out, and --ip, the address of this machine."
         ) from None
 
@@ -238,9 +231,7 @@ def _failure(folder: Path, plan: Plan, children) -> RLMRecError:
     for local, child in enumerate(children):
         if (child.exitcode or 0) < 0 and child.exitcode != -signal.SIGTERM:
             by = signal.Signals(-child.exitcode).name
-            return ProcessError(
-                f"Process {plan.offset + local} of {plan.size} was killed ({by}), so the others were ended. {AGAIN}"
-            )
+            return ProcessError(f"Process {plan.offset + local} of {plan.size} was killed ({by}), so all were ended. {AGAIN}")
     for local, child in enumerate(children):
         if child.exitcode and child.exitcode != _LOST:
             said = known.get(local, {}).get("text", f"status {child.exitcode}")
@@ -250,7 +241,7 @@ def _failure(folder: Path, plan: Plan, children) -> RLMRecError:
 
 def _child(folder: str, name: str, arguments: dict, argv: list[str], plan: Plan, local: int, port: int, gpus: list) -> None:
     """Body of a process."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     sys.argv = argv
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
@@ -271,48 +262,20 @@ def _child(folder: str, name: str, arguments: dict, argv: list[str], plan: Plan,
         if kind == "other":
             traceback.print_exc()
         error.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    if status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # at once: what waits for lost processes would not end
 
 
 def _kind(reason: Exception) -> tuple[str, str]:
     if isinstance(reason, RLMRecError):
         return "said", str(reason)
     if lost(reason):
-        return "lost", _short(reason)
+        return "lost", short(reason)
     if isinstance(reason, OSError):
         return "said", told(reason)
-    return "other", f"{type(reason).__name__}: {_short(reason)}"
-
-
-def lost(reason: BaseException) -> bool:
-    """Whether an error is that of a process that waits for others which are no longer there."""
-    import torch
-
-    if isinstance(reason, torch.distributed.DistError):
-        return True
-    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")
-    return isinstance(reason, RuntimeError) and any(word in str(reason) for word in words)
-
-
-def _short(reason: BaseException) -> str:
-    return " ".join(str(reason).split())[:200].rstrip(".") or type(reason).__name__
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it ends."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-    else:
-        started = os.getppid()
-        while os.getppid() == started:
-            time.sleep(0.5)
-    os._exit(1)
-
-
-# --- meeting -------------------------------------------------------------------------------------------------------------
+    return "other", f"{type(reason).__name__}: {short(reason)}"
 
 
 def _client(plan: Plan, port: int):
@@ -323,88 +286,6 @@ def _client(plan: Plan, port: int):
         return TCPStore(host, port, None, False, timedelta(seconds=plan.seconds), wait_for_workers=False)
     except (RuntimeError, ValueError, OSError) as reason:
         raise ProcessError(
-            f"Process {plan.offset} found nobody at port {port} of {host} in {plan.seconds} seconds ({_short(reason)}); start "
+            f"Process {plan.offset} found nobody at port {port} of {host} in {plan.seconds} seconds ({short(reason)}); start "
             "the machine with --group_offset=0 too, and give its address as --ip and the same --port on all."
         ) from None
-
-
-@contextmanager
-def meeting(store, rank: int, size: int, local_rank: int, seconds: int, on_gpu: bool) -> Iterator[None]:
-    """Take a place among processes that meet at a store, on a GPU the one whose number is ``local_rank``.
-
-    Raises
-    ------
-    ProcessError
-        Not all of them come in time.
-    """
-    import torch
-    import torch.distributed as dist
-
-    names = [f"recbole-rlmrec-{place}" for place in range(size)]
-    try:
-        store.set(names[rank], socket.gethostname())
-        store.wait(names, timedelta(seconds=seconds))
-    except RuntimeError:
-        missing = [str(place) for place, name in enumerate(names) if not _is_there(store, name)]
-        raise ProcessError(
-            f"{len(missing)} of {size} processes did not come within {seconds} seconds (number {', '.join(missing)}); start "
-            "all of them, with the same --world_size, --ip and --port, and --group_offset the number of each machine's first."
-        ) from None
-    if on_gpu:
-        torch.cuda.set_device(local_rank)
-    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=STEP_SECONDS))
-    parallel.enter(rank, size, local_rank)
-    try:
-        yield
-        parallel.wait()
-        dist.destroy_process_group()
-    except parallel.EndedByFirst:
-        with suppress(RuntimeError):  # it may be gone
-            parallel.wait()
-    finally:
-        parallel.enter(0, 1)
-
-
-def _is_there(store, name: str) -> bool:
-    try:
-        return store.check([name])
-    except RuntimeError:
-        return False
-
-
-# --- processes of torchrun -----------------------------------------------------------------------------------------------
-
-
-def by_torchrun() -> bool:
-    """Whether torchrun, or something that sets what it sets, started this process among others."""
-    return all(name in os.environ for name in _TORCHRUN) and os.environ["WORLD_SIZE"] != "1" and not parallel.many()
-
-
-@contextmanager
-def torchrun_meeting(gpus: list[str], seconds: int = MEETING_SECONDS) -> Iterator[None]:
-    """Take the place that torchrun gave this process; it ends when torchrun does.
-
-    Raises
-    ------
-    ProcessError, ConfigError
-    """
-    from torch.distributed import rendezvous
-
-    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    check_gpus(gpus, here)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(seconds=seconds))))
-    except (RuntimeError, ValueError, OSError) as reason:
-        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise ProcessError(f"torchrun's processes cannot meet at {place} ({_short(reason)}).") from None
-    try:
-        with meeting(store, rank, size, local, seconds, bool(gpus)):
-            yield
-    except Exception as reason:
-        if rank:
-            time.sleep(GRACE)  # the first one has the word; torchrun ends the others
-        if not lost(reason) or isinstance(reason, RLMRecError):
-            raise
-        raise ProcessError(f"The processes lost each other: one has ended or cannot be reached. {AGAIN}") from None

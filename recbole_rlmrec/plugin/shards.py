@@ -237,6 +237,8 @@ def evaluation_part(loader):
 def _gathered(collected: Callable):
     """What the evaluations of all processes collected, users in the order of one process."""
     struct = collected()
+    if not parallel.many():
+        return struct
     own = {name: value[:0] for name, value in struct._data_dict.items() if isinstance(value, torch.Tensor) and value.dim()}
     known: list = [None] * parallel.size()
     dist.all_gather_object(known, own)

@@ -15,11 +15,12 @@ from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.loss_kinds import is_mean
 from recbole_rlmrec.plugin import per_user, shards
 from recbole_rlmrec.plugin.evaluation import FastCollector
+from recbole_rlmrec.plugin.following import Following, last_checkpoint
 from recbole_rlmrec.plugin.initial import SEMANTIC, load_initial
 from recbole_rlmrec.plugin.initial_semantic import load_semantic_initial
 from recbole_rlmrec.plugin.optimizer import RowWiseAdam
 from recbole_rlmrec.plugin.record import begin_record
-from recbole_rlmrec.plugin.resume import Following, LastCheckpoint, every, last_checkpoint, publish
+from recbole_rlmrec.plugin.resume import LastCheckpoint, every, publish
 from recbole_rlmrec.plugin.saving import get_local_time
 
 

@@ -20,7 +20,7 @@ from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.lookup import suffix_of
 from recbole_rlmrec.model.options import number
-from recbole_rlmrec.plugin.launch import lost
+from recbole_rlmrec.plugin.meeting import lost
 from recbole_rlmrec.plugin.record import last_record
 from recbole_rlmrec.runs.option_types import check_types
 
