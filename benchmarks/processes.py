@@ -21,7 +21,7 @@ from pathlib import Path
 
 from survive import SETTINGS, write_data
 
-MODELS = ("BPR_RLMRec", "LightGCN_RLMRec", "SGL_RLMRec", "LightGCN", "MultiVAE_RLMRec")
+MODELS = ("BPR_RLMRec", "LightGCN_RLMRec", "MultiVAE_RLMRec", "LightGCN")
 COLLECTIVES = ("all_gather", "all_gather_object", "all_reduce", "broadcast", "broadcast_object_list")
 TELLS = (0.97, 0.01, 2.0)
 """Share of the waits that are short, how long these are at most, and how long the others are, in seconds."""

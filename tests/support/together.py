@@ -19,6 +19,8 @@ from recbole_rlmrec.model import parallel
 def run_all(folder: str, steps: list[tuple[str, dict]]) -> list:
     """Call functions of this module one after the other, in a folder; what each returns in process 0."""
     os.chdir(folder)
+    log = os.open(f"output-{parallel.rank()}.txt", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1), os.dup2(log, 2)
     return [globals()[name](**arguments) for name, arguments in steps]
 
 
@@ -122,7 +124,7 @@ def _distance(alone, both) -> list[float]:
     return [loss, max(float((one - two).abs().max()) for one, two in pairs) / max(largest, 1e-12)]
 
 
-def collectives(folder: str) -> dict:
+def collectives() -> dict:
     """What the pieces of `model.parallel` give in process 0."""
     rank, size = parallel.rank(), parallel.size()
     rows = torch.arange(3.0 - rank).reshape(-1, 1).requires_grad_()
@@ -147,7 +149,6 @@ def collectives(folder: str) -> dict:
         "first fails": parallel.counts_of_all(int(failed)),
         "on first": parallel.send(rank),
         "shares": [parallel.share(count).stop for count in (0, 1, 4, 5)],
-        "files": sorted(path.name for path in Path(folder).iterdir()),
     }
 
 
