@@ -235,6 +235,11 @@ def _encode(parser: Parser) -> None:
     add("--encoder", "--semantic-encoder", dest="encoder", required=True, metavar="ENCODER", help=ENCODERS)
     add("--dtype", choices=("float32", "float16"), default="float32", help="type of the stored matrix")
     add("--no-normalize", action="store_true", help="keep the length of the embeddings")
+    parts = parser.group(
+        "processes", "Several GPUs or machines: each encodes a shard, one merges them."
+    ).add_mutually_exclusive_group()
+    parts.add_argument("--shard", metavar="K/N", help="encode the K-th of N parts of the texts")
+    parts.add_argument("--merge", action="store_true", help="make the matrices of what all shards have encoded")
     for name, (kind, summary) in ENCODER_OPTIONS.items():
         add(f"--{name.replace('_', '-')}", type=kind, default=None, help=summary)
 
