@@ -93,7 +93,7 @@ def train(
         setting_up(),
         reading(dataset),
         resume.holding() as last,
-        per_user.recording(users_target is not None and parallel.first()) as users,
+        per_user.recording(users_target is not None) as users,
     ):
         config = read_config(model, dataset, files)
         check_data(config)

@@ -159,7 +159,7 @@ def evaluations(cases: dict[str, dict], options: dict) -> dict[str, list[dict]]:
     evaluation.SCORES_PER_BLOCK = 100
     found = {}
     for name, own in cases.items():
-        with per_user.recording(parallel.first() and "threshold" not in own) as users:
+        with per_user.recording("threshold" not in own) as users:
             trainer, loaders = _ready("BPR", {**options, **own})
             results, kept = [], []
             for alone in (True, False):
