@@ -393,8 +393,15 @@ def test_the_model_carries_no_semantic_matrix_in_its_state(build):
 
 
 def test_who_waits_for_the_offline_default_says_so(tmp_path, caplog):
-    busy = FileLock(str(tmp_path / "lock"), thread_local=False)
-    busy.acquire()
-    threading.Timer(0.1, busy.release).start()
+    held, said = threading.Event(), threading.Event()
+
+    def build():
+        with FileLock(str(tmp_path / "lock")):
+            held.set()
+            said.wait(60)
+
+    threading.Thread(target=build, daemon=True).start()
+    held.wait(60)
+    caplog.handler.addFilter(lambda record: said.set() or True)
     with caplog.at_level("INFO"), _held(tmp_path / "lock", "template-lsa-1"):
         assert "Another process makes the profiles template-lsa-1; this one waits" in caplog.text
