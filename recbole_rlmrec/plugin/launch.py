@@ -229,7 +229,7 @@ def _failure(folder: Path, plan: Plan, children) -> RLMRecError:
         if error["kind"] == "said":
             return ProcessError(error["text"])
     for local, child in enumerate(children):
-        if (child.exitcode or 0) < 0 and child.exitcode != -signal.SIGTERM:
+        if (child.exitcode or 0) < 0:
             by = signal.Signals(-child.exitcode).name
             return ProcessError(f"Process {plan.offset + local} of {plan.size} was killed ({by}), so all were ended. {AGAIN}")
     for local, child in enumerate(children):
