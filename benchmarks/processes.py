@@ -162,9 +162,10 @@ def kills(folder: Path, count: int) -> bool:
         fine = started.poll() is not None and not orphans and sentence and same
         good += fine
         who = ("the command", "process 0", "process 1")[role]
+        told = "" if role == 0 else "with a sentence, " if sentence else "without a sentence, "
         print(
             f"{who} killed after {wanted} epochs: all ended {took:.1f} s later, {len(orphans)} orphans, "
-            f"{'a' if sentence else 'no'} sentence, resumed from {again['run']['resumed_from']}, "
+            f"{told}resumed from {again['run']['resumed_from']}, "
             f"{'the same' if same else 'another'} result",
             flush=True,
         )
