@@ -59,6 +59,7 @@ def main() -> int:
         begun = time.monotonic()
         there = experiment("on-ray", f"--ray={cluster.address}", f"--data-path={name}/dataset")
         took = time.monotonic() - begun
+        ray.shutdown()
         cluster.shutdown()
         here = experiment("here", f"--data-path={name}/dataset")
         verdict = "equal to those here" if here == there else "other than those here"

@@ -146,7 +146,8 @@ class RLMRecMixin:
     def _step(self, interaction, calls: list[Call], mask: Mask | None) -> Step:
         terms, batch_size = self.adapter.terms(self, interaction, calls)
         if parallel.many():
-            batch_size = sum(parallel.counts_of_all(batch_size if parallel.shard().count else 0))
+            part = parallel.shard()
+            batch_size = sum(parallel.counts_of_all(batch_size if part is None or part.count else 0))
         self._batch_size = batch_size = max(batch_size, 1)
         user, item = self.adapter.checked_lookups(self, calls) if mask is not None else (None, None)
         return Step(terms, user, item, batch_size, mask)
