@@ -41,10 +41,10 @@ def run(folder: Path, name: str, *arguments) -> dict:
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def equal(folder: Path, count: int) -> bool:
+def equal(folder: Path, count: int, models: list[str]) -> bool:
     """Compare runs of one, two and four processes; prints a line for each model."""
     good = True
-    for model in MODELS:
+    for model in models:
         options = {"epochs": count, "train_batch_size": 2048, "loss_decimal_place": 12}
         found = {n: run(folder, f"{model}-{n}", model, options, "--dataset=ml-100k", f"--nproc={n}") for n in (1, 2, 4)}
         losses = {n: result["run"]["series"]["losses"] for n, result in found.items()}
@@ -187,11 +187,15 @@ def main() -> int:
     """Run a benchmark; the exit status is 1 where something is not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("equal", "delays", "kills", "long"))
+    parser.add_argument(
+        "--models", default=",".join(MODELS), help=f"of equal, separated by commas (default: {','.join(MODELS)})"
+    )
     parser.add_argument("--count", type=int, help="epochs (equal, long), runs (delays) or kills")
     args = parser.parse_args()
     count = args.count or {"equal": 3, "delays": 20, "kills": 20, "long": 1600}[args.what]
     with tempfile.TemporaryDirectory(prefix="processes-") as name:
-        return 0 if globals()[args.what](Path(name), count) else 1
+        more = [args.models.split(",")] if args.what == "equal" else []
+        return 0 if globals()[args.what](Path(name), count, *more) else 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ fails, and reads the result from a file; they end when the parent does.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import multiprocessing
@@ -262,10 +263,11 @@ def _child(folder: str, name: str, arguments: dict, argv: list[str], plan: Plan,
         if kind == "other":
             traceback.print_exc()
         error.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
-    if status:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # at once: what waits for lost processes would not end
+    if not status:
+        atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # at once: what waits for lost processes would not end, and taking Python apart takes seconds
 
 
 def _kind(reason: Exception) -> tuple[str, str]:
