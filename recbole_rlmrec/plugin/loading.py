@@ -145,7 +145,7 @@ def leave_one_out(dataset, group_by: str, leave_one_mode: str) -> list:
 
 
 def time_based_split(dataset, ratios: list, group_by: str) -> list:
-    """``Dataset.time_based_split``: what is after a time for all is tested, each user's earlier interactions are cut by ratio."""
+    """``Dataset.time_based_split``: what is after a time for all is tested, earlier ones are cut by ratio, user by user."""
     dataset.logger.debug(f"time based split, group_by=[{group_by}]")
     if group_by is None:
         raise ValueError("Time-based split strategy requires a group field")
