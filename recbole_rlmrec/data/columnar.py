@@ -70,7 +70,10 @@ def read_plain(
         return None
     if len(table) != rows:
         return None
-    return pd.DataFrame({name: _column(table[name]) for name in kinds}, copy=False)
+    frame = pd.DataFrame({name: _column(table[name]) for name in kinds}, copy=False)
+    del table
+    pa.default_memory_pool().release_unused()
+    return frame
 
 
 def _column(values: pa.ChunkedArray):

@@ -79,13 +79,14 @@ class Raw:
         DataError
             Some of the pairs have no row.
         """
-        order = np.arange(len(self.keys)) if self._times is None else np.argsort(self._times, kind="stable")
-        keys, rows, blank = matching_rows(self._train, self.keys, order, keep)
+        size, times, self._times = len(self.keys), self._times, None
+        order = np.arange(size) if times is None else np.argsort(times, kind="stable")
+        del times
+        keys, rows, blank = matching_rows(self._train, self.keys, order.astype(_row_type(size)), keep)
         if (rows < 0).any():
             lost = int((rows < 0).sum())
             raise DataError(f"{self.path} lacks {lost} training interactions of the run; it is not the file of this run.")
-        texts = np.where(blank, -1, rows)
-        texts = texts.astype(np.int32) if len(self.keys) < 1 << 31 else texts
+        texts = np.where(blank, -1, rows).astype(_row_type(size))
         users, items = np.divmod(keys, self._train.item_num)
         columns = {name: Picked(column, texts) for name, column in self.columns.items()}
         return Rows((users - 1).astype(np.int32), (items - 1).astype(np.int32), columns)
@@ -101,7 +102,7 @@ def matching_rows(
     train : recbole.data.dataset.Dataset
     raw_keys : int64 [n]
         Key of each raw row's pair.
-    order : int64 [n]
+    order : int [n]
         Raw rows in the order of time.
     keep : str or None
         Which of several rows of a pair counts, ``first`` or ``last`` (also the default).
@@ -117,23 +118,30 @@ def matching_rows(
         the pair is in a held-out split or the run does not know its held-out splits.
     """
     keys, counts = np.unique(split_keys(train), return_counts=True)
-    by_key = np.argsort(raw_keys[order], kind="stable")
-    in_time = order[by_key]
-    place = np.searchsorted(keys, raw_keys[in_time])
-    ours = np.append(keys, 0)[place] == raw_keys[in_time]
-    place, in_time = place[ours], in_time[ours]
+    in_time = raw_keys[order]
+    by_key = np.argsort(in_time, kind="stable").astype(order.dtype)
+    sorted_keys, rows_by_key = in_time[by_key], order[by_key]
+    del in_time, by_key
+    place = np.searchsorted(keys, sorted_keys).astype(order.dtype)
+    ours = np.append(keys, 0)[place] == sorted_keys
+    del sorted_keys
+    place, rows_by_key = place[ours], rows_by_key[ours]
     ends = np.searchsorted(place, np.arange(len(keys) + 1))
     repeats = np.diff(ends)
     at = ends[:-1] if keep == "first" else ends[1:] - 1
-    rows = np.where(repeats > 0, np.append(in_time, -1)[at], -1)
+    rows = np.where(repeats > 0, np.append(rows_by_key, -1)[at], -1)
     heldout = heldout_keys(train)
     risky = repeats > counts
     if heldout is not None:
         risky[risky] = np.isin(keys[risky], heldout)
-    position = np.empty(len(order), dtype=np.int64)
+    position = np.empty(len(order), dtype=order.dtype)
     position[order] = np.arange(len(order))
     by_user = np.argsort(keys // train.item_num * len(order) + position[rows])
     return keys[by_user], rows[by_user], risky[by_user]
+
+
+def _row_type(size: int) -> type:
+    return np.int32 if size < 1 << 31 else np.int64
 
 
 def _tokens(train, field: str) -> np.ndarray:
