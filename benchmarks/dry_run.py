@@ -2,8 +2,8 @@
 
     python benchmarks/dry_run.py --entities=10000,100000,300000 --output=benchmarks/results/dry_run.md
 
-Synthetic data with text (synthetic_data.py): two users to an item, ten interactions for each entity. The last line has a review in each
-interaction.
+Synthetic data with text (synthetic_data.py): two users to an item, ten interactions for each entity. The last line has a review
+in each interaction.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=None)
     args = parser.parse_args()
     lines = [f"`python benchmarks/dry_run.py {' '.join(sys.argv[1:])}`", ""]
-    lines += [f"Python {platform.python_version()}, one thread; CPU-seconds of user and system with all imports, peak resident memory."]
+    lines += [f"Python {platform.python_version()}, one thread; CPU-seconds of user and system with all imports, peak memory."]
     lines += ["", "| users | items | text, MB | | CPU, s | ms per entity | peak, MiB | prompt tokens |", "| --- " * 8 + "|"]
     sizes = list(map(int, args.entities.split(",")))
     for size, review in [*((size, 0) for size in sizes), (sizes[-1], args.reviews)]:
@@ -66,10 +66,8 @@ def main() -> None:
             for option in [[], *([["--exact"]] if args.exact else [])]:
                 found = measure(folder, option)
                 print(size, review, option, found, file=sys.stderr, flush=True)
-                lines.append(
-                    f"| {users:,} | {items:,} | {text:,.0f} | {' '.join(option)} | {found['cpu']:.1f} | {1000 * found['cpu'] / size:.2f} "
-                    f"| {found['MiB']:,.0f} | {found['tokens']} |"
-                )
+                each = f"{found['cpu']:.1f} | {1000 * found['cpu'] / size:.2f} | {found['MiB']:,.0f} | {found['tokens']}"
+                lines.append(f"| {users:,} | {items:,} | {text:,.0f} | {' '.join(option)} | {each} |")
     text = "\n".join(lines) + "\n"
     print(text)
     if args.output:

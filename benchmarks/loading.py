@@ -2,8 +2,8 @@
 
     python benchmarks/loading.py --sizes=1000000,3000000 --output=benchmarks/results/loading.md
 
-CPU-seconds are of the user's side of the process, without the import of the libraries. Each process also says a digest of its ids
-and of its splits, which have to be the same.
+CPU-seconds are of the user's side of the process, without the import of the libraries. Each process also says a digest of its
+ids and of its splits, which have to be the same.
 """
 
 from __future__ import annotations
@@ -106,13 +106,9 @@ def main() -> None:
 
     lines = [f"`python benchmarks/loading.py {' '.join(sys.argv[1:])}`", ""]
     lines += [f"Python {platform.python_version()}, pandas {pandas.__version__}, pyarrow {pyarrow.__version__}; CPU-seconds"]
-    lines += [
-        "(user) of one process, median of the rounds, RecBole alone and this package in turns; MiB above the imports at the peak."
-    ]
-    lines += [
-        "",
-        "| interactions | kind | | read, filter, remap, s | split, s | total, s | faster | peak, MiB | of RecBole's | same ids and splits |",
-    ]
+    lines += ["(user) of one process, median of the rounds, RecBole alone and this package in turns; peak MiB above the imports."]
+    head = "| interactions | kind | | read, filter, remap, s | split, s | total, s | faster | peak, MiB | of RecBole's "
+    lines += ["", f"{head}| same ids and splits |"]
     lines += ["| --- " * 10 + "|"]
     for size in map(int, args.sizes.split(",")):
         with tempfile.TemporaryDirectory() as name:

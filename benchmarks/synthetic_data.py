@@ -2,9 +2,9 @@
 
     python benchmarks/synthetic_data.py dataset/shop --users=200000 --items=100000 --interactions=3000000
 
-writes ``shop.inter`` (user, item, rating, time, with --reviews a review), ``shop.item`` (title, description, category, brand, year)
-and ``shop.user`` (age, city) into the folder, whose name is that of the data set. The same seed gives the same files, byte for byte.
-Written in blocks, so that the memory stays small.
+writes ``shop.inter`` (user, item, rating, time, with --reviews a review), ``shop.item`` (title, description, category, brand,
+year) and ``shop.user`` (age, city) into the folder, whose name is that of the data set. The same seed gives the same files,
+byte for byte. Written in blocks, so that the memory stays small.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ def column(request, monkeypatch) -> Texts:
     found = Texts()
     found.append(pa.array([], type=pa.string()))
     found.append(pa.array(["cut off", *WORDS[:2]])[1:])
-    found.append(pa.array([None if word == "" and n == 5 else word for n, word in enumerate(WORDS)][2:], type=pa.large_string()))
+    found.append(
+        pa.array([None if word == "" and n == 5 else word for n, word in enumerate(WORDS)][2:], type=pa.large_string())
+    )
     return found
 
 
@@ -91,7 +93,9 @@ def test_a_line_longer_than_a_block_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "BLOCK", 64)
     about = Entities(path, "a", read_atomic(path).types)
     assert stream_atomic(path, about.take) is about
-    assert about.ids.to_pylist() == ["1", "2"] and about.columns["b"][1].split() == ["long"] * 100 and len(about.columns["b"]) == 2
+    assert (
+        about.ids.to_pylist() == ["1", "2"] and about.columns["b"][1].split() == ["long"] * 100 and len(about.columns["b"]) == 2
+    )
 
 
 def test_markup_goes_and_is_told_once(caplog):

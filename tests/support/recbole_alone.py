@@ -29,7 +29,7 @@ def columns_of(config) -> dict:
 
 
 def splits_of(config) -> dict:
-    """What RecBole makes of a data set: the splits it draws, with internal ids, and the tokens; row 0 of features is padding."""
+    """What RecBole makes of a data set: the splits it draws, with internal ids, and tokens; padding left out of features."""
     from recbole.data import create_dataset
     from recbole.utils import init_seed
 
