@@ -106,7 +106,7 @@ def main() -> None:
 
     lines = [f"`python benchmarks/loading.py {' '.join(sys.argv[1:])}`", ""]
     lines += [f"Python {platform.python_version()}, pandas {pandas.__version__}, pyarrow {pyarrow.__version__}; CPU-seconds"]
-    lines += ["(user) of one process, median of the rounds, RecBole alone and this package in turns; peak MiB above the imports."]
+    lines += ["(user) of one process, median of the rounds, RecBole and this package in turns; peak MiB above the imports."]
     head = "| interactions | kind | | read, filter, remap, s | split, s | total, s | faster | peak, MiB | of RecBole's "
     lines += ["", f"{head}| same ids and splits |"]
     lines += ["| --- " * 10 + "|"]

@@ -43,7 +43,8 @@ def read_plain(
     wanted : collection of str
         Those to read.
     numbers, tokens : collection of str
-        Columns to read as float64 and as categories in the order of their first appearance; others are objects.
+        Columns to read as float64 and as categories in the order of their first appearance; others are objects, equal ones
+        once in memory.
     missing : collection of str
         Texts that stand for a missing value.
     rows : int
@@ -52,11 +53,11 @@ def read_plain(
     Returns
     -------
     DataFrame or None
-        None where a number is written in a way that only Python reads, or a line counts here that does not for pandas.
+        None where a number is written in a way that only Python reads, a line counts here that does not for pandas, or the
+        distinct texts of a column are more than 2 GB.
     """
-    kinds = {name: pa.string() for name in wanted}
-    kinds |= {name: pa.dictionary(pa.int32(), pa.string()) for name in wanted if name in tokens}
-    kinds |= {name: pa.float64() for name in wanted if name in numbers}
+    coded = pa.dictionary(pa.int32(), pa.string())
+    kinds = {name: pa.float64() if name in numbers else coded for name in wanted}
     try:
         table = csv.read_csv(
             path,
@@ -66,30 +67,26 @@ def read_plain(
                 column_types=kinds, include_columns=list(kinds), null_values=list(missing), strings_can_be_null=True
             ),
         )
-    except pa.ArrowInvalid:
+        if len(table) != rows:
+            return None
+        frame = pd.DataFrame({name: _column(table[name], name in tokens) for name in kinds}, copy=False)
+    except (pa.ArrowInvalid, pa.ArrowCapacityError):
         return None
-    if len(table) != rows:
-        return None
-    frame = pd.DataFrame({name: _column(table[name]) for name in kinds}, copy=False)
     del table
     pa.default_memory_pool().release_unused()
     return frame
 
 
-def _column(values: pa.ChunkedArray):
+def _column(values: pa.ChunkedArray, as_categories: bool) -> np.ndarray | pd.Categorical | pd.Series:
     if pa.types.is_floating(values.type):
         return values.to_numpy()
-    if pa.types.is_dictionary(values.type):
-        return _categories(values.unify_dictionaries())
-    return pd.Series(values.to_numpy(), dtype=object).where(values.is_valid().to_numpy(), np.nan)
-
-
-def _categories(values: pa.ChunkedArray) -> pd.Categorical:
-    if not values.num_chunks:
-        return pd.Categorical.from_codes([], categories=pd.Index([], dtype=object))
-    codes = np.concatenate([chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in values.chunks])
-    tokens = values.chunk(0).dictionary.to_numpy(zero_copy_only=False)
-    return pd.Categorical.from_codes(codes, categories=pd.Index(tokens, dtype=object))
+    chunks = values.unify_dictionaries().chunks
+    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
+    codes = np.concatenate([np.empty(0, dtype=np.int32), *codes])
+    tokens = chunks[0].dictionary.to_numpy(zero_copy_only=False) if chunks else np.empty(0)
+    if as_categories:
+        return pd.Categorical.from_codes(codes, categories=pd.Index(tokens, dtype=object))
+    return pd.Series(np.append(tokens.astype(object), np.nan)[codes], dtype=object)
 
 
 def concat_rows(frames: Sequence[pd.DataFrame], **options) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -116,3 +118,17 @@ def test_entities_are_found_by_their_first_row(tmp_path):
     assert about.rows_of(["1", "9", "2"]).tolist() == [3, -1, 0]
     frame = about.frame("item")
     assert frame["b"].to_dict() == {"2": "first", "1": "other"} and frame.index.name == "item"
+
+
+def test_the_memory_does_not_grow_with_the_texts(tmp_path):
+    path, held = tmp_path / "x.item", []
+    for words in (100, 1000):
+        path.write_text("a:token\tb:token_seq\n" + "".join(f"{n}\t{'word ' * words}{n}\n" for n in range(6000)))
+        about = Entities(path, "a", read_atomic(path).types)
+        tracemalloc.start()
+        before = pa.total_allocated_bytes()
+        stream_atomic(path, about.take)
+        assert about.columns["b"][5999].endswith("word 5999")
+        held.append(tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before)
+        tracemalloc.stop()
+    assert path.stat().st_size > 29e6 and held[1] < 2e6 and held[1] < 1.5 * held[0] + 1e6
