@@ -2,8 +2,8 @@
 
     python benchmarks/dry_run.py --entities=10000,100000,300000 --output=benchmarks/results/dry_run.md
 
-Synthetic data with text (synthetic_data.py): two users to an item, ten interactions for each entity. The last line has a review
-in each interaction.
+Synthetic data with text (synthetic_data.py): two users to an item, ten interactions for each entity. The last line
+has a review in each interaction.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entities", default="10000,100000,300000")
     parser.add_argument("--reviews", type=int, default=20, help="words of a review in the last line")
+    parser.add_argument("--reviews-at", type=int, default=100_000, help="entities of the last line")
     parser.add_argument("--exact", action="store_true", help="measure --exact, too")
     parser.add_argument("--output", type=Path, default=None)
     args = parser.parse_args()
@@ -57,7 +58,7 @@ def main() -> None:
     lines += [f"Python {platform.python_version()}, one thread; CPU-seconds of user and system with all imports, peak memory."]
     lines += ["", "| users | items | text, MB | | CPU, s | ms per entity | peak, MiB | prompt tokens |", "| --- " * 8 + "|"]
     sizes = list(map(int, args.entities.split(",")))
-    for size, review in [*((size, 0) for size in sizes), (sizes[-1], args.reviews)]:
+    for size, review in [*((size, 0) for size in sizes), (args.reviews_at, args.reviews)]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             users, items = 2 * size // 3, size // 3
