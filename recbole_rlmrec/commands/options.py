@@ -221,6 +221,7 @@ def _profile(parser: Parser) -> None:
     add("--retry-failed", action="store_true", help="ask again just for what is listed in failures.jsonl")
     add = parser.group("money", f"Prices, and from when they are: {PRICES}").add_argument
     add("--dry-run", action="store_true", help="print the number of requests, tokens and the price, and stop")
+    add("--exact", action="store_true", help="with --dry-run: make every question, not a sample of 2,000 of each kind")
     add("--budget-usd", type=float, help="stop before the tag has cost more than this")
     add("--price-in", type=float, help="US dollars per million prompt tokens")
     add("--price-out", type=float, help="US dollars per million completion tokens")

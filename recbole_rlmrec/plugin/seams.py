@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial, partialmethod
 
 import recbole.config.configurator as configurator
 import recbole.data.utils as data_utils
@@ -20,7 +21,7 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.lookup import backbone_name, find_model, original_get_model
-from recbole_rlmrec.plugin import saving, shards
+from recbole_rlmrec.plugin import loading, saving, shards
 from recbole_rlmrec.plugin.defaults import convert_options, load_defaults
 from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
 from recbole_rlmrec.plugin.launch import Plan, gpus_of, together
@@ -53,6 +54,11 @@ def apply() -> None:
     configurator.Config._load_internal_config_dict = load_defaults
     configurator.Config._convert_config_dict = convert_options
     Dataset.build = _build
+    Dataset._remap = partialmethod(partial(loading.remap, Dataset._remap))
+    Dataset._filter_by_inter_num = loading.filter_by_inter_num
+    Dataset.split_by_ratio = loading.split_by_ratio
+    Dataset.leave_one_out = loading.leave_one_out
+    Dataset.time_based_split = loading.time_based_split
     dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
 
 
