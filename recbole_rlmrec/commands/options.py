@@ -12,6 +12,7 @@ from recbole_rlmrec.llm.reasoning import ROOM
 
 DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
 STYLES = ("rlmrec", "short")
+HISTORIES = ("sample", "latest")
 KEEP = ("none", "heldout")
 FORMATS = ("table", "csv", "jsonl", "parquet")
 ROLES = {
@@ -205,6 +206,12 @@ def _profile(parser: Parser) -> None:
     add("--attribute-fields", help="columns of .item, separated by commas; 'none' for none")
     add("--review-fields", help="columns of .inter, separated by commas; 'none' for none")
     add("--rating-field", help="column of .inter; 'none' for none")
+    add("--date-field", help="column of .inter with the times that --history latest quotes as days; 'none' for none")
+    add(
+        "--history",
+        choices=HISTORIES,
+        help="what a prompt quotes of a user: a random sample, or the latest in order (default with sequential models)",
+    )
     add("--sample-items", type=int, default=12, help="interactions in a user's prompt (default: 12)")
     add("--sample-reviews", type=int, default=6, help="reviews in an item's prompt (default: 6)")
     add("--max-prompt-tokens", type=int, default=3000, help="longest prompt; the longest texts are cut (default: 3000)")
