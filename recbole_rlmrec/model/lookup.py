@@ -137,14 +137,16 @@ def __getattr__(name: str) -> type:
 
 
 def model_names() -> list[str]:
-    """Names of every general recommender that can be run, RecBole's and this package's."""
-    import recbole.model.general_recommender as theirs
-    from recbole.model.abstract_recommender import GeneralRecommender
+    """Names of every general and sequential recommender that can be run, RecBole's and this package's."""
+    import recbole.model.general_recommender as general
+    import recbole.model.sequential_recommender as sequential
+    from recbole.model.abstract_recommender import GeneralRecommender, SequentialRecommender
 
     import recbole_rlmrec.model.general_recommender as ours
     from recbole_rlmrec.model.adapters import ADAPTERS
 
-    names = {name for name, value in vars(theirs).items() if _is_model(value, GeneralRecommender)}
+    kinds = ((general, GeneralRecommender), (sequential, SequentialRecommender))
+    names = {name for module, kind in kinds for name, value in vars(module).items() if _is_model(value, kind)}
     for module in pkgutil.iter_modules(ours.__path__):
         found = vars(importlib.import_module(f"{ours.__name__}.{module.name}"))
         names |= {name for name in found if name.lower() == module.name}

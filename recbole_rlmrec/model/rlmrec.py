@@ -40,7 +40,7 @@ class RLMRecMixin:
         self._mask: Mask | None = None
         super().__init__(config, dataset)
         self.semantic_provenance = None
-        self.alignment = self.softmax_loss = None
+        self.softmax_loss = None
         if softmax is not None:
             self._replace_bpr(softmax, dataset)
         if settings.kind == "none":
@@ -56,6 +56,11 @@ class RLMRecMixin:
         self.alignment = alignment(semantic, settings, self.adapter.dim(self), initial_dim).to(self.device)
 
     @property
+    def alignment(self):
+        """The run's alignment; None with ``alignment: none``."""
+        return self._modules.get("alignment")
+
+    @property
     def loss_names(self) -> tuple[str, ...]:
         """Names of the losses that ``calculate_loss`` returns, in order."""
         names = tuple(getattr(super(), "loss_names", self.adapter.loss_names))
@@ -68,7 +73,7 @@ class RLMRecMixin:
     def forward(self, *args, **kwargs):
         with self._masked():
             output = super().forward(*args, **kwargs)
-        if self._calls is not None and not self.adapter.observed(self):
+        if self._calls is not None and (self.adapter.sees_forward or not self.adapter.observed(self)):
             self._calls.append(Call(args, output))
         return output
 
@@ -108,6 +113,8 @@ class RLMRecMixin:
 
     def _replace_bpr(self, settings: SoftmaxSettings, dataset) -> None:
         """Put the softmax loss where the backbone computes its BPR loss, and list the tables that scoring caches."""
+        if self.adapter.softmax:
+            raise ModelError(f"loss: softmax does not work for {self.backbone}: {self.adapter.softmax}. Leave loss out.")
         names = [name for name, module in self.named_children() if isinstance(module, (BPRLoss, PairwiseLoss))]
         if not names:
             raise ModelError(
@@ -139,7 +146,9 @@ class RLMRecMixin:
     def _step(self, interaction, calls: list[Call], mask: Mask | None) -> Step:
         terms, batch_size = self.adapter.terms(self, interaction, calls)
         self._batch_size = batch_size
-        user, item = self.adapter.checked_lookups(self, calls) if mask is not None else (None, None)
+        user = item = None
+        if mask is not None:
+            mask, user, item = self.adapter.masked_nodes(self, interaction, calls, mask)
         return Step(terms, user, item, batch_size, mask)
 
     def _join(self, losses, aligned):
@@ -155,7 +164,7 @@ class RLMRecMixin:
         """Collect the calls that yield representations while the backbone computes its loss."""
         self._calls = calls = []
         modules = self.adapter.observed(self)
-        hooks = [module.register_forward_hook(lambda _, *call: calls.append(Call(*call))) for module in modules]
+        hooks = [module.register_forward_hook(lambda of, *call: calls.append(Call(*call, of))) for module in modules]
         try:
             yield calls
         finally:

@@ -7,6 +7,7 @@ from logging import getLogger
 from pathlib import Path
 
 import recbole.config.configurator as configurator
+from recbole.utils import ModelType
 
 from recbole_rlmrec.data.properties import PROPERTIES, is_option
 from recbole_rlmrec.model.alignment import alignment_options
@@ -56,8 +57,20 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         kind = self.external_config_dict.get("alignment", self.internal_config_dict["alignment"])
         for key, option in alignment_options(kind).items():
             self.internal_config_dict.setdefault(key, option.default)
+    if suffix_of(model) and model_class.type == ModelType.SEQUENTIAL:
+        _suit_sequences(self)
     _rename_loaded(self)
     _warn_of_unknown_options(self)
+
+
+def _suit_sequences(config) -> None:
+    """What RecBole leaves to whoever runs a sequential recommender: times are loaded, and CE comes without negatives."""
+    internal = config.internal_config_dict
+    columns = internal.get("load_col")
+    if isinstance(columns, dict) and isinstance(columns.get("inter"), list) and "timestamp" not in columns["inter"]:
+        internal["load_col"] = {**columns, "inter": [*columns["inter"], "timestamp"]}
+    if config.external_config_dict.get("loss_type", internal.get("loss_type")) == "CE":
+        internal["train_neg_sample_args"] = None
 
 
 def _rename_loaded(config) -> None:
