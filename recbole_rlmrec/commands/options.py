@@ -13,7 +13,8 @@ from recbole_rlmrec.llm.reasoning import ROOM
 DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
 STYLES = ("rlmrec", "short")
 HISTORIES = ("sample", "latest")
-KEEP = ("none", "heldout")
+KEEP = ("none", "heldout", "all")
+PARTS = ("train", "valid", "test")
 FORMATS = ("table", "csv", "jsonl", "parquet")
 ROLES = {
     "user": "who",
@@ -279,13 +280,20 @@ def _recommend(parser: Parser) -> None:
     who = group.add_mutually_exclusive_group()
     who.add_argument("--user", action="append", metavar="ID[,ID]", help="users, by their ids in the atomic files")
     who.add_argument("--all-users", action="store_true", help="every user of the run, and new ones")
+    somebody = "somebody who chose these items, the latest last (sequential models)"
+    who.add_argument("--items", action="append", metavar="ID[,ID]", help=somebody)
     group.add_argument("--topk", type=int, default=10, help="items per user (default: 10)")
     group.add_argument(
         "--keep",
         choices=KEEP,
         default="none",
-        help="items that the user has interacted with and that may still be shown: none (default), or heldout, those of "
-        "validation and test",
+        help="items that the user has interacted with and that may still be shown: none (default), heldout, those of "
+        "validation and test, or all",
+    )
+    group.add_argument(
+        "--until",
+        choices=PARTS,
+        help="sequential models: the part of the split with which users' sequences end (default: test; --keep heldout: train)",
     )
     add = group.add_argument
     add(

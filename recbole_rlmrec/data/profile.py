@@ -108,6 +108,6 @@ def to_line(profile: Profile, side: str) -> bytes:
         "profile": profile.profile,
         "reasoning": profile.reasoning,
         "pairs": profile.pairs,
-        **({} if profile.times is None else {"pair_times": profile.times}),
+        **({} if None in (profile.pairs, profile.times) else {"pair_times": profile.times}),
     }
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -57,7 +57,7 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         kind = self.external_config_dict.get("alignment", self.internal_config_dict["alignment"])
         for key, option in alignment_options(kind).items():
             self.internal_config_dict.setdefault(key, option.default)
-    if suffix_of(model) and model_class.type == ModelType.SEQUENTIAL:
+    if getattr(model_class, "type", None) == ModelType.SEQUENTIAL:
         _suit_sequences(self)
     _rename_loaded(self)
     _warn_of_unknown_options(self)
