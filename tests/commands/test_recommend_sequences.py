@@ -110,7 +110,7 @@ def test_what_cannot_be_served_is_said(trained, workdir, argv, said):
 
 
 def test_models_that_know_their_users_serve_no_others(run, capsys):
-    run("HGN", **{**SEQUENTIAL, "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}, pooling_type="average")
+    run("HGN", **SEQUENTIAL)
     checkpoint = last_record().checkpoint
     assert len(order(recommend(capsys, "--checkpoint", checkpoint, "--user", "u3")[0])) > 5
     with pytest.raises(ModelError, match="HGN knows users by their ids beside their sequences"):
