@@ -41,6 +41,8 @@ def presets(original, dataset) -> None:
 def with_sequences(dataset, parts: list) -> list:
     """The parts of a split with the sequences before their targets, as RecBole makes them of a single file.
 
+    The data set itself gets the rows of all parts.
+
     Parameters
     ----------
     dataset : recbole.data.dataset.SequentialDataset
@@ -79,6 +81,8 @@ def with_sequences(dataset, parts: list) -> list:
             "sequence before them."
         )
     made[0].rlmrec_interactions = rows[0]
+    columns = [part.inter_feat.interaction for part in made]
+    dataset.inter_feat = Interaction({name: torch.cat([one[name] for one in columns]) for name in columns[0]})
     return made
 
 

@@ -85,6 +85,11 @@ class Trained:
         return UserItems.of_pairs(*torch.from_numpy(pairs), self.dataset.user_num, self.n_items)
 
     @property
+    def masked(self) -> tuple[str, ...]:
+        """Splits whose items are not ranked at test."""
+        return ("train",) if self.config["test_mask"] == "train" else ("train", "valid")
+
+    @property
     def block(self) -> int:
         """How many users to score at a time."""
         scores = int(self.config["eval_batch_size"]) if expands_pairs(self.config) else SCORES_PER_BLOCK

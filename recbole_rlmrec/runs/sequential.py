@@ -52,6 +52,10 @@ class TrainedOnSequences(Trained):
         return UserItems(torch.cat([found.keys, more.keys]).unique(), self.dataset.user_num, self.n_items)
 
     @property
+    def masked(self) -> tuple[str, ...]:
+        return ()  # what comes next may have come before
+
+    @property
     def block(self) -> int:
         return min(max(SCORES_PER_BLOCK // self.n_items, 1), SEQUENCES_PER_BLOCK)
 

@@ -28,7 +28,8 @@ ALIGNED = "alignment."
 def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = None) -> Trained:
     """Read a checkpoint, the data it was trained on, and put the model together, on the CPU.
 
-    The profiles are not needed where only the alignment loss reads them.
+    The profiles are not needed where only the alignment loss reads them. A sequential recommender knows of its users what it
+    knows at test: what they did up to the end of validation.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
     model.load_other_parameter(checkpoint.get("other_parameter"))
     found = config, model.eval(), dataset, splits, alignment if aligned else "none", aligned
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-        return TrainedOnSequences(*found, Histories.of_splits(dataset, splits, len(splits)))
+        return TrainedOnSequences(*found, Histories.of_splits(dataset, splits, 2))
     return Trained(*found)
 
 

@@ -95,6 +95,7 @@ def test_split_data_get_the_sequences_that_recbole_makes_of_a_single_file(shop, 
     for one, other in zip(wanted, parts, strict=True):
         assert sequences(other) == {(user, before[-longest:], target) for user, before, target in sequences(one)}
         assert other.inter_feat["timestamp_list"].shape == other.inter_feat["item_id_list"].shape
+    assert sequences(dataset) == set().union(*map(sequences, parts))
     assert split_hash(parts[0]) == split_hash(build("BPR", benchmark_filename=["train", "valid", "test"])[2][0])
     assert len(split_keys(parts[0])) == len(split_keys(wanted[0])) + 1  # dee's single interaction is one of training
 

@@ -76,7 +76,7 @@ VARIANTS = {
 }
 PAPER = ("base", "con", "gen")
 """Variants of the RLMRec paper."""
-COLD = ("base", "softmax", "con", "semantic", "alpharec")
+COLD = ("base", "softmax", "con", "semantic", "text", "alpharec")
 """Variants that an experiment with users and items that training never saw takes; the first two rank known items alone."""
 
 
