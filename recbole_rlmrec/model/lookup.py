@@ -85,10 +85,13 @@ def find_model(model_name: str) -> type:
 
 
 def _own_model(name: str) -> type | None:
-    package = "recbole_rlmrec.model.general_recommender"
-    if not re.fullmatch(r"[a-z0-9_]+", name.lower()) or importlib.util.find_spec(f"{package}.{name.lower()}") is None:
+    if not re.fullmatch(r"[a-z0-9_]+", name.lower()):
         return None
-    return getattr(importlib.import_module(f"{package}.{name.lower()}"), name, None)
+    for kind in ("general", "sequential"):
+        module = f"recbole_rlmrec.model.{kind}_recommender.{name.lower()}"
+        if importlib.util.find_spec(module) is not None:
+            return getattr(importlib.import_module(module), name, None)
+    return None
 
 
 @functools.cache

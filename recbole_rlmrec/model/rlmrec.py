@@ -16,6 +16,7 @@ from recbole_rlmrec.errors import ModelError
 from recbole_rlmrec.model.adapters import Call, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Mask, Step, read_settings
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
+from recbole_rlmrec.model.blocks import rank_in_blocks
 from recbole_rlmrec.model.device import no_autocast
 from recbole_rlmrec.model.graph_recommender import PairwiseLoss
 from recbole_rlmrec.model.softmax import SoftmaxLoss, SoftmaxSettings, item_popularity
@@ -38,7 +39,9 @@ class RLMRecMixin:
         self.adapter = get_adapter(self.backbone)
         self._calls: list[Call] | None = None
         self._mask: Mask | None = None
+        self.adapter.check_data(config, dataset)
         super().__init__(config, dataset)
+        self._in_blocks = bool(config["fast_loader"]) and self.adapter.blocks
         self.semantic_provenance = None
         self.softmax_loss = None
         if softmax is not None:
@@ -107,9 +110,14 @@ class RLMRecMixin:
 
     def full_sort_predict(self, interaction):
         if self.softmax_loss is None:
-            return super().full_sort_predict(interaction)
+            return self._rank(super().full_sort_predict, interaction)
         users, items = self._unit_tables(interaction)
         return (users[interaction[self.USER_ID]] @ items.T).view(-1)
+
+    def _rank(self, rank, interaction) -> torch.Tensor:
+        if not self._in_blocks or self.training:
+            return rank(interaction)
+        return rank_in_blocks(self, interaction, rank, self.adapter.trims, self.adapter.width(self))
 
     def _replace_bpr(self, settings: SoftmaxSettings, dataset) -> None:
         """Put the softmax loss where the backbone computes its BPR loss, and list the tables that scoring caches."""

@@ -154,4 +154,25 @@ def _collected_counts() -> str | None:
     return "RecBole's metrics on counts of items fail"
 
 
-REPAIRS = (_atomic_files, _missing_ids, _given_sequences, _exact_times, _download, _collected_counts)
+def _preloaded_type() -> str | None:
+    """RecBole hands preloaded embeddings over in float64; KSR multiplies them with float32 and fails."""
+    from recbole.data.dataset import Dataset
+
+    original = Dataset.get_preload_weight
+
+    def get_preload_weight(self, field):
+        return original(self, field).astype(np.float32)
+
+    Dataset.get_preload_weight = get_preload_weight
+    return "RecBole's KSR fails on preloaded embeddings, which are of another type than its own"
+
+
+REPAIRS = (
+    _atomic_files,
+    _missing_ids,
+    _given_sequences,
+    _exact_times,
+    _download,
+    _collected_counts,
+    _preloaded_type,
+)

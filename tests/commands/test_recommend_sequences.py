@@ -62,7 +62,8 @@ def test_users_are_ranked_by_all_that_is_known_of_them_or_up_to_a_split(trained,
         (["--until", "valid", "--keep", "all"], -1, lambda items: set()),
         (["--until", "train", "--keep", "all"], -2, lambda items: set()),
     ):
-        for user, found in zip(users, recommend(capsys, "--checkpoint", trained, "--user", ",".join(users), *argv), strict=True):
+        answers = recommend(capsys, "--checkpoint", trained, "--user", ",".join(users), *argv)
+        for user, found in zip(users, answers, strict=True):
             assert order(found) == ranked(known, history[user][:kept], hidden(history[user]))
 
 

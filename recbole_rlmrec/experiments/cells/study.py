@@ -148,7 +148,7 @@ class Study:
             for variant in {"base", *variants}:
                 find_model(VARIANTS[variant].runs(model))
             if "softmax" in variants and is_sequential(model):
-                raise ModelError(f"{model} has a softmax of its own (loss_type: CE), which all variants have; leave softmax out.")
+                raise ModelError(f"{model} has a softmax of its own (loss_type: CE) in every variant; leave softmax out.")
             masking = get_adapter(model).masking
             if "gen" in variants and masking:
                 raise ModelError(f"{model} cannot be aligned with gen: {masking}; leave it out or say --variants base,con.")

@@ -51,6 +51,10 @@ class Adapter:
         batch's rows alone.
     reads_outside : bool
         Whether the initial embeddings are representations too, which losses and scores read outside of ``forward``.
+    blocks : bool
+        Whether ``fast_loader: True`` ranks all items for a block of sequences at a time.
+    more_rows : int
+        Number of rows of the item embedding behind those of the items: a mask token of the recommender's own.
     text_input : bool
         Whether ``NAME_Semantic`` can give its initial embeddings the texts.
     """
@@ -66,7 +70,18 @@ class Adapter:
     place = "last"
     reads_rows = False
     reads_outside = False
+    blocks = False
+    more_rows = 0
     text_input = True
+
+    def check_data(self, config, dataset) -> None:
+        """Called before the recommender is made: whether the data set holds what it reads beside interactions.
+
+        Raises
+        ------
+        ConfigError
+            Something is missing; the message says what and how it is loaded.
+        """
 
     def input_names(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
         """Names of the initial embeddings of users and of items, in pairs of one size.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from recbole_rlmrec.errors import ModelError
+from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model.adapters.base import BatchAdapter, Call, Lookup, token_rows
 from recbole_rlmrec.model.alignment.base import Mask, Term
 
@@ -30,6 +30,10 @@ class SequenceAdapter(BatchAdapter):
     states : str
         Name of the sub-module whose output holds a state for each position [B, L, d], the last of them if it is a list: what
         gen reconstructs an item from. Empty where there is none of the representation's size: then gen has users alone.
+    trims : bool
+        Whether scores do not depend on the padding of a sequence, so that evaluation may leave it out.
+    features : str
+        Name of the option that names the item columns that it reads, if there is one.
     """
 
     masking = ""
@@ -41,6 +45,23 @@ class SequenceAdapter(BatchAdapter):
     target_embedding = ""
     sequence = ""
     states = ""
+    blocks = True
+    trims = False
+    features = ""
+
+    def width(self, model) -> int:
+        """How much more work a position of a sequence is than in a Transformer, where all items are ranked."""
+        return 1
+
+    def check_data(self, config, dataset):
+        named = config[self.features] if self.features else []
+        named = [named] if isinstance(named, str) else named or []
+        there = [] if dataset.item_feat is None else list(dataset.item_feat.columns)
+        if missing := [name for name in named if name not in there]:
+            raise ConfigError(
+                f"{config['model']} reads the item column {missing[0]!r} ({self.features}), which is not loaded; name columns "
+                f"of {dataset.dataset_name}.item in {self.features} and load them, with item_id, by load_col."
+            )
 
     def input_names(self, model):
         self.initial_dim(model)
@@ -116,13 +137,16 @@ class UserSequenceAdapter(SequenceAdapter):
 
 
 class TransRecAdapter(UserSequenceAdapter):
-    """TransRec: the sum of the embeddings of user and last item, and a translation."""
+    """TransRec: the sum of the embeddings of user and last item, and a translation; it expands users by items to rank."""
 
     masking = _EMBEDDINGS
 
+    def width(self, model):
+        return max(model.n_items // model.max_seq_length, 1)
+
 
 class HGNAdapter(UserSequenceAdapter):
-    """HGN: items in a sequence and items as targets have embeddings of their own; its BPR loss takes negatives of the former."""
+    """HGN: an item has one embedding inside sequences and another one as a target."""
 
     target_embedding = "item_embedding_for_prediction"
 
@@ -163,6 +187,7 @@ class SRGNNAdapter(SequenceAdapter):
     """SRGNN: the state of a position is what its graph network gives the item there."""
 
     states = "linear_two"
+    trims = True
 
     def position_states(self, model, calls):
         return self.call(model, calls, self.states).args[0]
@@ -212,6 +237,8 @@ class GRU4RecCPRAdapter(SASRecCPRAdapter):
 class KSRAdapter(SequenceAdapter):
     """KSR: an item is scored by its embedding and that of its entity, combined."""
 
+    trims = True
+
     def dim(self, model):
         return model.embedding_size
 
@@ -224,6 +251,9 @@ class BERT4RecAdapter(SequenceAdapter):
 
     Rows without such a position take no part.
     """
+
+    more_rows = 1
+    trims = True
 
     def rows(self, model, interaction, calls):
         states, last = self.position_states(model, calls), interaction[model.MASK_INDEX][:, -1]
@@ -249,6 +279,10 @@ class BERT4RecAdapter(SequenceAdapter):
 class S3RecAdapter(SequenceAdapter):
     """S3Rec: aligned while it is fine-tuned; its pre-training scores no next item."""
 
+    more_rows = 1
+    trims = True
+    features = "item_attribute"
+
     def dim(self, model):
         if model.train_stage != "finetune":
             raise ModelError(
@@ -264,8 +298,8 @@ class S3RecAdapter(SequenceAdapter):
         return self.call(model, calls, "").output
 
 
-def with_states(name: str) -> SequenceAdapter:
-    """Adapter of a recommender whose sub-module ``name`` gives each position a state."""
+def sequence_adapter(states: str = "", trims: bool = False, features: str = "") -> SequenceAdapter:
+    """Adapter of a recommender that differs in no more than these attributes of :class:`SequenceAdapter`."""
     adapter = SequenceAdapter()
-    adapter.states = name
+    adapter.states, adapter.trims, adapter.features = states, trims, features
     return adapter

@@ -80,7 +80,10 @@ class Contrastive(Alignment):
             anchors, own = normalize_rows(anchors), projected[place]
             positive = (anchors * own).sum(dim=1) / temperature
             total = total - covered.counts @ positive
-            if candidates is None:
+            if candidates is None and term.lookup is None and not on_gpu(ids):  # repeats of a user, as counts
+                repeats = torch.bincount(place, minlength=len(projected)).to(projected.dtype)
+                total = total + self._total(anchors, projected, covered.counts, repeats.log().clamp_min(ABSENT))
+            elif candidates is None:
                 total = total + self._total(anchors, own, covered.counts, covered.counts.log().clamp_min(ABSENT))
             elif everyone:
                 total = total + self._total(anchors, projected, covered.counts)
