@@ -167,6 +167,23 @@ def _preloaded_type() -> str | None:
     return "RecBole's KSR fails on preloaded embeddings, which are of another type than its own"
 
 
+def _modules_in_checkpoints() -> str | None:
+    """RecBole writes modules whole, with the data that they hold, beside their weights: reading such a file runs it.
+
+    SASRecF, GRU4RecF, FDSA, DIN and DIEN name one of theirs as a further parameter; its weights are in the state, too.
+    """
+    from recbole.model.abstract_recommender import AbstractRecommender
+    from torch.nn import Module
+
+    original = AbstractRecommender.other_parameter
+
+    def other_parameter(self):
+        return {name: value for name, value in original(self).items() if not isinstance(value, Module)}
+
+    AbstractRecommender.other_parameter = other_parameter
+    return "RecBole's checkpoints of models with item features hold the data, and can be read only by running what they hold"
+
+
 REPAIRS = (
     _atomic_files,
     _missing_ids,
@@ -175,4 +192,5 @@ REPAIRS = (
     _download,
     _collected_counts,
     _preloaded_type,
+    _modules_in_checkpoints,
 )
