@@ -20,6 +20,17 @@ SEQUENCES_PER_BLOCK = 1024
 PARTS = ("train", "valid", "test")
 
 
+@contextmanager
+def _at_once(model) -> Iterator[None]:
+    """Let a model rank all sequences in one forward pass and in their order."""
+    before = getattr(model, "ranks_in_blocks", None)
+    model.ranks_in_blocks = False
+    try:
+        yield
+    finally:
+        model.ranks_in_blocks = before
+
+
 @dataclass(frozen=True)
 class TrainedOnSequences(Trained):
     """A trained model whose users are their sequences.
@@ -83,7 +94,7 @@ class TrainedOnSequences(Trained):
         for part in torch.arange(1, self.dataset.user_num).split(SEQUENCES_PER_BLOCK):
             there, inputs = self._inputs(part)
             if len(inputs):
-                with observed(self.model, adapter) as calls:
+                with observed(self.model, adapter) as calls, _at_once(self.model):
                     self._scores(inputs)
                 users[part[there]] = adapter.rows(self.model, inputs, calls).detach()
         return users, items

@@ -14,7 +14,14 @@ from recbole_rlmrec.errors import ConfigError, DataError, ModelError
 from recbole_rlmrec.plugin.record import last_record
 from recbole_rlmrec.runs.trained import load_trained
 
-SEQUENTIAL = {"train_neg_sample_args": None, "MAX_ITEM_LIST_LENGTH": 6, "epochs": 1, "hidden_size": 8, "eval_batch_size": 64}
+SEQUENTIAL = {
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    "train_neg_sample_args": None,
+    "MAX_ITEM_LIST_LENGTH": 6,
+    "epochs": 1,
+    "hidden_size": 8,
+    "eval_batch_size": 64,
+}
 
 
 def recommend(capsys, *argv) -> list[dict]:
@@ -126,8 +133,10 @@ def test_options_of_sequences_are_refused_for_other_models(run):
         execute(["recommend", "--checkpoint", str(last_record().checkpoint), "--user", "u3", "--until", "valid"])
 
 
-def test_what_a_sequential_model_represents_users_and_items_by_gives_its_scores(trained):
-    known = load_trained(trained)
+@pytest.mark.parametrize("model", ["GRU4Rec", "GRU4Rec_RLMRec"])
+def test_what_a_sequential_model_represents_users_and_items_by_gives_its_scores(run, model):
+    run(model, **SEQUENTIAL)
+    known = load_trained(last_record().checkpoint).until("test")
     users, items = known.representations()
     torch.testing.assert_close(users[1:] @ items.T, known.scores(torch.arange(1, known.dataset.user_num)), atol=1e-5, rtol=1e-4)
     assert not users[0].any()
