@@ -57,6 +57,8 @@ class Adapter:
         Number of rows of the item embedding behind those of the items: a mask token of the recommender's own.
     text_input : bool
         Whether ``NAME_Semantic`` can give its initial embeddings the texts.
+    added : int
+        By how much a mixin widens the initial embeddings; set on a model's own copy.
     """
 
     loss = "mean"
@@ -73,6 +75,7 @@ class Adapter:
     blocks = False
     more_rows = 0
     text_input = True
+    added = 0
 
     def check_data(self, config, dataset) -> None:
         """Called before the recommender is made: whether the data set holds what it reads beside interactions.
@@ -113,7 +116,7 @@ class Adapter:
 
     def dim(self, model: nn.Module) -> int:
         """Size d of the representations."""
-        return self.initial_dim(model)
+        return self.initial_dim(model) + self.added
 
     def observed(self, model: nn.Module) -> list[nn.Module]:
         """The sub-modules whose calls are observed in a step; none means the recommender's own ``forward``."""
