@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.atomic import AtomicFile, FeatureType, read_atomic
@@ -20,7 +19,8 @@ from recbole_rlmrec.data.columns import (
     pick,
     sample,
 )
-from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, split_hash, split_keys
+from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.rows import training_rows
 from recbole_rlmrec.data.text import plain_columns, says_something, sequence_separator
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
 
@@ -78,7 +78,7 @@ class Corpus:
         """
         reader = _Reader(config)
         items, users = reader.features("item", train.iid_field), reader.features("user", train.uid_field)
-        interactions, inter_types = _training_rows(config, train, reader)
+        interactions, inter_types = training_rows(config, train, reader.interactions())
         interactions = plain_columns(interactions, inter_types, f"{config['dataset']}.inter")
         separator = config["seq_separator"] or " "
         return cls(
@@ -276,69 +276,3 @@ def _item_sequences(file: AtomicFile) -> dict[str, pd.Series]:
 
 def _mostly_years(column: pd.Series) -> bool:
     return column[column != ""].str.contains(r"(?<!\d)(?:1[5-9]|20)\d\d(?!\d)").mean() > 0.5
-
-
-def _training_rows(config, train, reader: _Reader) -> tuple[pd.DataFrame, dict[str, FeatureType]]:
-    """Raw rows of the training pairs (see :class:`Corpus`) and the types of their columns."""
-    file = reader.interactions()
-    fields = (train.uid_field, train.iid_field)
-    if missing := [name for name in fields if name not in file.table]:
-        raise DataError(f"{file.path} has no column {missing[0]!r}; add it, or set USER_ID_FIELD and ITEM_ID_FIELD.")
-    raw_keys = pair_keys(train, *(_internal_ids(train, name, file.table[name]) for name in fields))
-    rows, blank = _matching_rows(train, raw_keys, _in_time(file.table, config["TIME_FIELD"]), config["rm_dup_inter"])
-    if (rows < 0).any():
-        lost = int((rows < 0).sum())
-        raise DataError(f"{file.path} lacks {lost} training interactions of the run; it is not the file of this run.")
-    extras = [name for name in file.table if name not in ("user", "item", *fields)]
-    table = file.table.iloc[rows].reset_index(drop=True)
-    table.loc[blank, extras] = ""
-    users, items = (train.field2id_token[name].astype(object) for name in fields)
-    ids = raw_keys[rows]
-    tokens = pd.DataFrame({"user": users[ids // train.item_num], "item": items[ids % train.item_num]})
-    return pd.concat([tokens, table[extras]], axis=1), {name: file.types[name] for name in extras}
-
-
-def _matching_rows(train, raw_keys: np.ndarray, order: np.ndarray, keep: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """The raw row of each distinct training pair.
-
-    Parameters
-    ----------
-    raw_keys : int64 [n]
-        Key of each raw row's pair.
-    order : int64 [n]
-        Raw rows in the order of time.
-    keep : str or None
-        Which of several rows of a pair counts, ``first`` or ``last`` (also the default).
-
-    Returns
-    -------
-    rows : int64 [pairs]
-        Row of each pair by user and then time; -1 where there is none.
-    blank : bool [pairs]
-        Whether the row might be another one's, held out: the raw file has more rows of the pair than training has, and
-        the pair is in a held-out split or the run does not know its held-out splits.
-    """
-    keys, counts = np.unique(split_keys(train), return_counts=True)
-    position = np.empty(len(order), dtype=np.int64)
-    position[order] = np.arange(len(order))
-    found = pd.Series(order, index=raw_keys[order])
-    found = found[found.index > 0]
-    repeats = found.index.value_counts().reindex(keys, fill_value=0).to_numpy()
-    found = found[~found.index.duplicated(keep=keep or "last")]
-    rows = found.reindex(keys, fill_value=-1).to_numpy()
-    heldout = heldout_keys(train)
-    risky = np.ones(len(keys), dtype=bool) if heldout is None else np.isin(keys, heldout)
-    by_user = np.lexsort((position[rows], keys // train.item_num))
-    return rows[by_user], ((repeats > counts) & risky)[by_user]
-
-
-def _in_time(table: pd.DataFrame, time_field: str | None) -> np.ndarray:
-    """Row numbers sorted by time, stable; the order of the file without a time."""
-    if time_field not in table:
-        return np.arange(len(table))
-    return np.argsort(pd.to_numeric(table[time_field], errors="coerce").to_numpy(dtype=np.float64), kind="stable")
-
-
-def _internal_ids(train, field: str, tokens: pd.Series) -> np.ndarray:
-    """Internal ids of raw tokens, int64 [n], 0 for those that the run does not have."""
-    return tokens.map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)

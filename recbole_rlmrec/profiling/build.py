@@ -14,8 +14,9 @@ from recbole_rlmrec.data.corpus import Columns, Corpus
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.llm.tokens import MESSAGE_TOKENS, TokenCounter
+from recbole_rlmrec.profiling.dates import dates
 from recbole_rlmrec.profiling.fitting import SHORTEST_PART, drop_longest, shorten
-from recbole_rlmrec.profiling.prompts import Domain, wrap
+from recbole_rlmrec.profiling.prompts import HISTORIES, Domain, wrap
 
 DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
 MOST_ROUNDS = 8
@@ -39,6 +40,8 @@ class Sampling:
         What an item is described by, beside its title: ``both`` attributes and description, and reviews where there is no
         description; the ``description``, and all else only where there is none, as in the paper; ``attributes`` or
         ``reviews`` alone, and all else where there are none.
+    history : str
+        Which interactions a user's question quotes: a ``sample``, or the ``latest`` ones in the order of time.
     """
 
     seed: int
@@ -46,16 +49,20 @@ class Sampling:
     reviews: int = 6
     max_tokens: int = 3000
     describe_with: str = "both"
+    history: str = "sample"
 
     def __post_init__(self) -> None:
         if self.describe_with not in DESCRIBE_WITH:
             raise ConfigError(f"--describe-with is one of {', '.join(DESCRIBE_WITH)}, not {self.describe_with!r}.")
+        if self.history not in HISTORIES:
+            raise ConfigError(f"--history is one of {', '.join(HISTORIES)}, not {self.history!r}.")
 
 
 class PromptBuilder:
     """Makes the question for any user or item of a corpus.
 
-    Samples are uniform and without replacement, and depend on the seed and the tokens alone: the interactions with the
+    With ``history: latest`` a user's question quotes the latest training interactions, the oldest first, with dates where the
+    times are such. Samples are uniform and without replacement, and depend on the seed and the tokens alone: those with the
     smallest hash are taken, so that a new interaction changes a sample only when it enters it.
 
     Parameters
@@ -66,6 +73,11 @@ class PromptBuilder:
     domain : Domain
     counter : TokenCounter
     sampling : Sampling
+
+    Attributes
+    ----------
+    system : dict of str to str
+        The system prompts of both sides.
     """
 
     def __init__(self, corpus: Corpus, columns: Columns, domain: Domain, counter: TokenCounter, sampling: Sampling) -> None:
@@ -74,7 +86,7 @@ class PromptBuilder:
         self.sampling = sampling
         self._domain = domain
         self._counter = counter
-        self._system = {side: domain.system(side) for side in ("item", "user")}
+        self.system = {side: domain.system(side, sampling.history) for side in ("item", "user")}
         self._check_budget()
         fields = corpus.item_fields
         self._titles = _column(fields, columns.title, self.items)
@@ -85,6 +97,10 @@ class PromptBuilder:
         self._reviews = [frame[name].to_numpy(dtype=object) for name in columns.reviews]
         self._ratings = frame[columns.rating].to_numpy(dtype=object) if columns.rating else None
         self._scale = _scale(self._ratings)
+        times = frame[corpus.time_field] if corpus.time_field in frame else pd.Series(np.nan, index=frame.index)
+        self._times = pd.to_numeric(times, errors="coerce").to_numpy(dtype=np.float64)
+        self._in_order = sampling.history == "latest"
+        self._dates = dates(frame[columns.timestamp]) if self._in_order and columns.timestamp else None
         self._user_of = pd.Index(self.users).get_indexer(frame["user"])
         self._item_of = pd.Index(self.items).get_indexer(frame["item"])
         self._rows_of_user = _Grouped(self._user_of, len(self.users))
@@ -109,9 +125,8 @@ class PromptBuilder:
         if not alone or way == "description":
             data["description"] = description
         data["reviews"] = [self._review(row) for row in sample]
-        pairs = [self._pair(row) for row in sample]
         data = {name: value for name, value in data.items() if value}
-        return self._prompt("item", self.items[position], data, data.get("reviews"), pairs) if data else None
+        return self._prompt("item", self.items[position], data, data.get("reviews"), sample) if data else None
 
     def user(self, position: int, profile_of: Callable[[int], str | None]) -> Prompt | None:
         """Question about ``self.users[position]``; None when the user's training interactions have no text.
@@ -122,22 +137,24 @@ class PromptBuilder:
         profile_of : callable
             The profile of ``self.items[i]``, or None.
         """
-        history, pairs, quoted = [], [], set()
+        history, rows, quoted = [], [], set()
         for row in self._sample_history(position):
             entry = self._entry(row, profile_of)
             if entry.get("review") in quoted:
                 del entry["review"]
-            if entry.keys() - {"rating"}:
+            if entry.keys() - {"rating", "date"}:
                 quoted.add(entry.get("review", ""))
                 history.append(entry)
-                pairs.append(self._pair(row))
+                rows.append(row)
             if len(history) == self.sampling.items:
                 break
         if not history:
             return None
+        if self._in_order:
+            history, rows = history[::-1], rows[::-1]
         rated = any("rating" in entry for entry in history)
         data = {"rating_scale": self._scale, "history": history} if rated else {"history": history}
-        return self._prompt("user", self.users[position], data, history, pairs)
+        return self._prompt("user", self.users[position], data, history, rows)
 
     def quoted_items(self, position: int) -> list[int]:
         """Positions of the items that the question about ``self.users[position]`` may quote."""
@@ -148,7 +165,7 @@ class PromptBuilder:
         return self._title(position) or self.items[position]
 
     def _check_budget(self) -> None:
-        for side, system in self._system.items():
+        for side, system in self.system.items():
             needed = self._counter.count_messages([system, wrap({})]) + 4 * SHORTEST_PART
             if self.sampling.max_tokens < needed:
                 raise ConfigError(
@@ -163,6 +180,7 @@ class PromptBuilder:
         item = self._item_of[row]
         entry = {
             "title": self._title(item),
+            "date": self._dates[row] if self._dates is not None else "",
             "profile": profile_of(item),
             "rating": str(self._ratings[row]).strip() if self._ratings is not None else "",
             "review": self._review(row),
@@ -178,6 +196,8 @@ class PromptBuilder:
     def _sample_history(self, position: int) -> Sequence[int]:
         rows = self._rows_of_user[position]
         rows = rows[self._item_of[rows] >= 0]
+        if self._in_order:
+            return rows[::-1].tolist()
         return _ordered(rows, self._item_of[rows], self._item_hash, self._user_hash[position])
 
     def _sample_reviews(self, position: int) -> Sequence[int]:
@@ -195,16 +215,18 @@ class PromptBuilder:
                 break
         return sample
 
-    def _prompt(self, side: str, token: str, data: dict, entries: list | None, pairs: list) -> Prompt:
-        system = self._system[side]
-        message, tokens = self._fit(system, data, entries, pairs)
+    def _prompt(self, side: str, token: str, data: dict, entries: list | None, rows: list) -> Prompt:
+        system = self.system[side]
+        message, tokens = self._fit(system, data, entries, rows, 0 if side == "user" and self._in_order else -1)
         words = getattr(self._domain, side).max_words
-        return Prompt(side, token, system, message, tuple(pairs), words, tokens)
+        pairs = tuple(self._pair(row) for row in rows)
+        times = tuple(map(_number, self._times[rows])) if not np.isnan(self._times[rows]).all() else ()
+        return Prompt(side, token, system, message, pairs, words, tokens, times)
 
-    def _fit(self, system: str, data: dict, entries: list | None, pairs: list) -> tuple[str, int]:
+    def _fit(self, system: str, data: dict, entries: list | None, rows: list, least: int) -> tuple[str, int]:
         """Message of at most ``max_tokens`` and its tokens.
 
-        The longest texts are cut first; where little would be left of each, the last entry goes, with its pair.
+        The longest texts are cut first; where little would be left of each, the entry at ``least`` goes, with its row.
         """
         count, most = self._counter.count, self.sampling.max_tokens
         fixed = count(system) + 2 * MESSAGE_TOKENS
@@ -219,10 +241,15 @@ class PromptBuilder:
                 message = wrap(data)
                 tokens = fixed + count(message)
             if entries and len(entries) > 1:
-                entries.pop()
-                pairs.pop()
+                entries.pop(least)
+                rows.pop(least)
             else:
                 drop_longest(data)
+
+
+def _number(value: float) -> float | None:
+    """A number as JSON has it, None for nan."""
+    return None if np.isnan(value) else int(value) if float(value).is_integer() else float(value)
 
 
 def _attribute(name: str) -> str:
