@@ -213,7 +213,10 @@ def fitted(trained: Trained, model: torch.nn.Module) -> dict[str, torch.Tensor]:
             fitted[name] = kept
             continue
         rows = value.new_zeros(value.shape)
-        if len(kept) == n_users + n_items and kept.shape[1:] == value.shape[1:]:
+        adapter = getattr(model, "adapter", None)
+        if adapter is not None and adapter.more_rows and name == f"{adapter.item_embedding}.weight":
+            rows[:n_items], rows[-adapter.more_rows :] = kept[:n_items], kept[n_items:]
+        elif len(kept) == n_users + n_items and kept.shape[1:] == value.shape[1:]:
             first_item = len(value) - (n_items + model.n_items - n_items)
             rows[:n_users], rows[first_item : first_item + n_items] = kept[:n_users], kept[n_users:]
         elif len(kept) in (n_users, n_items) and kept.shape[1:] == value.shape[1:]:
