@@ -12,7 +12,7 @@ from recbole_rlmrec import importing
 if TYPE_CHECKING:
     from recbole_rlmrec.encoding.base import TextEncoder
     from recbole_rlmrec.encoding.registry import register_encoder
-    from recbole_rlmrec.model.adapters import Adapter, EmbeddingAdapter, GraphAdapter, register_adapter
+    from recbole_rlmrec.model.adapters import Adapter, EmbeddingAdapter, GraphAdapter, SequenceAdapter, register_adapter
     from recbole_rlmrec.model.alignment import Alignment, register_alignment
     from recbole_rlmrec.model.lookup import register_model
     from recbole_rlmrec.model.options import Option
@@ -27,6 +27,7 @@ __all__ = [
     "GraphAdapter",
     "Option",
     "RLMRecMixin",
+    "SequenceAdapter",
     "TextEncoder",
     "register_adapter",
     "register_alignment",
@@ -41,6 +42,7 @@ _HOMES = {
     "GraphAdapter": "model.adapters",
     "Option": "model.options",
     "RLMRecMixin": "model.rlmrec",
+    "SequenceAdapter": "model.adapters",
     "TextEncoder": "encoding.base",
     "register_adapter": "model.adapters",
     "register_alignment": "model.alignment",

@@ -69,6 +69,9 @@ options = {options!r}
 options["semantic_path"] = "dataset"
 result = run_recbole(model="MyModel_RLMRec", dataset="tiny", config_dict={{**options, "alignment": "pull", "pull_power": 1.5}})
 assert result["test_result"]["recall@10"] > 0
+GRU = {{"loss_type": "CE", "hidden_size": 8, "num_layers": 1, "dropout_prob": 0.1, "epochs": 1}}
+result = run_recbole(model="MySequences_RLMRec", dataset="tiny", config_dict={{**options, **GRU, "alignment": "gen"}})
+assert 0 <= result["test_result"]["recall@10"] <= 1
 tag = next(Path(options["semantic_path"]).glob("tiny/semantic/template-lsa-*"))
 assert encode_tag(tag, "lengths", show_progress=False).name == "lengths"
 assert "rather short" in Echo().ask([{{"role": "user", "content": "rather short"}}]).text
@@ -78,7 +81,14 @@ assert callable(run)
 
 def test_the_examples_of_extending_run(tiny, tmp_path):
     examples = blocks("extending.md")
-    assert list(examples) == ["A recommender", "An alignment", "A text encoder", "A chat model", "An experiment"]
+    assert list(examples) == [
+        "A recommender",
+        "A sequential recommender",
+        "An alignment",
+        "A text encoder",
+        "A chat model",
+        "An experiment",
+    ]
     code = "\n".join([*examples.values(), TRAIN.format(options=dict(tiny))])
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]

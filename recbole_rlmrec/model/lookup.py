@@ -9,6 +9,7 @@ import pkgutil
 import re
 
 import recbole.utils.utils as recbole_utils
+from recbole.utils import ModelType
 
 from recbole_rlmrec.errors import ModelError
 
@@ -47,6 +48,17 @@ def suffix_of(model: str) -> str:
     return next((suffix for suffix in SUFFIXES if model.endswith(suffix)), "")
 
 
+def is_sequential(model: str) -> bool:
+    """Whether a model ranks by the sequence of a user's items.
+
+    Raises
+    ------
+    ModelError
+        There is no such model.
+    """
+    return getattr(find_model(model), "type", None) == ModelType.SEQUENTIAL
+
+
 def find_model(model_name: str) -> type:
     """RecBole's ``get_model``, extended by this package's models, registered ones, ``NAME_RLMRec`` and ``NAME_Semantic``.
 
@@ -73,10 +85,13 @@ def find_model(model_name: str) -> type:
 
 
 def _own_model(name: str) -> type | None:
-    package = "recbole_rlmrec.model.general_recommender"
-    if not re.fullmatch(r"[a-z0-9_]+", name.lower()) or importlib.util.find_spec(f"{package}.{name.lower()}") is None:
+    if not re.fullmatch(r"[a-z0-9_]+", name.lower()):
         return None
-    return getattr(importlib.import_module(f"{package}.{name.lower()}"), name, None)
+    for kind in ("general", "sequential"):
+        module = f"recbole_rlmrec.model.{kind}_recommender.{name.lower()}"
+        if importlib.util.find_spec(module) is not None:
+            return getattr(importlib.import_module(module), name, None)
+    return None
 
 
 @functools.cache
@@ -137,14 +152,16 @@ def __getattr__(name: str) -> type:
 
 
 def model_names() -> list[str]:
-    """Names of every general recommender that can be run, RecBole's and this package's."""
-    import recbole.model.general_recommender as theirs
-    from recbole.model.abstract_recommender import GeneralRecommender
+    """Names of every general and sequential recommender that can be run, RecBole's and this package's."""
+    import recbole.model.general_recommender as general
+    import recbole.model.sequential_recommender as sequential
+    from recbole.model.abstract_recommender import GeneralRecommender, SequentialRecommender
 
     import recbole_rlmrec.model.general_recommender as ours
     from recbole_rlmrec.model.adapters import ADAPTERS
 
-    names = {name for name, value in vars(theirs).items() if _is_model(value, GeneralRecommender)}
+    kinds = ((general, GeneralRecommender), (sequential, SequentialRecommender))
+    names = {name for module, kind in kinds for name, value in vars(module).items() if _is_model(value, kind)}
     for module in pkgutil.iter_modules(ours.__path__):
         found = vars(importlib.import_module(f"{ours.__name__}.{module.name}"))
         names |= {name for name in found if name.lower() == module.name}

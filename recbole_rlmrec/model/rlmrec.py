@@ -17,6 +17,7 @@ from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.adapters import Call, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Mask, Step, read_settings
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
+from recbole_rlmrec.model.blocks import rank_in_blocks
 from recbole_rlmrec.model.device import no_autocast
 from recbole_rlmrec.model.graph_recommender import PairwiseLoss
 from recbole_rlmrec.model.softmax import SoftmaxLoss, SoftmaxSettings, item_popularity
@@ -39,9 +40,11 @@ class RLMRecMixin:
         self.adapter = get_adapter(self.backbone)
         self._calls: list[Call] | None = None
         self._mask: Mask | None = None
+        self.adapter.check_data(config, dataset)
         super().__init__(config, dataset)
+        self.ranks_in_blocks = bool(config["fast_loader"]) and self.adapter.blocks
         self.semantic_provenance = None
-        self.alignment = self.softmax_loss = None
+        self.softmax_loss = None
         if softmax is not None:
             self._replace_bpr(softmax, dataset)
         if settings.kind == "none":
@@ -55,6 +58,11 @@ class RLMRecMixin:
         self.semantic_provenance = semantic.provenance
         initial_dim = self.adapter.initial_dim(self) if alignment.masks else 0
         self.alignment = alignment(semantic, settings, self.adapter.dim(self), initial_dim).to(self.device)
+
+    @property
+    def alignment(self):
+        """The run's alignment; None with ``alignment: none``."""
+        return self._modules.get("alignment")
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -75,7 +83,7 @@ class RLMRecMixin:
     def forward(self, *args, **kwargs):
         with self._masked():
             output = super().forward(*args, **kwargs)
-        if self._calls is not None and not self.adapter.observed(self):
+        if self._calls is not None and (self.adapter.sees_forward or not self.adapter.observed(self)):
             self._calls.append(Call(args, output))
         return output
 
@@ -109,12 +117,19 @@ class RLMRecMixin:
 
     def full_sort_predict(self, interaction):
         if self.softmax_loss is None:
-            return super().full_sort_predict(interaction)
+            return self._rank(super().full_sort_predict, interaction)
         users, items = self._unit_tables(interaction)
         return (users[interaction[self.USER_ID]] @ items.T).view(-1)
 
+    def _rank(self, rank, interaction) -> torch.Tensor:
+        if not self.ranks_in_blocks or self.training:
+            return rank(interaction)
+        return rank_in_blocks(self, interaction, rank, self.adapter.trims, self.adapter.width(self))
+
     def _replace_bpr(self, settings: SoftmaxSettings, dataset) -> None:
         """Put the softmax loss where the backbone computes its BPR loss, and list the tables that scoring caches."""
+        if self.adapter.softmax:
+            raise ModelError(f"loss: softmax does not work for {self.backbone}: {self.adapter.softmax}. Leave loss out.")
         names = [name for name, module in self.named_children() if isinstance(module, (BPRLoss, PairwiseLoss))]
         if not names:
             raise ModelError(
@@ -149,7 +164,9 @@ class RLMRecMixin:
             part = parallel.shard()
             batch_size = sum(parallel.counts_of_all(batch_size if part is None or part.count else 0))
         self._batch_size = batch_size = max(batch_size, 1)
-        user, item = self.adapter.checked_lookups(self, calls) if mask is not None else (None, None)
+        user = item = None
+        if mask is not None:
+            mask, user, item = self.adapter.masked_nodes(self, interaction, calls, mask)
         return Step(terms, user, item, batch_size, mask)
 
     def _join(self, losses, aligned):
@@ -165,7 +182,7 @@ class RLMRecMixin:
         """Collect the calls that yield representations while the backbone computes its loss."""
         self._calls = calls = []
         modules = self.adapter.observed(self)
-        hooks = [module.register_forward_hook(lambda _, *call: calls.append(Call(*call))) for module in modules]
+        hooks = [module.register_forward_hook(lambda of, *call: calls.append(Call(*call, of))) for module in modules]
         try:
             yield calls
         finally:

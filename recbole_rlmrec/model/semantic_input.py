@@ -15,6 +15,7 @@ from recbole_rlmrec.model.options import choice
 from recbole_rlmrec.model.text_input import TextInput, TextSettings, part
 from recbole_rlmrec.semantic.load import load_semantic
 
+SIDES = ("user", "item")
 WAYS = ("add", "concat", "replace")
 
 
@@ -43,9 +44,10 @@ class SemanticMixin:
         names = self.adapter.input_names(self)
         semantic = load_semantic(config, dataset) if self.alignment is None else self.alignment.semantic
         self.semantic_provenance = semantic.provenance
-        self._inputs = [name for pair in names for name in pair]
-        sizes = [self._narrowed(*pair) for pair in names]
-        self.texts = nn.ModuleList(TextInput(semantic, settings, dataset, size) for size in sizes).to(self.device)
+        self._inputs = [(name, side) for pair in names for name, side in zip(pair, SIDES) if name]
+        self._n = {side: getattr(semantic, side).n for side in SIDES}
+        inputs = [TextInput(semantic, settings, dataset, self._narrowed(user, item), bool(user)) for user, item in names]
+        self.texts = nn.ModuleList(inputs).to(self.device)
 
     def calculate_loss(self, interaction, *args, **kwargs):
         self._shown_tables = self._initial_tables()
@@ -78,27 +80,37 @@ class SemanticMixin:
             return super().e_step()
 
     def _narrowed(self, user: str, item: str) -> int:
-        """Make room for the texts in a pair of embeddings; returns the size of their vectors."""
-        size = self.get_submodule(user).embedding_dim
+        """Make room for the texts in a pair of embeddings; returns the size of their vectors.
+
+        Rows behind the items, the mask of BERT4Rec, have no text and keep what they learn.
+        """
+        size = self.get_submodule(item).embedding_dim
         if self.semantic_input == "concat" and size < 2:
             raise ConfigError("semantic_input: concat shares embedding_size between ids and texts; set it to 2 or more.")
-        for name in (user, item):
+        for name, side in zip((user, item), SIDES):
+            if not name:
+                continue
             embedding = self.get_submodule(name)
             if self.semantic_input == "replace":
-                embedding.weight.requires_grad_(False).zero_()
+                with torch.no_grad():
+                    embedding.weight[: self._n[side]] = 0.0
+                embedding.weight.requires_grad_(len(embedding.weight) > self._n[side])
             elif self.semantic_input == "concat":
                 embedding.weight = nn.Parameter(embedding.weight.detach()[:, : size - size // 2].clone())
         return size // 2 if self.semantic_input == "concat" else size
 
     def _initial_tables(self) -> list[torch.Tensor]:
         """What the recommender is shown for each of its initial embeddings, [n, embedding_dim]."""
-        texts = [table for text in self.texts for table in text()]
+        texts = [table for text in self.texts for table in text() if table is not None]
+        ids = [self.get_submodule(name).weight for name, _ in self._inputs]
+        texts = [F.pad(text, (0, 0, 0, len(table) - len(text))) for table, text in zip(ids, texts)]
         if self.semantic_input == "replace":
-            return texts
-        ids = [self.get_submodule(name).weight for name in self._inputs]
+            kept = [self._n[side] for _, side in self._inputs]
+            return [text if len(text) == n else torch.cat([text[:n], table[n:]]) for table, text, n in zip(ids, texts, kept)]
         if self.training and self.id_dropout:
-            hidden = [torch.rand(len(table), 1, device=table.device) < self.id_dropout for table in texts[:2]]
-            ids = [table.masked_fill(hidden[place % 2], 0.0) for place, table in enumerate(ids)]
+            of_side = {side: table for (_, side), table in zip(self._inputs, texts)}
+            hidden = {side: torch.rand(len(table), 1, device=table.device) < self.id_dropout for side, table in of_side.items()}
+            ids = [table.masked_fill(hidden[side], 0.0) for (_, side), table in zip(self._inputs, ids)]
         if self.semantic_input == "concat":
             return [torch.cat(both, dim=1) for both in zip(ids, texts)]
         return [table + text for table, text in zip(ids, texts)]
@@ -110,7 +122,7 @@ class SemanticMixin:
     def _showing(self) -> Iterator[None]:
         tables = self._shown_tables or self._initial_tables()
         raw = []
-        for name, table in zip(self._inputs, tables):
+        for (name, _), table in zip(self._inputs, tables):
             path, _, last = name.rpartition(".")
             modules = self.get_submodule(path)._modules
             raw.append((modules, last, modules[last]))

@@ -143,6 +143,8 @@ class TextInput(nn.Module):
     dataset : recbole.data.dataset.Dataset
         The training split: histories are of it alone.
     n_out : int
+    users : bool
+        Whether users have vectors; in a sequential recommender a user is a sequence of items.
 
     Raises
     ------
@@ -150,29 +152,32 @@ class TextInput(nn.Module):
         No item has a text, or no user has a profile and they are asked for.
     """
 
-    def __init__(self, semantic: Semantic, settings: TextSettings, dataset, n_out: int):
+    def __init__(self, semantic: Semantic, settings: TextSettings, dataset, n_out: int, users: bool = True):
         super().__init__()
         self.semantic, self.settings, self.n_out = semantic, settings, n_out
-        _require(semantic, settings)
+        parts = {"history", "profile"} if settings.user_text == "both" else {settings.user_text}
+        parts = parts if users else set()
+        _require(semantic, settings, "profile" in parts)
         self.item = self._network(semantic.item)
-        self.user = self._network(semantic.user) if settings.user_text != "history" else None
-        self.history = HistoryMean(dataset, semantic.item.covered) if settings.user_text != "profile" else None
+        self.user = self._network(semantic.user) if "profile" in parts else None
+        self.history = HistoryMean(dataset, semantic.item.covered) if "history" in parts else None
 
     def _network(self, table: SemanticTable) -> TextNetwork:
         center = table.mean() if self.settings.center else torch.zeros(table.dim, device=table.covered.device)
         return TextNetwork(table.dim, self.n_out, self.settings, center)
 
-    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors of users [n_users, n_out] and items [n_items, n_out]; each text meets the first layer once."""
+    def forward(self) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Vectors of users [n_users, n_out], if any, and of items [n_items, n_out]; each text meets the first layer once."""
         table = self.semantic.item
         product = self.item.first_product(table)
         items = _spread(self.item.rest(product), table)
-        users = 0.0
+        users = None
         if self.history is not None:
             averaged = self.history(items if self.item.second is None else _spread(product, table))
             users = averaged if self.item.second is None else self.item.rest(averaged) * self.history.known.unsqueeze(1)
         if self.user is not None:
-            users = users + _spread(self.user.rest(self.user.first_product(self.semantic.user)), self.semantic.user)
+            profiles = _spread(self.user.rest(self.user.first_product(self.semantic.user)), self.semantic.user)
+            users = profiles if users is None else users + profiles
         return users, items
 
     def embed_items(self, texts: torch.Tensor) -> torch.Tensor:
@@ -206,13 +211,13 @@ def _needed(settings: TextSettings) -> str:
     return {"history": "items", "profile": "profiles"}.get(settings.user_text, "items or profiles")
 
 
-def _require(semantic: Semantic, settings: TextSettings) -> None:
+def _require(semantic: Semantic, settings: TextSettings, profiles: bool) -> None:
     if not semantic.item.count:
         raise SemanticError(
             f"No item of this run has a profile of tag {semantic.tag!r}, and this recommender begins with the items' texts; "
             "make or import profiles of items."
         )
-    if settings.user_text != "history" and not semantic.user.count:
+    if profiles and not semantic.user.count:
         raise SemanticError(
             f"user_text is {settings.user_text}, but no user of this run has a profile of tag {semantic.tag!r}; "
             "set user_text: history, or make or import profiles of users."

@@ -7,8 +7,10 @@ from logging import getLogger
 from pathlib import Path
 
 import recbole.config.configurator as configurator
+from recbole.utils import ModelType
 
 from recbole_rlmrec.data.properties import PROPERTIES, is_option
+from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.alignment import alignment_options
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, suffix_of
 
@@ -56,8 +58,43 @@ def load_defaults(self, model: str, model_class: type, dataset: str) -> None:
         kind = self.external_config_dict.get("alignment", self.internal_config_dict["alignment"])
         for key, option in alignment_options(kind).items():
             self.internal_config_dict.setdefault(key, option.default)
+    if suffix_of(model) and model_class.type == ModelType.SEQUENTIAL:
+        _suit_sequences(self, backbone_name(model))
     _rename_loaded(self)
     _warn_of_unknown_options(self)
+
+
+def _suit_sequences(config, backbone: str) -> None:
+    """What RecBole leaves to whoever runs a sequential recommender: times are loaded, CE comes without negatives.
+
+    Of those on a knowledge graph it knows no protocol, so they have that of the others.
+    """
+    internal = config.internal_config_dict
+    columns = internal.get("load_col")
+    if isinstance(columns, dict) and isinstance(columns.get("inter"), list) and "timestamp" not in columns["inter"]:
+        internal["load_col"] = {**columns, "inter": [*columns["inter"], "timestamp"]}
+    _check_knowledge(config, backbone)
+    if config.external_config_dict.get("loss_type", internal.get("loss_type")) == "CE":
+        internal["train_neg_sample_args"] = None
+    if internal.get("eval_args", {}).get("order") != "TO":
+        internal["eval_args"] = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
+
+
+def _check_knowledge(config, backbone: str) -> None:
+    """Say what the recommenders on a knowledge graph need, which RecBole's readers take for granted."""
+    weights = {"GRU4RecKG": ("ent_id",), "KSR": ("ent_id", "rel_id")}.get(backbone, ())
+    options = {**config.internal_config_dict, **config.external_config_dict}
+    loaded, preloaded = options.get("load_col") or {}, options.get("preload_weight") or {}
+    if missing := [name for name in ("kg", "link") if weights and name not in loaded]:
+        raise ConfigError(
+            f"{backbone} reads a knowledge graph, but load_col has no {missing[0]}: give it inter, kg, link and the files with "
+            "the embeddings of the graph, and name these in additional_feat_suffix and preload_weight."
+        )
+    if missing := [name for name in weights if name not in preloaded]:
+        raise ConfigError(
+            f"{backbone} begins with embeddings of the graph, but preload_weight has no {missing[0]}: set it to "
+            f"{{{', '.join(f'{name}: COLUMN' for name in weights)}}} and load their files by additional_feat_suffix."
+        )
 
 
 def _rename_loaded(config) -> None:

@@ -37,15 +37,17 @@ def export_initial(checkpoint: Path, dataset, folder: Path) -> None:
         The checkpoint has no embedding of users or of items, or is of other data.
     """
     loaded = load_checkpoint(checkpoint, map_location="cpu")
-    names = _names(loaded["config"]["model"])
+    names, more = _names(loaded["config"]["model"]), _adapter(loaded["config"]["model"]).more_rows
     about = {"format": 1, "dataset": dataset.dataset_name, "encoder": loaded["config"]["model"]}
     with building(folder) as temporary:
         for side, field in zip(SIDES, (dataset.uid_field, dataset.iid_field), strict=True):
             tokens = [str(token) for token in dataset.field2id_token[field][1:]]
+            if not names[side]:
+                continue
             weight = loaded["state_dict"].get(f"{names[side]}.weight")
-            if weight is None or len(weight) != len(tokens) + 1:
+            if weight is None or len(weight) - len(tokens) - 1 not in (0, more):
                 raise CheckpointError(f"{checkpoint} has no embeddings of the {len(tokens)} {side}s of {dataset.dataset_name}.")
-            np.save(temporary / f"{side}s.npy", weight[1:].float().numpy(), allow_pickle=False)
+            np.save(temporary / f"{side}s.npy", weight[1 : len(tokens) + 1].float().numpy(), allow_pickle=False)
             write_json(temporary / f"{side}s.tokens.json", {"tokens": tokens})
             about |= {f"{side}s": len(tokens), "dim": weight.shape[1]}
         about |= {"split_hash": split_hash(dataset), "pairs": write_prints(temporary / PRINTS, split_prints(dataset))}
@@ -84,6 +86,8 @@ def load_initial(model, dataset, folder: Path | str) -> dict:
     provenance = {"folder": str(folder), "by": found.manifest.get("encoder"), **_check(found, dataset)}
     names = _names(type(model).__name__)
     for side, field in zip(SIDES, (dataset.uid_field, dataset.iid_field), strict=True):
+        if not names[side]:
+            continue
         if side not in found.tokens:
             getLogger().info(f"initial embeddings: no {side}s in {folder}")
             continue
@@ -98,7 +102,7 @@ def load_initial(model, dataset, folder: Path | str) -> dict:
         with torch.no_grad():
             rows = torch.from_numpy(np.array(found.matrices[side][known], dtype=np.float32))
             embedding.weight[torch.as_tensor(np.array(ids)[known])] = rows.to(embedding.weight.device)
-        getLogger().info(f"initial embeddings: {len(known)} of {embedding.num_embeddings - 1} {side}s from {folder}")
+        getLogger().info(f"initial embeddings: {len(known)} of {dataset.num(field) - 1} {side}s from {folder}")
     return provenance
 
 
@@ -109,11 +113,16 @@ def _check(found: Embeddings, dataset) -> dict:
     return check_origin(origin, dataset, dataset.config["leakage"], "train them on this run's training split")
 
 
-def _names(model: str) -> dict[str, str]:
+def _adapter(model: str):
     from recbole_rlmrec.model.adapters import get_adapter
     from recbole_rlmrec.model.lookup import backbone_name
 
-    adapter = get_adapter(backbone_name(model))
+    return get_adapter(backbone_name(model))
+
+
+def _names(model: str) -> dict[str, str]:
+    """Names of the initial embeddings by side; empty for a side that has none."""
+    adapter = _adapter(model)
     return {"user": adapter.user_embedding, "item": adapter.item_embedding}
 
 

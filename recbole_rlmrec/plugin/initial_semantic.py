@@ -52,7 +52,9 @@ def load_semantic_initial(model, dataset, config) -> None:
     how = choice(config, "initial_from", WAYS)
     user_text = choice(config, "user_text", ("history", "profile"))
     semantic = load_semantic(config, dataset)
-    needed = [semantic.item] if user_text == "history" else [semantic.item, semantic.user]
+    inputs = model.adapter.input_names(model)
+    profiles = user_text == "profile" and any(user for user, _ in inputs)
+    needed = [semantic.item, semantic.user] if profiles else [semantic.item]
     if not all(table.count for table in needed):
         side = "user" if semantic.item.count else "item"
         raise SemanticError(
@@ -60,16 +62,19 @@ def load_semantic_initial(model, dataset, config) -> None:
             "make or import them, or leave initial_embeddings out."
         )
     history = HistoryMean(dataset, semantic.item.covered) if user_text == "history" else None
-    for names in model.adapter.input_names(model):
-        user, item = (model.get_submodule(name).weight for name in names)
+    for names in inputs:
+        user, item = (model.get_submodule(name).weight if name else None for name in names)
         mean, basis = _basis(semantic.item, item.shape[1], how, config["seed"])
         items = _reduced(semantic.item, mean, basis)
+        _fill(item, items, semantic.item.covered)
+        if user is None:
+            continue
         center = semantic.user.mean().double() if how == "pca" else mean
         users = history(items) if history else _reduced(semantic.user, center, basis)
-        _fill(item, items, semantic.item.covered)
         _fill(user, users, history.known if history else semantic.user.covered)
     model.semantic_provenance = semantic.provenance
-    getLogger().info(f"initial embeddings: {semantic.item.count} items, from tag {semantic.tag} by {how}; users by {user_text}")
+    about = "" if user is None else f"; users by {user_text}"
+    getLogger().info(f"initial embeddings: {semantic.item.count} items, from tag {semantic.tag} by {how}{about}")
 
 
 def _basis(table: SemanticTable, dim: int, how: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,5 +109,6 @@ def _reduced(table: SemanticTable, mean: torch.Tensor, basis: torch.Tensor) -> t
 
 @torch.no_grad()
 def _fill(weight: torch.nn.Parameter, rows: torch.Tensor, known: torch.Tensor) -> None:
+    weight = weight[: len(known)]
     scale = weight[1:].square().mean().sqrt() / rows[known].square().mean().sqrt().clamp_min(1e-12)
     weight[known] = (rows[known] * scale).to(weight.dtype)

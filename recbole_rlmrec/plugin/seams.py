@@ -11,16 +11,18 @@ from collections.abc import Callable
 from functools import partial, partialmethod
 
 import recbole.config.configurator as configurator
+import recbole.data.dataset as recbole_datasets
 import recbole.data.utils as data_utils
 import recbole.quick_start.quick_start as quick_start
 import recbole.utils.utils as recbole_utils
 from recbole.config import Config
-from recbole.data.dataset import Dataset
+from recbole.data.dataset import Dataset, SequentialDataset, customized_dataset
 from recbole.model.loss import EmbLoss
 from recbole.utils.argument_list import dataset_arguments
 
+from recbole_rlmrec.errors import DataError
 from recbole_rlmrec.model import parallel
-from recbole_rlmrec.model.lookup import backbone_name, find_model, original_get_model
+from recbole_rlmrec.model.lookup import SUFFIXES, backbone_name, find_model, original_get_model
 from recbole_rlmrec.plugin import loading, saving, shards
 from recbole_rlmrec.plugin.defaults import convert_options, load_defaults
 from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
@@ -31,6 +33,7 @@ from recbole_rlmrec.semantic.preloaded import check_preloaded
 _original_get_trainer = recbole_utils.get_trainer
 _original_get_dataloader = data_utils.get_dataloader
 _original_build = Dataset.build
+_original_augment = SequentialDataset.data_augmentation
 _original_run = quick_start.run
 _original_init_logger = quick_start.init_logger
 _original_get_local_time = recbole_utils.get_local_time
@@ -59,6 +62,8 @@ def apply() -> None:
     Dataset.split_by_ratio = loading.split_by_ratio
     Dataset.leave_one_out = loading.leave_one_out
     Dataset.time_based_split = loading.time_based_split
+    SequentialDataset.data_augmentation = _augment
+    _name_datasets()
     dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
 
 
@@ -85,6 +90,24 @@ def _build(self):
         datasets[0].rlmrec_heldout = tuple(datasets[1:])
         datasets[0].rlmrec_preloaded = check_preloaded(self.config, datasets[0])
     return datasets
+
+
+def _augment(self):
+    """``SequentialDataset.data_augmentation``, which needs times, and says so."""
+    if self.time_field not in self.inter_feat:
+        raise DataError(
+            f"{self.config['model']} reads each user's interactions in the order of their times, but no {self.time_field!r} is "
+            f"loaded from {self.dataset_name}.inter: name the column of the times in TIME_FIELD and add it to load_col."
+        )
+    return _original_augment(self)
+
+
+def _name_datasets() -> None:
+    """RecBole looks a model's data set up as MODELDataset: those of its own models serve ours, built on them, too."""
+    for name, cls in vars(customized_dataset).items():
+        if getattr(cls, "__module__", None) == customized_dataset.__name__:
+            for suffix in SUFFIXES:
+                setattr(recbole_datasets, f"{name.removesuffix('Dataset')}{suffix}Dataset", cls)
 
 
 class _NamedAs:

@@ -17,13 +17,20 @@ from torch import nn
 
 import recbole_rlmrec
 from recbole_rlmrec.errors import ModelError
-from recbole_rlmrec.model.adapters import ADAPTERS, NOT_ALIGNABLE, Adapter, EmbeddingAdapter, get_adapter
+from recbole_rlmrec.model.adapters import (
+    ADAPTERS,
+    NOT_ALIGNABLE,
+    Adapter,
+    EmbeddingAdapter,
+    SequenceAdapter,
+    get_adapter,
+)
 from recbole_rlmrec.model.lookup import find_model
 from recbole_rlmrec.plugin.record import last_record
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
-ALIGNED = sorted(ADAPTERS)
+ALIGNED = sorted(name for name, adapter in ADAPTERS.items() if not isinstance(adapter, SequenceAdapter))
 WIDTH = 6
 LOSS_ALONE = {  # no regulariser, nothing that changes with the number of steps
     "reg_weight": 0.0,

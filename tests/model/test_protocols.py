@@ -7,7 +7,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import get_trainer, init_seed
 from sklearn.metrics import log_loss, roc_auc_score
 
-from recbole_rlmrec.model.adapters import ADAPTERS
+from recbole_rlmrec.model.adapters import ADAPTERS, SequenceAdapter
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 RANKING = {"metrics": ["Recall", "NDCG", "MRR"], "topk": [3], "valid_metric": "NDCG@3"}
@@ -35,7 +35,8 @@ SIZES = {
     "RaCT": {"pretrain_epochs": 1, "save_step": 1},
     "AutoCF": {"n_seeds": 3},
 }
-MODELS = [*OWN, *(f"{backbone}_RLMRec" for backbone in sorted(ADAPTERS))]
+GENERAL = sorted(name for name, adapter in ADAPTERS.items() if not isinstance(adapter, SequenceAdapter))
+MODELS = [*OWN, *(f"{backbone}_RLMRec" for backbone in GENERAL)]
 KINDS = ("GCCF", "LightGCN_RLMRec", "BPR_RLMRec", "NeuMF_RLMRec", "MultiVAE_RLMRec", "ENMF_RLMRec")
 """A recommender of this package, a graph, embeddings, point-wise, an autoencoder, without negatives."""
 EVERYWHERE = ("full-RS-RO-user", "uni5-LS-TO-user")

@@ -19,6 +19,14 @@ from recbole_rlmrec.runs.run import main
 AUTOENCODER = {"train_neg_sample_args": None, "train_batch_size": 8}
 NEGATIVES = {"distribution": "uniform", "sample_num": 3, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
 SEQUENCES = {"train_neg_sample_args": None, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+MASKED = {
+    "alignment": "gen",
+    "mask_ratio": 0.5,
+    "hidden_size": 8,
+    "inner_size": 8,
+    "MAX_ITEM_LIST_LENGTH": 8,
+    "stopping_step": 9,
+}
 MODELS = {
     "con": ("LightGCN_RLMRec", {"alignment": "con", "align_negatives": 5}),
     "gen": ("LightGCN_RLMRec", {"alignment": "gen"}),
@@ -51,6 +59,7 @@ MODELS = {
     "NNCF": ("NNCF", {}),
     "SimpleX": ("SimpleX", {"train_neg_sample_args": NEGATIVES}),
     "GRU4Rec": ("GRU4Rec", SEQUENCES),
+    "BERT4Rec_RLMRec": ("BERT4Rec_RLMRec", MASKED),
     "dynamic": ("BPR", {"train_neg_sample_args": {**NEGATIVES, "sample_num": 1, "dynamic": True, "candidate_num": 3}}),
 }
 

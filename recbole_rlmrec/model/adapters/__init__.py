@@ -39,6 +39,22 @@ from recbole_rlmrec.model.adapters.factorisation import (
 )
 from recbole_rlmrec.model.adapters.graphs import GCMCAdapter, NCLAdapter, NGCFAdapter, SpectralCFAdapter
 from recbole_rlmrec.model.adapters.paper import AutoCFAdapter, GCCFAdapter
+from recbole_rlmrec.model.adapters.sequences import (
+    BERT4RecAdapter,
+    FPMCAdapter,
+    GRU4RecCPRAdapter,
+    HGNAdapter,
+    KSRAdapter,
+    NPEAdapter,
+    RepeatNetAdapter,
+    S3RecAdapter,
+    SASRecCPRAdapter,
+    SequenceAdapter,
+    SRGNNAdapter,
+    TransRecAdapter,
+    UserSequenceAdapter,
+    sequence_adapter,
+)
 
 ADAPTERS: dict[str, Adapter] = {
     "LightGCN": GraphAdapter(),
@@ -69,9 +85,40 @@ ADAPTERS: dict[str, Adapter] = {
     "DiffRec": DiffRecAdapter(),
     "LDiffRec": LDiffRecAdapter(),
     "RaCT": MultiVAEAdapter(),
+    "BERT4Rec": BERT4RecAdapter(),
+    "CORE": sequence_adapter(trims=True),
+    "Caser": UserSequenceAdapter(),
+    "FDSA": sequence_adapter("item_trm_encoder", trims=True, features="selected_features"),
+    "FEARec": sequence_adapter("item_encoder"),
+    "FOSSIL": SequenceAdapter(),
+    "FPMC": FPMCAdapter(),
+    "GCSAN": sequence_adapter("self_attention", trims=True),
+    "GRU4Rec": sequence_adapter("dense", trims=True),
+    "GRU4RecCPR": GRU4RecCPRAdapter(),
+    "GRU4RecF": sequence_adapter("dense_layer", trims=True, features="selected_features"),
+    "GRU4RecKG": sequence_adapter("dense_layer", trims=True),
+    "HGN": HGNAdapter(),
+    "HRM": UserSequenceAdapter(),
+    "KSR": KSRAdapter(),
+    "LightSANs": sequence_adapter("trm_encoder"),
+    "NARM": sequence_adapter(trims=True),
+    "NPE": NPEAdapter(),
+    "NextItNet": sequence_adapter("residual_blocks"),
+    "RepeatNet": RepeatNetAdapter(),
+    "S3Rec": S3RecAdapter(),
+    "SASRec": sequence_adapter("trm_encoder", trims=True),
+    "SASRecCPR": SASRecCPRAdapter(),
+    "SASRecF": sequence_adapter("trm_encoder", trims=True, features="selected_features"),
+    "SHAN": UserSequenceAdapter(),
+    "SINE": SequenceAdapter(),
+    "SRGNN": SRGNNAdapter(),
+    "STAMP": SequenceAdapter(),
+    "TransRec": TransRecAdapter(),
 }
 
 _SIMILARITY = "it computes item similarities, with nothing to train, and represents neither users nor items"
+
+_CANDIDATE = "it weights a user's history anew for every candidate item, so a user has no representation of its own"
 
 NOT_ALIGNABLE: dict[str, str] = {
     "Pop": "it counts interactions and represents neither users nor items",
@@ -82,7 +129,9 @@ NOT_ALIGNABLE: dict[str, str] = {
     "SLIMElastic": _SIMILARITY,
     "ADMMSLIM": _SIMILARITY,
     "NCEPLRec": "its factors are computed in closed form before training, so no gradient can align them",
-    "NAIS": "it weights a user's history anew for every candidate item, so a user has no representation of its own",
+    "NAIS": _CANDIDATE,
+    "DIN": _CANDIDATE,
+    "DIEN": _CANDIDATE,
 }
 
 
@@ -133,6 +182,7 @@ __all__ = [
     "EmbeddingAdapter",
     "GraphAdapter",
     "Lookup",
+    "SequenceAdapter",
     "batch_ids",
     "get_adapter",
     "item_terms",

@@ -21,6 +21,7 @@ class Call(NamedTuple):
 
     args: tuple
     output: Any
+    module: nn.Module | None = None
 
 
 class Adapter:
@@ -34,11 +35,15 @@ class Adapter:
         Names of the losses that the recommender returns, where it does not name them itself.
     observes : str, tuple of str or None
         Names of the sub-modules whose calls hold the representations; None for the recommender's own ``forward``.
+    sees_forward : bool
+        Whether calls of ``forward`` are collected beside those of the sub-modules.
     user_embedding, item_embedding : str
         Names of the initial embeddings, ``torch.nn.Embedding`` modules of the recommender; ``module.name`` where they
-        lie deeper.
+        lie deeper. Empty for a side that has none.
     masking : str
         Empty where ``alignment: gen`` works; else the reason why it does not.
+    softmax : str
+        Empty where ``loss: softmax`` may take the place of a BPR loss; else what there is in its place.
     place : {"last", "before_last", "sum"}
         Where the alignment loss goes among several losses of the recommender.
     reads_rows : bool
@@ -46,6 +51,10 @@ class Adapter:
         batch's rows alone.
     reads_outside : bool
         Whether the initial embeddings are representations too, which losses and scores read outside of ``forward``.
+    blocks : bool
+        Whether ``fast_loader: True`` ranks all items for a block of sequences at a time.
+    more_rows : int
+        Number of rows of the item embedding behind those of the items: a mask token of the recommender's own.
     text_input : bool
         Whether ``NAME_Semantic`` can give its initial embeddings the texts.
     added : int
@@ -55,14 +64,27 @@ class Adapter:
     loss = "mean"
     loss_names: tuple[str, ...] = ("recommendation",)
     observes: str | tuple[str, ...] | None = None
+    sees_forward = False
     user_embedding = "user_embedding"
     item_embedding = "item_embedding"
     masking = ""
+    softmax = ""
     place = "last"
     reads_rows = False
     reads_outside = False
+    blocks = False
+    more_rows = 0
     text_input = True
     added = 0
+
+    def check_data(self, config, dataset) -> None:
+        """Called before the recommender is made: whether the data set holds what it reads beside interactions.
+
+        Raises
+        ------
+        ConfigError
+            Something is missing; the message says what and how it is loaded.
+        """
 
     def input_names(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
         """Names of the initial embeddings of users and of items, in pairs of one size.
@@ -83,8 +105,9 @@ class Adapter:
         ModelError
             ``user_embedding`` and ``item_embedding`` do not name embeddings of one size.
         """
-        sizes = [self._embedding(model, name).embedding_dim for name in (self.user_embedding, self.item_embedding)]
-        if sizes[0] != sizes[1]:
+        names = [name for name in (self.user_embedding, self.item_embedding) if name]
+        sizes = [self._embedding(model, name).embedding_dim for name in names]
+        if sizes[0] != sizes[-1]:
             raise ModelError(
                 f"The initial embeddings of {type(model).__name__} have sizes {sizes[0]} and {sizes[1]}, "
                 f"one mask token cannot stand for both; override dim, initial_dim and masked of {type(self).__name__}."
@@ -105,6 +128,8 @@ class Adapter:
         """Show the recommender ``token`` [initial_dim] in place of the initial embeddings of the masked nodes."""
         raw = []
         for name, ids in ((self.user_embedding, mask.user), (self.item_embedding, mask.item)):
+            if not name:
+                continue
             path, _, last = name.rpartition(".")
             modules = model.get_submodule(path)._modules
             raw.append((modules, last, modules[last]))
@@ -145,6 +170,12 @@ class Adapter:
         user, item = self.checked_lookups(model, calls)
         users = [Term("user", ids["user"], user)] if user else []
         return [*users, *item_terms(ids, item)], len(ids["user"])
+
+    def masked_nodes(
+        self, model: nn.Module, interaction, calls: list[Call], mask: Mask
+    ) -> tuple[Mask, Lookup | None, Lookup | None]:
+        """Which of the masked nodes the step represents, and functions from their ids to representations, by side."""
+        return mask, *self.checked_lookups(model, calls)
 
     def checked_lookups(self, model: nn.Module, calls: list[Call]) -> tuple[Lookup | None, Lookup | None]:
         """What :meth:`lookups` returns, with the shape of each result checked."""

@@ -1,0 +1,1 @@
+"""Sequential recommenders that differ from RecBole's in more than an alignment."""
