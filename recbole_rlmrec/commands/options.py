@@ -292,9 +292,27 @@ def _recommend(parser: Parser) -> None:
     add("--only-items", type=Path, metavar="FILE", help="recommend these items alone, one id a line")
     add("--exclude", type=Path, metavar="FILE", help="items to leave out, one id a line")
     add("--where", metavar="EXPR", help="items alone that fit, by columns of .item: \"category == 'Books' and price < 20\"")
+    add(
+        "--diversify",
+        type=float,
+        default=0.0,
+        metavar="WEIGHT",
+        help="how much it counts that an item is unlike those above it, 0 (default) to 1",
+    )
+    add(
+        "--reasons",
+        action="store_true",
+        help="with each item the nearest ones of the user's history, and the sentence of the user's profile that fits it best",
+    )
     add = parser.group("output").add_argument
     add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
-    add("--output", "-o", type=Path, metavar="FILE", help="file to write (default: the screen)")
+    add(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="file to write (default: the screen); the same command goes on where it broke off",
+    )
 
 
 def _advise(parser: Parser) -> None:

@@ -12,14 +12,13 @@ from recbole.trainer import RecVAETrainer
 from recbole.utils import EvaluatorType, set_color
 
 from recbole_rlmrec.errors import ConfigError, duration
-from recbole_rlmrec.plugin import per_user
+from recbole_rlmrec.plugin import per_user, saving, vocabulary
 from recbole_rlmrec.plugin.evaluation import FastCollector
 from recbole_rlmrec.plugin.initial import SEMANTIC, load_initial
 from recbole_rlmrec.plugin.initial_semantic import load_semantic_initial
 from recbole_rlmrec.plugin.optimizer import RowWiseAdam
 from recbole_rlmrec.plugin.record import begin_record
 from recbole_rlmrec.plugin.resume import LastCheckpoint, every, publish
-from recbole_rlmrec.plugin.saving import get_local_time
 
 
 class RLMRecTrainer:
@@ -32,6 +31,7 @@ class RLMRecTrainer:
         self._name_checkpoint()
         self.record.checkpoint = self.saved_model_file
         self.last: LastCheckpoint | None = None
+        self.data: dict | None = None
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)
         per_user.attach(self)
@@ -39,7 +39,7 @@ class RLMRecTrainer:
     def _name_checkpoint(self) -> None:
         """Take a name that no file has; all processes of a run take the first one's."""
         while Path(self.saved_model_file).exists():
-            self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self.config['model']}-{get_local_time()}.pth")
+            self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self.config['model']}-{saving.get_local_time()}.pth")
         if not self.config["single_spec"]:
             names = [self.saved_model_file]
             torch.distributed.broadcast_object_list(names)
@@ -49,6 +49,7 @@ class RLMRecTrainer:
         if valid_data and self.eval_step > 0:
             self._check_valid_metric()
         self.record.preloaded = getattr(train_data._dataset, "rlmrec_preloaded", None)
+        self.data = vocabulary.describe(train_data._dataset) if saved else None
         if self.config["resume"] and not self.config["single_spec"]:
             raise ConfigError("resume works for runs in one process; leave --resume or --nproc out.")
         if saved and self.config["single_spec"] and self.start_epoch == 0 and (self.config["resume"] or every(self.config)):
@@ -76,6 +77,10 @@ class RLMRecTrainer:
         if load_best_model and self.last is not None:
             self.last.evaluated()
         return result
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        with saving.along(**({vocabulary.KEY: self.data} if self.data else {})):
+            super()._save_checkpoint(epoch, verbose, **kwargs)
 
     def save_pretrained_model(self, epoch, saved_model_file):
         """RecBole's name for what a later stage loads is the same in all runs; what this run tests has a name of its own."""

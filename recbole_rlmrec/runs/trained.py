@@ -19,16 +19,21 @@ from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.data.reading import misshapen, understanding
 from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
+from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, find_model
+from recbole_rlmrec.plugin import vocabulary
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.plugin.evaluation import expands_pairs
 from recbole_rlmrec.plugin.sampler import UserItems
+from recbole_rlmrec.runs.grown import Later, known_pairs, meet
 from recbole_rlmrec.runs.split import draw_split
+from recbole_rlmrec.runs.top import top_k, top_products
 
-SCORES_PER_BLOCK = 2**20
+SCORES_PER_BLOCK = 2**24
 _SHAPE = {"config": Config, "state_dict": {str: torch.Tensor}, "other_parameter?": dict}
 PLACES = ("data_path", "semantic_path")
 ALIGNED = "alignment."
+USERS_PER_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Trained:
         The alignment that it was trained with, ``none`` where it has none.
     aligned : dict of str to Tensor
         What that alignment has learnt, by name; the model itself does without.
+    later : Later, optional
+        What the data have gained since training, where it is not part of the splits.
     """
 
     config: object
@@ -57,6 +64,7 @@ class Trained:
     splits: list
     alignment: str = "none"
     aligned: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    later: Later | None = None
 
     @property
     def n_items(self) -> int:
@@ -74,6 +82,7 @@ class Trained:
         known = self.dataset.field2token_id[self.dataset.uid_field]
         unknown = [token for token in tokens if known.get(token, 0) == 0]
         if unknown:
+            self._refuse_later(unknown)
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
             raise DataError(
                 f"{self.config['dataset']} has no user {', '.join(map(repr, unknown[:3]))}{more} after the filters of the run; "
@@ -81,18 +90,33 @@ class Trained:
             )
         return torch.tensor([known[token] for token in tokens])
 
+    def _refuse_later(self, tokens: Sequence[str]) -> None:
+        if new := [token for token in tokens if self.later is not None and token in self.later.users]:
+            raise ModelError(
+                f"User {new[0]!r} came after training, and {self.config['model']} knows users by their ids alone: train it "
+                "again, or train a model that serves new users, such as AlphaRec."
+            )
+
     def tokens(self, side: str) -> np.ndarray:
         """Tokens of users or items by internal id, an object array; the first is the padding's."""
         return self.dataset.field2id_token[self.dataset.uid_field if side == "user" else self.dataset.iid_field]
 
     def items_of(self, parts: Sequence[str]) -> UserItems:
-        """Items of each user in some of the splits ``train``, ``valid`` and ``test``."""
-        chosen = dict(zip(("train", "valid", "test"), self.splits, strict=True))
-        return UserItems.of_datasets([chosen[part] for part in parts])
+        """Items of each user in some of the splits ``train``, ``valid`` and ``test``, or ``later``, since training."""
+        first = self.splits[0]
+        fields = first.uid_field, first.iid_field
+        chosen = dict(zip(vocabulary.PARTS, self.splits, strict=True))
+        pairs = [[chosen[part].inter_feat[name] for name in fields] for part in parts if part in chosen]
+        if self.later is not None and "later" in parts:
+            pairs.append(known_pairs(self.later, *(first.field2token_id[name] for name in fields)))
+        users, items = (torch.cat(column) for column in zip(*pairs))
+        return UserItems.of_pairs(users, items, first.user_num, first.item_num)
 
     @property
     def block(self) -> int:
         """How many users to score at a time."""
+        if self.tables is not None:
+            return USERS_PER_BLOCK
         scores = int(self.config["eval_batch_size"]) if expands_pairs(self.config) else SCORES_PER_BLOCK
         return max(scores // self.n_items, 1)
 
@@ -126,16 +150,49 @@ class Trained:
 
         Returns
         -------
-        scores : FloatTensor [b, min(k, n_items)]
-            Descending; -inf where a user has no items left.
-        items : LongTensor [b, min(k, n_items)]
+        scores : FloatTensor [b, k]
+            Descending; -inf where a user has no items left; k is smaller where there are fewer items.
+        items : LongTensor [b, k]
         """
-        scores = self.scores(users).clone()
+        k = min(k, self.n_items)
+        rows, columns = hidden.rows(users)
+        if self.tables is not None:
+            return self._top_products(users, k, rows, columns, allowed)
+        scores = self.scores(users)
+        if scores.untyped_storage().nbytes() != scores.numel() * scores.element_size():
+            scores = scores.clone()  # a view of what the model keeps
         scores[:, 0] = -torch.inf
-        scores[hidden.rows(users)] = -torch.inf
+        scores[rows, columns] = -torch.inf
         if allowed is not None:
-            scores[:, ~allowed] = -torch.inf
-        return torch.topk(scores, min(k, self.n_items), dim=1)
+            scores.masked_fill_(~allowed, -torch.inf)
+        return top_k(scores, k)
+
+    def _top_products(self, users, k, rows, columns, allowed) -> tuple[torch.Tensor, torch.Tensor]:
+        user_table, item_table = self.tables
+        if allowed is None:
+            rows, columns = torch.cat([rows, torch.arange(len(users))]), torch.cat([columns, columns.new_zeros(len(users))])
+            return top_products(user_table[users], item_table, k, (rows, columns))
+        ids = allowed.nonzero().squeeze(1)
+        place = torch.full((self.n_items,), -1).index_put((ids,), torch.arange(len(ids)))[columns]
+        hidden = rows[place >= 0], place[place >= 0]
+        scores, found = top_products(user_table[users], item_table[ids], min(k, len(ids)), hidden)
+        return scores, ids[found]
+
+    @cached_property
+    def tables(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Float tables [n_users, d] and [n_items, d] whose products are the scores; None where they are no such products."""
+        if expands_pairs(self.config):
+            return None
+        try:
+            tables = tuple(table.float() for table in self.representations())
+        except ModelError:
+            return None
+        some = torch.linspace(1, self.dataset.user_num - 1, 8).long().unique()
+        scores = self.scores(some)
+        for users, items in (tables, tuple(map(normalize_rows, tables))):
+            if users.shape[1] == items.shape[1] and torch.allclose(scores, users[some] @ items.T, atol=1e-5, rtol=1e-4):
+                return users, items
+        return None
 
     @cached_property
     def item_file(self) -> AtomicFile | None:
@@ -197,7 +254,7 @@ def _observed(model, adapter):
         keep(model, args, output)
         return output
 
-    cached = {name: getattr(model, name) for name in model.other_parameter_name or ()}
+    cached = {name: getattr(model, name) for name in getattr(model, "other_parameter_name", None) or ()}
     for name in cached:
         setattr(model, name, None)
     if not hooks:
@@ -244,6 +301,7 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
     alignment = checkpoint["config"]["alignment"] or "none"
     config = _prepared(checkpoint["config"], places)
     dataset, splits = draw_split(config)
+    dataset, splits, later = _met(path, checkpoint, config, dataset, splits)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
     weights, aligned = checkpoint["state_dict"], {}
@@ -258,7 +316,23 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
             "set --data_path to the data that it was trained on."
         ) from None
     model.load_other_parameter(checkpoint.get("other_parameter"))
-    return Trained(config, model.eval(), dataset, splits, alignment if aligned else "none", aligned)
+    return Trained(config, model.eval(), dataset, splits, alignment if aligned else "none", aligned, later)
+
+
+def _met(path: str | os.PathLike, checkpoint: dict, config, dataset, splits) -> tuple[object, list, Later | None]:
+    """The data of the run; those of a checkpoint that does not know its own are what the files hold."""
+    kept = checkpoint.get(vocabulary.KEY)
+    if kept is None:
+        return dataset, splits, None
+    if wrong := misshapen(kept, vocabulary.SHAPE):
+        raise CheckpointError(f"{path} is damaged: {vocabulary.KEY}: {wrong}; give a .pth file as the run wrote it.")
+    found, parts, later = meet(kept, dataset, splits)
+    if later is not None and config["MODEL_TYPE"] not in (ModelType.GENERAL, ModelType.TRADITIONAL):
+        raise ModelError(
+            f"{config['model']} reads more than ids, and {later} ({config['data_path']}): set --data_path to the data that it "
+            "was trained on, or train it again."
+        )
+    return found, parts, later
 
 
 def _prepared(config, places: Mapping[str, str]):
