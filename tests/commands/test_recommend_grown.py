@@ -52,7 +52,7 @@ def test_known_ones_keep_their_rows_and_new_ones_are_named(run, workdir, capsys)
 
 
 def test_rows_in_another_order_are_no_change(run, workdir, capsys):
-    run("LightGCN_RLMRec", alignment="none")
+    run("LightGCN_RLMRec", alignment="none", load_col={"inter": ["user_id", "item_id", "rating", "timestamp"]})
     checkpoint = last_record().checkpoint
     before, _ = lists(capsys, checkpoint, "--all-users")
     trained = load_trained(checkpoint)
@@ -182,14 +182,8 @@ def test_a_checkpoint_whose_data_do_not_fit_together(run, workdir, capsys):
 
 
 def test_models_that_read_more_than_ids_need_the_data_they_were_trained_on(run, workdir, capsys):
-    run(
-        "FM",
-        epochs=1,
-        load_col={"inter": ["user_id", "item_id"]},
-        eval_args={"mode": "full"},
-        metrics=["Recall"],
-        threshold=None,
-    )
+    columns = {"inter": ["user_id", "item_id", "rating"]}
+    run("FM", epochs=1, load_col=columns, threshold={"rating": 3}, metrics=["AUC"], valid_metric="AUC")
     checkpoint = last_record().checkpoint
     grow(workdir, "fresh\ti4\t5\t9001")
     with pytest.raises(ModelError, match="FM reads more than ids, and since training the data have gained 1 user"):
