@@ -13,7 +13,7 @@ from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.files import file_digest
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.runs.candidates import allowed_items
-from recbole_rlmrec.runs.list_files import digest, texts, write_lists
+from recbole_rlmrec.runs.list_files import Form, digest, texts, write_lists
 from recbole_rlmrec.runs.lists import Reasons, Wanted, profile_texts, recommend
 from recbole_rlmrec.runs.newcomers import read_unseen
 from recbole_rlmrec.runs.trained import PLACES, Trained, load_trained
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
     _check(args)
     trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
-    named = read_users(args.user) if args.user else []
+    named = read_ids(args.user, "--user") if args.user else []
     files = (args.new_items, args.new_users, args.interactions)
     if any(files) or (trained.later is not None and _say(trained)):
         trained, tokens = with_unseen(trained, *files)
@@ -37,15 +37,16 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
         _note(note)
     wanted = Wanted(args.topk, trained.items_of(HIDDEN[args.keep]), allowed, args.diversify)
     reasons = Reasons(trained, profile_texts(trained)) if args.reasons else None
+    form = Form(args.format, args.reasons)
     if args.output is None:
-        for text in texts(recommend(trained, users, wanted, reasons), args.format, args.reasons):
+        for text in texts(recommend(trained, users, wanted, reasons), form):
             sys.stdout.write(text)
         return 0
 
     def make(some: torch.Tensor):
         return recommend(trained, some, wanted, reasons)
 
-    kept = write_lists(args.output, users, make, args.format, args.reasons, _made_of(args, trained, users, wanted))
+    kept = write_lists(args.output, users, make, form, _made_of(args, trained, users, wanted))
     if kept:
         _note(f"The lists of {kept:,} users were there from a call that was interrupted.")
     print(f"{args.output}: top {args.topk} of {len(users)} users")
@@ -105,7 +106,7 @@ def with_unseen(
     return extended, tokens
 
 
-def read_users(values: Sequence[str]) -> list[str]:
+def read_ids(values: Sequence[str], option: str) -> list[str]:
     """Tokens of ``A,B`` and of options that are repeated, each once.
 
     Raises
@@ -113,7 +114,7 @@ def read_users(values: Sequence[str]) -> list[str]:
     ConfigError
         There is none.
     """
-    users = list(dict.fromkeys(token.strip() for value in values for token in value.split(",") if token.strip()))
-    if not users:
-        raise ConfigError("--user needs at least one id, for example --user 12,74.")
-    return users
+    ids = list(dict.fromkeys(token.strip() for value in values for token in value.split(",") if token.strip()))
+    if not ids:
+        raise ConfigError(f"{option} needs at least one id, for example {option} 12,74.")
+    return ids

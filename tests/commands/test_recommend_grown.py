@@ -129,7 +129,7 @@ def test_an_interrupted_call_goes_on(run, workdir, capsys, monkeypatch, form):
         checkpoint = last_record().checkpoint
     start = ["recommend", "--checkpoint", checkpoint, "--all-users", "--topk", "4", "--reasons", "--format", form]
     assert execute([*start, "-o", f"whole.{form}"]) == 0
-    monkeypatch.setattr(list_files, "USERS_PER_PART", 10)
+    monkeypatch.setattr(list_files, "LISTS_PER_PART", 10)
     written = list_files._write_parquet if form == "parquet" else list_files._write_text
 
     def interrupted(path, *rest):
@@ -158,7 +158,7 @@ def test_an_interrupted_call_goes_on(run, workdir, capsys, monkeypatch, form):
 
 def test_parts_of_other_lists_are_not_used(run, workdir, capsys, monkeypatch):
     run("Pop")
-    monkeypatch.setattr(list_files, "USERS_PER_PART", 10)
+    monkeypatch.setattr(list_files, "LISTS_PER_PART", 10)
     folder = workdir / ".lists.csv.parts"
     folder.mkdir()
     (folder / "about.json").write_text('{"made_of": "others"}')
