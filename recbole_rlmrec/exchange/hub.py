@@ -17,7 +17,7 @@ from recbole_rlmrec.exchange.archive import SUFFIXES, export_archive, import_arc
 from recbole_rlmrec.exchange.card import model_card, tag_card
 
 SCHEME = "hf://"
-_ADDRESS = re.compile(r"hf://(datasets/)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+_ADDRESS = re.compile(r"hf://(datasets/)?((?!datasets/)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 _KINDS = {"dataset": "profiles go to and come from hf://datasets/OWNER/NAME", "model": "models go to hf://OWNER/NAME"}
 
 

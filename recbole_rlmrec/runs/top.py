@@ -70,7 +70,8 @@ def top_products(
     columns = (first.unsqueeze(2) + torch.arange(0, _TILE, per_tile)).flatten(1)
     beyond = columns >= n
     columns.clamp_(max=n - 1)
-    scores = torch.bmm(items[columns], users.unsqueeze(2)).squeeze(2)
+    chosen = items.index_select(0, columns.flatten()).unflatten(0, columns.shape)
+    scores = torch.bmm(chosen, users.unsqueeze(2)).squeeze(2)
     scores[beyond] = -torch.inf
     keys = hidden_rows * n + hidden_columns
     scores[torch.isin(rows * n + columns, keys)] = -torch.inf

@@ -63,6 +63,7 @@ def _check_index(trained, workdir, checkpoint, capsys):
 
 
 def _check_similar(trained, checkpoint, vectors, capsys):
+    start = ["similar", "--checkpoint", checkpoint]
     tokens = [str(token) for token in trained.tokens("item")[1:]]
     table = np.stack([vectors[token] for token in tokens])
     unit = table / np.linalg.norm(table, axis=1, keepdims=True)
@@ -89,7 +90,6 @@ def _check_similar(trained, checkpoint, vectors, capsys):
     capsys.readouterr()
     with open("all.csv") as file:
         assert file.readline() == "item,rank,similar,title,score\n" and len(file.readlines()) == 60
-    start = ["similar", "--checkpoint", checkpoint]
     for argv, wanted in (
         ((), "similar needs to know"),
         (("--item", "nothing"), "no item 'nothing'"),
