@@ -55,12 +55,13 @@ def make_spaces(n: int, root: Path) -> Spaces:
     reviews = [text(rng, 40) for _ in range(5000)]
     table = pd.DataFrame({"user": np.repeat(users, 10), "item": np.array(items)[chosen.ravel()], "rating": "4"})
     table["review"] = np.array(reviews, dtype=object)[rng.integers(0, len(reviews), len(table))]
-    titles = pd.DataFrame({"title": [f"Thing {number} of {text(rng, 3)}" for number in range(n)]}, index=items)
+    titles = pd.DataFrame({"title": [f"Thing {number}" for number in range(n)]}, index=items)
     corpus = Corpus(users=users, items=items, interactions=table, item_fields=titles)
+    said = [(text(rng, 119), text(rng, 59)) for _ in range(2000)]
     profiles = {
         side: {
-            token: Profile(token=token, profile=text(rng, 120), reasoning=text(rng, 60), pairs=pairs)
-            for token, pairs in zip(tokens, _pairs(side, users, items, chosen))
+            token: Profile(token, *(f"{token} {part}" for part in said[number % len(said)]), pairs)
+            for number, (token, pairs) in enumerate(zip(tokens, _pairs(side, users, items, chosen)))
         }
         for side, tokens in (("user", users), ("item", items))
     }

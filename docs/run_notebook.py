@@ -1,6 +1,6 @@
 """Run quickstart.ipynb in an empty folder and write what it shows into it.
 
-    python docs/run_notebook.py     # needs nbclient and ipykernel
+python docs/run_notebook.py     # needs nbclient and ipykernel
 """
 
 from __future__ import annotations
