@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from recbole_rlmrec.cli import read
@@ -39,7 +40,8 @@ def test_what_is_shown_is_looked_for_in_order():
     assert missing("c\na\n", "a\nc\n") == "a" and missing("1.0", "1x0") == "1.0"
 
 
-def test_the_notebook_runs(workdir, capsys):
+def test_the_notebook_runs(workdir, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/ipykernel_launcher.py", "-f", "kernel.json"])
     notebook = json.loads((DOCS / "quickstart.ipynb").read_text(encoding="utf-8"))
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     code = re.sub(r"^EPOCHS = \d+$", "EPOCHS = 1", "\n".join(cells), count=1, flags=re.MULTILINE)
@@ -48,5 +50,5 @@ def test_the_notebook_runs(workdir, capsys):
     said = capsys.readouterr()
     assert "user C999" in said.out and "because of P0" in said.out and "item P004" in said.out
     assert "gained 1 user (C999), 1 item (P027) and 2 interactions" in said.err
-    assert (workdir / "lists.parquet").is_file()
+    assert (workdir / "lists.parquet").is_file() and len(list((workdir / "saved/corner").glob("*.pth"))) == 1
     assert all(cell["outputs"] is not None for cell in notebook["cells"] if cell["cell_type"] == "code")

@@ -164,7 +164,8 @@ def test_a_link_to_what_is_not_in_the_report_says_why(driver, results, tmp_path)
     named = link.text
     driver.execute_script("arguments[0].click()", link)
     WebDriverWait(driver, 10).until(lambda d: "is not in this report, which holds 4 of" in text(d, "#entry"))
-    assert text(driver, "#entry h3") == named and "recbole-rlmrec show --dataset nasty-split --tag made" in text(driver, "#entry")
+    assert text(driver, "#entry h3") == named
+    assert "recbole-rlmrec show --dataset nasty-split --tag made" in text(driver, "#entry")
     driver.execute_script("location.hash = '#user/nobody'")
     WebDriverWait(driver, 10).until(lambda d: "user nobody" in text(d, "#entry"))
 
