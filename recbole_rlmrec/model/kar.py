@@ -7,6 +7,7 @@ Reference:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from recbole_rlmrec.model.options import count
+from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.model.alignment import ALIGNMENTS
+from recbole_rlmrec.model.options import choice, count
 from recbole_rlmrec.semantic.load import load_semantic
 from recbole_rlmrec.semantic.table import Semantic
 
@@ -75,11 +78,12 @@ def _expert(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
 
 
 class KARMixin:
-    """Concatenates its augmented vector to each initial embedding; stands before the backbone among the base classes.
+    """Concatenates its augmented vector to each initial embedding; stands before ``NAME_RLMRec`` among the base classes.
 
     The backbone's ``forward`` must read ``user_embedding.weight`` and ``item_embedding.weight``, of any width. Its losses stay
-    as they are. Users and items without a profile get a zero vector. Every step projects the embeddings of all users and
-    items that have a profile, once: a graph recommender reads all nodes, so the cost grows with them and not with the batch.
+    as they are, with the softmax loss on offer. Users and items without a profile get a zero vector. Every step projects the
+    embeddings of all users and items that have a profile, once: a graph recommender reads all nodes, so the cost grows with
+    them and not with the batch.
 
     Attributes
     ----------
@@ -91,7 +95,11 @@ class KARMixin:
         sizes = count(config, "embedding_size" if empty else "kar_size"), count(config, "kar_hidden_size")
         numbers = count(config, "kar_shared_experts"), count(config, "kar_experts")
         self._vectors: tuple[torch.Tensor, torch.Tensor] | None = None
+        if choice(config, "alignment", (*ALIGNMENTS, "none")) != "none":
+            raise ConfigError(f"KAR is not combined with an alignment; leave alignment: {config['alignment']} out.")
         super().__init__(config, dataset)
+        self.adapter = copy.copy(self.adapter)
+        self.adapter.added = sizes[0]
         semantic = load_semantic(config, dataset)
         self.semantic_provenance = semantic.provenance
         self.kar = HybridExperts(semantic, *sizes, *numbers).to(self.device)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from recbole_rlmrec.errors import ConfigError
 
-TEXT, NUMBER, COUNT, FLAG, TEXTS, COUNTS, TABLE = "text", "number", "count", "flag", "texts", "counts", "table"
+TEXT, NUMBER, COUNT, FLAG, TEXTS, COUNTS, TABLE, NAMED = "text", "number", "count", "flag", "texts", "counts", "table", "named"
 
 _KINDS = {
     TEXT: """state data_path checkpoint_dir dataset_save_path dataloaders_save_path wandb_project learner transform valid_metric
@@ -24,6 +24,7 @@ _KINDS = {
         alias_of_relation_id normalize_field benchmark_filename""",
     COUNTS: "topk",
     TABLE: "train_neg_sample_args eval_args clip_grad_norm seq_len",
+    NAMED: "softmax_negatives",
 }
 KINDS = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
@@ -35,6 +36,7 @@ _EXAMPLES = {
     TEXTS: "a list of texts",
     COUNTS: "a list of whole numbers, for example [10, 20]",
     TABLE: "names and values, {name: value}",
+    NAMED: "`batch`, `all` or a whole number",
 }
 _TABLES = {  # name: type of the values, and what the option looks like
     "load_col": ((list,), "{inter: [user_id, item_id]}"),
@@ -99,6 +101,7 @@ def _refused(key: str, value: object) -> str | None:
         TEXTS: lambda: isinstance(value, str) or (isinstance(value, list) and all(isinstance(part, str) for part in value)),
         COUNTS: lambda: _is_count(value, 1) or (isinstance(value, list) and all(_is_count(part, 1) for part in value)),
         TABLE: lambda: isinstance(value, dict) or value == "None",
+        NAMED: lambda: isinstance(value, str) or _is_count(value, 1),
     }[kind]()
     if not fits:
         least = _FEWEST.get(key)

@@ -106,6 +106,24 @@ def test_lightgcn_equals_the_formula_with_its_gradients(float64, monkeypatch):
         torch.testing.assert_close(found[name], parameter.grad, msg=name)
 
 
+def test_the_softmax_loss_takes_the_place_of_bpr_and_scores_are_cosines(float64, monkeypatch):
+    model, pairs, profiles = make("LightGCN_KAR", monkeypatch, loss="softmax", softmax_negatives="all", softmax_temperature=0.4)
+    users, positives = torch.tensor([1, 2, 6, 1]), torch.tensor([3, 4, 1, 1])
+    softmax = model.calculate_loss(batch(users, positives, positives))[0]
+    expected = layers(initial(model, profiles), [adjacency(pairs)] * 2).mean(dim=0)
+    expected = expected / (1e-8 + expected.square().sum(dim=1, keepdim=True)).sqrt()
+    cosines = expected[:N_USERS] @ expected[N_USERS:].T
+    logits = cosines[users, 1:] / 0.4
+    torch.testing.assert_close(softmax, (logits.logsumexp(dim=1) - logits[range(4), positives - 1]).mean())
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval().full_sort_predict(batch([2], [1], [1])), cosines[2])
+
+
+def test_an_alignment_beside_it_is_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="leave alignment: con out"):
+        make("LightGCN_KAR", monkeypatch, alignment="con")
+
+
 def test_sgl_equals_the_formula_with_its_gradients(float64, monkeypatch):
     model, pairs, profiles = make("SGL_KAR", monkeypatch, ssl_weight=0.3, ssl_tau=0.4)
     keeps = [torch.rand(model.train_graph.nnz) < 0.7 for _ in range(2)]

@@ -48,6 +48,8 @@ class Adapter:
         Whether the initial embeddings are representations too, which losses and scores read outside of ``forward``.
     text_input : bool
         Whether ``NAME_Semantic`` can give its initial embeddings the texts.
+    added : int
+        By how much a mixin widens the initial embeddings; set on a model's own copy.
     """
 
     loss = "mean"
@@ -60,6 +62,7 @@ class Adapter:
     reads_rows = False
     reads_outside = False
     text_input = True
+    added = 0
 
     def input_names(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
         """Names of the initial embeddings of users and of items, in pairs of one size.
@@ -90,7 +93,7 @@ class Adapter:
 
     def dim(self, model: nn.Module) -> int:
         """Size d of the representations."""
-        return self.initial_dim(model)
+        return self.initial_dim(model) + self.added
 
     def observed(self, model: nn.Module) -> list[nn.Module]:
         """The sub-modules whose calls are observed in a step; none means the recommender's own ``forward``."""
