@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -98,7 +99,9 @@ def run(folder: Path, environment: dict[str, str], verbose: bool) -> int:
                 os.killpg(group, signal.SIGTERM)
             except ProcessLookupError:
                 pass
-    print(f"{time.perf_counter() - begun:6.1f} s in all, {wrong} blocks print something else")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = time.perf_counter() - begun, used.ru_utime + used.ru_stime
+    print(f"{seconds[0]:6.1f} s in all, {seconds[1]:.0f} s of CPU, {wrong} blocks print something else")
     return wrong
 
 

@@ -80,9 +80,7 @@ def _share(args: argparse.Namespace) -> int:
             print(f"{name}: {path.stat().st_size:,} bytes")
         if not args.yes:
             kind = "public" if args.public else "private"
-            print(
-                f"Nothing has been uploaded. With --yes these go to {address}; a repository that is not there is made, {kind}."
-            )
+            print(f"Nothing has been uploaded. --yes sends these to {address}; where there is none, it is made, {kind}.")
             print(files["README.md"].read_text(encoding="utf-8"), end="")
             return 0
         print(share(address, files, args.public))
