@@ -77,6 +77,7 @@ setup(
         ],
         "tokens": ["tiktoken>=0.5"],
         "sql": ["sqlalchemy>=2"],
+        "faiss": ["faiss-cpu>=1.8"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -13,6 +13,9 @@ from recbole_rlmrec.errors import ConfigError, DataError
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Import; returns the exit status."""
+    if args.source.startswith("hf://"):
+        return _fetch(args)
+    args.source = Path(args.source)
     if not args.source.exists():
         raise DataError(f"{args.source} does not exist; give a .jsonl file, an archive or a folder.")
     semantic_path, data_path = place(args, "semantic_path"), place(args, "data_path")
@@ -36,6 +39,20 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     data = dataset_root(data_path, args.dataset) if data_path else root
     if not any(path.suffix == ".inter" for path in atomic_files(data, args.dataset)) and args.dataset != "ml-100k":
         print(f"{data} holds no interactions of {args.dataset}: check the name, or say --data_path when you run it.")
+    return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    """Take what was shared at the hub."""
+    from recbole_rlmrec.exchange.hub import fetch_model, fetch_tag, parse_address
+
+    address = parse_address(args.source)
+    if address.kind == "model":
+        if args.tag is not None:
+            raise ConfigError(f"{address} is a model, which has no tag; leave --tag out, or write hf://datasets/OWNER/NAME.")
+        print(fetch_model(address, Path("saved"), args.dataset))
+    else:
+        print(fetch_tag(address, dataset_root(place(args, "semantic_path"), args.dataset) / "semantic", args.dataset, args.tag))
     return 0
 
 

@@ -16,6 +16,8 @@ HISTORIES = ("sample", "latest")
 KEEP = ("none", "heldout", "all")
 PARTS = ("train", "valid", "test")
 FORMATS = ("table", "csv", "jsonl", "parquet")
+TABLES = ("parquet", "safetensors")
+LIKENESS = ("behaviour", "text", "both")
 ROLES = {
     "user": "who",
     "item": "what",
@@ -186,7 +188,9 @@ def _convert(parser: Parser) -> None:
 
 
 def _import(parser: Parser) -> None:
-    parser.add_argument("source", type=Path, help="profiles as FILE.jsonl, a tag's archive, or a released folder")
+    parser.add_argument(
+        "source", help="profiles as FILE.jsonl, a tag's archive, a released folder, or hf://..., what was shared"
+    )
     add_data(parser)
     add_profiles(parser, tag="name to give to the profiles (required for a .jsonl file)")
 
@@ -262,11 +266,25 @@ def _show(parser: Parser) -> None:
 
 
 def _export(parser: Parser) -> None:
-    add_data(parser)
+    add_data(parser, "name of the data set; not with --checkpoint", required=False)
     add_profiles(parser, encoder="whose embeddings (default: the only ones)")
+    parser.group("model").add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="export the tables of this trained model for a service instead"
+    )
     add = parser.group("output").add_argument
-    add("--output", "-o", type=Path, metavar="FOLDER", help="for NAME.useremb and NAME.itememb (default: beside NAME.inter)")
+    add(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FOLDER",
+        help="for NAME.useremb and NAME.itememb (default: beside NAME.inter), or for the tables of a model",
+    )
     add("--archive", type=Path, metavar="FILE", help="write the whole tag into FILE.tar.gz instead")
+    add("--format", choices=TABLES, default=TABLES[0], help="of the tables of a model (default: parquet)")
+    add("--index", metavar="KIND", help="with them a faiss index of the items: Flat, HNSW32, IVF256,Flat, ...")
+    add("--to", metavar="hf://...", help="share: a tag at hf://datasets/OWNER/NAME, a model at hf://OWNER/NAME")
+    add("--yes", action="store_true", help="with --to: upload, after a call without it has said what")
+    add("--public", action="store_true", help="with --to: a new repository that everyone sees (default: private)")
 
 
 def _split(parser: Parser) -> None:
@@ -314,9 +332,51 @@ def _recommend(parser: Parser) -> None:
     add("--only-items", type=Path, metavar="FILE", help="recommend these items alone, one id a line")
     add("--exclude", type=Path, metavar="FILE", help="items to leave out, one id a line")
     add("--where", metavar="EXPR", help="items alone that fit, by columns of .item: \"category == 'Books' and price < 20\"")
+    add(
+        "--diversify",
+        type=float,
+        default=0.0,
+        metavar="WEIGHT",
+        help="how much it counts that an item is unlike those above it, 0 (default) to 1",
+    )
+    add(
+        "--reasons",
+        action="store_true",
+        help="with each item the nearest ones of the user's history, and the sentence of the user's profile that fits it best",
+    )
     add = parser.group("output").add_argument
     add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
-    add("--output", "-o", type=Path, metavar="FILE", help="file to write (default: the screen)")
+    add(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="file to write (default: the screen); the same command goes on where it broke off",
+    )
+
+
+def _similar(parser: Parser) -> None:
+    add_data(parser, dataset=None)
+    add_profiles(
+        parser, encoder="whose embeddings (default: those of the run)", tag="which profiles (default: those of the run)"
+    )
+    parser.group("model").add_argument(
+        "--checkpoint", required=True, type=Path, metavar="FILE", help="model that a run has written, saved/NAME.pth"
+    )
+    group = parser.group("recommendations")
+    who = group.add_mutually_exclusive_group()
+    who.add_argument("--item", action="append", metavar="ID[,ID]", help="items, by their ids in the atomic files")
+    who.add_argument("--all-items", action="store_true", help="every item of the run")
+    group.add_argument(
+        "--by",
+        choices=LIKENESS,
+        default=LIKENESS[0],
+        help="behaviour: how the model represents them (default); text: their profiles; both: the mean of the cosines",
+    )
+    group.add_argument("--topk", type=int, default=10, help="similar items per item (default: 10)")
+    add = parser.group("output").add_argument
+    add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
+    add("--output", "-o", type=Path, metavar="FILE", help="to write (default: the screen)")
 
 
 def _advise(parser: Parser) -> None:
@@ -331,7 +391,7 @@ def _report(parser: Parser) -> None:
     )
     add = parser.group("output").add_argument
     add("--projection", choices=("tsne", "pca"), default="tsne", help="of the map (default: tsne)")
-    add("--limit", type=int, default=2000, help="users and items in the browser, of each (default: 2000)")
+    add("--limit", type=int, help="users and items in the browser, of each (default: 2000, fewer where texts are long)")
     add("--output", "-o", type=Path, default=Path("report.html"), metavar="FILE", help="to write (default: report.html)")
 
 
@@ -349,10 +409,11 @@ COMMANDS = {
     "profile": Command("let a chat model write profiles of items and users", _profile),
     "encode": Command("turn profiles into semantic embeddings", _encode, False),
     "show": Command("print a profile with its reasoning and the history it quotes", _show),
-    "export": Command("give embeddings to other models of RecBole, or a tag to other people", _export),
+    "export": Command("give embeddings to other models of RecBole, a model to a service, or a tag to other people", _export),
     "split": Command("draw a split once and keep it as a data set of its own", _split),
     "advise": Command("measure a data set and say which variant, with which options, is worth trying first", _advise),
     "recommend": Command("the top items of some or all users, by a trained model", _recommend, False),
+    "similar": Command("the items most like an item, by behaviour, by text, or by both", _similar, False),
     "report": Command("experiments as one HTML file to look at", _report, False),
     "benchmark": Command("a benchmark page from the stored results of experiments", _benchmark, False),
 }

@@ -3,73 +3,102 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import itertools
-import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from recbole_rlmrec.commands.places import place
-from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.data.files import file_digest
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.runs.candidates import allowed_items
+from recbole_rlmrec.runs.list_files import Form, digest, texts, write_lists
+from recbole_rlmrec.runs.lists import Reasons, Wanted, profile_texts, recommend
 from recbole_rlmrec.runs.new_sequences import extend_sequences
 from recbole_rlmrec.runs.newcomers import read_unseen
 from recbole_rlmrec.runs.trained import PLACES, Trained, TrainedOnSequences, load_trained
-from recbole_rlmrec.runs.unseen import Unseen, check_serves, extend
+from recbole_rlmrec.runs.unseen import Unseen, check_serves, extend, serves
 
-HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",), "all": ()}
-
-
-class Recommended(NamedTuple):
-    """An item that is recommended: its token, its title where there is one, its score."""
-
-    item: str
-    title: str | None
-    score: float
+HIDDEN = {"none": ("train", "valid", "test", "later"), "heldout": ("train", "later"), "all": ()}
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
+    _check(args)
+    trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
+    named = read_ids(args.user, "--user") if args.user else []
+    trained = _until(trained, args)
+    if args.items:
+        trained, token = with_sequence(trained, read_ids(args.items, "--items"))
+        named.append(token)
+    files = (args.new_items, args.new_users, args.interactions)
+    if any(files) or (trained.later is not None and _say(trained)):
+        trained, tokens = with_unseen(trained, *files)
+        named = named or tokens
+    users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(named)
+    allowed, notes = allowed_items(trained, args.only_items, args.exclude, args.where)
+    for note in notes:
+        _note(note)
+    wanted = Wanted(args.topk, trained.items_of(HIDDEN[args.keep]), allowed, args.diversify)
+    reasons = Reasons(trained, profile_texts(trained)) if args.reasons else None
+    form = Form(args.format, args.reasons)
+    if args.output is None:
+        for text in texts(recommend(trained, users, wanted, reasons), form):
+            sys.stdout.write(text)
+        return 0
+
+    def make(some: torch.Tensor):
+        return recommend(trained, some, wanted, reasons)
+
+    kept = write_lists(args.output, users, make, form, _made_of(args, trained, users, wanted))
+    if kept:
+        _note(f"The lists of {kept:,} users were there from a call that was interrupted.")
+    print(f"{args.output}: top {args.topk} of {len(users)} users")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
     if args.topk < 1:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
+    if not 0 <= args.diversify <= 1:
+        raise ConfigError(f"--diversify is a weight from 0 (the best) to 1 (the most different), not {args.diversify}.")
     if not (args.user or args.all_users or args.new_users or args.items):
         raise ConfigError("recommend needs to know for whom: --user ID, --all-users, --new-users FILE or --items ID,ID.")
     if args.format == "parquet" and args.output is None:
         raise ConfigError("--format parquet is no text for the screen; name a file with --output.")
     if args.output is not None and args.output.is_dir():
         raise ConfigError(f"--output {args.output} is a folder; give the name of a file.")
-    trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
-    named = read_users(args.user) if args.user else []
-    trained = _until(trained, args)
-    if args.items:
-        trained, token = with_sequence(trained, read_users(args.items, "--items"))
-        named.append(token)
-    if args.new_items or args.new_users or args.interactions:
-        trained, tokens = with_unseen(trained, args.new_items, args.new_users, args.interactions)
-        named = named or tokens
-    users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(named)
-    allowed, notes = allowed_items(trained, args.only_items, args.exclude, args.where)
-    for note in notes:
-        print(f"recbole-rlmrec: {note}", file=sys.stderr)
-    found = recommend(trained, users, args.topk, HIDDEN[args.keep], allowed)
-    if args.output is None:
-        for text in lines(found, TEXTS[args.format]):
-            sys.stdout.write(text)
-        return 0
-    if args.format == "parquet":
-        _write_parquet(args.output, found)
+
+
+def _say(trained: Trained) -> bool:
+    """Say what the data have gained since training; whether the model serves it."""
+    later, able = trained.later, serves(trained)
+    said = f"{str(later)[0].upper()}{str(later)[1:]}"
+    if able or not (later.users or later.items):
+        _note(f"{said}.")
     else:
-        _write(args.output, lines(found, TEXTS[args.format]))
-    print(f"{args.output}: top {args.topk} of {len(users)} users")
-    return 0
+        _note(f"{said}: {trained.config['model']} knows ids alone, so new users get no lists and new items are in none.")
+    return able
+
+
+def _note(text: str) -> None:
+    print(f"recbole-rlmrec: {text}", file=sys.stderr)
+
+
+def _made_of(args: argparse.Namespace, trained: Trained, users: torch.Tensor, wanted: Wanted) -> str:
+    """Hash of all that the lists depend on."""
+    files = [args.checkpoint, *(file for file in (args.new_items, args.new_users, args.interactions) if file is not None)]
+    return digest(
+        *map(file_digest, files),
+        (args.topk, args.format, args.keep, args.diversify, args.reasons, args.items, args.until),
+        users.numpy().tobytes(),
+        wanted.hidden.keys.numpy().tobytes(),
+        b"" if wanted.allowed is None else wanted.allowed.numpy().tobytes(),
+        *(trained.tokens(side).tolist() for side in ("user", "item")),
+        sorted(trained.titles.items()),
+    )
 
 
 def with_unseen(
@@ -111,7 +140,7 @@ def with_sequence(trained: TrainedOnSequences, items: Sequence[str]) -> tuple[Tr
     return extend_sequences(trained, Unseen(users=[token], pairs=pairs)), token
 
 
-def read_users(values: Sequence[str], option: str = "--user") -> list[str]:
+def read_ids(values: Sequence[str], option: str) -> list[str]:
     """Tokens of ``A,B`` and of options that are repeated, users each once, items as often as they are given.
 
     Raises
@@ -123,85 +152,3 @@ def read_users(values: Sequence[str], option: str = "--user") -> list[str]:
     if not tokens:
         raise ConfigError(f"{option} needs at least one id, for example {option} 12,74.")
     return tokens if option == "--items" else list(dict.fromkeys(tokens))
-
-
-def recommend(
-    trained, users: torch.Tensor, k: int, seen: Sequence[str] = HIDDEN["none"], allowed: torch.Tensor | None = None
-) -> Iterator[tuple[str, list[Recommended]]]:
-    """Top items of each user.
-
-    Parameters
-    ----------
-    trained : recbole_rlmrec.runs.trained.Trained
-    users : LongTensor [n]
-        Internal ids.
-    k : int
-    seen : sequence of str
-        Splits whose interactions are left out.
-    allowed : BoolTensor [n_items], optional
-        Items that may be shown.
-
-    Yields
-    ------
-    user : str
-        Token.
-    items : list of Recommended
-        At most k, the best first; fewer where the user has fewer items left.
-    """
-    hidden, tokens = trained.items_of(seen), trained.tokens("item")
-    names = trained.tokens("user")
-    with tqdm(total=len(users), desc="users", unit="user", ncols=100, disable=len(users) <= trained.block or None) as bar:
-        for part in users.split(trained.block):
-            scores, items = trained.top(part, k, hidden, allowed)
-            for user, row, ids in zip(part.tolist(), scores.tolist(), items.tolist()):
-                found = [(str(tokens[item]), score) for item, score in zip(ids, row) if score > -torch.inf]
-                yield str(names[user]), [Recommended(token, trained.titles.get(token), score) for token, score in found]
-            bar.update(len(part))
-
-
-def lines(found: Iterator[tuple[str, list[Recommended]]], form: Callable[[str, list[Recommended], bool], str]) -> Iterator[str]:
-    """Each user's text in a format."""
-    for number, (user, items) in enumerate(found):
-        yield form(user, items, number == 0)
-
-
-def _as_table(user: str, items: list[Recommended], first: bool) -> str:
-    width = max((len(one.item) for one in items), default=0)
-    rows = [f"{n:4}  {one.score:10.4f}  {one.item:{width}}  {one.title or ''}".rstrip() for n, one in enumerate(items, 1)]
-    return "\n".join([*([] if first else [""]), f"user {user}", *rows]) + "\n"
-
-
-def _as_csv(user: str, items: list[Recommended], first: bool) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    if first:
-        writer.writerow(["user", "rank", "item", "title", "score"])
-    writer.writerows([user, rank, one.item, one.title or "", f"{one.score:.7g}"] for rank, one in enumerate(items, 1))
-    return file.getvalue()
-
-
-def _as_jsonl(user: str, items: list[Recommended], first: bool) -> str:
-    return json.dumps({"user": user, "items": [one._asdict() for one in items]}, ensure_ascii=False) + "\n"
-
-
-TEXTS = {"table": _as_table, "csv": _as_csv, "jsonl": _as_jsonl}
-FORMATS = (*TEXTS, "parquet")
-
-
-def _write(path: Path, texts: Iterator[str]) -> None:
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(texts)
-
-
-def _write_parquet(path: Path, found: Iterator[tuple[str, list[Recommended]]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema(
-        [("user", pa.string()), ("rank", pa.int32()), ("item", pa.string()), ("title", pa.string()), ("score", pa.float32())]
-    )
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
-        while users := list(itertools.islice(found, 4096)):
-            rows = [(user, rank, *one) for user, items in users for rank, one in enumerate(items, 1)]
-            columns = [pa.array(column) for column in zip(*rows)]
-            file.write_table(pa.table(columns, schema.names).cast(schema) if rows else schema.empty_table())

@@ -10,7 +10,7 @@ from recbole_rlmrec.report.build import write_report
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Write the report; returns the exit status."""
-    if args.limit < 1:
+    if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit is 1 or more, not {args.limit}.")
     if args.output.is_dir():
         raise ConfigError(f"{args.output} is a folder; say which file with -o, for example {args.output / 'report.html'}.")

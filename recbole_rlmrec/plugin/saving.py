@@ -14,6 +14,7 @@ import os
 import secrets
 import sys
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +83,19 @@ def _open(path, mode: str = "r", *args, **kwargs):
     return _whole(path, mode) if mode == "wb" else builtins.open(path, mode, *args, **kwargs)
 
 
+_MORE: ContextVar[dict] = ContextVar("more")
+
+
+@contextmanager
+def along(**more):
+    """What RecBole's trainer saves inside the block has further keys."""
+    token = _MORE.set(more)
+    try:
+        yield
+    finally:
+        _MORE.reset(token)
+
+
 def _torch_save() -> str:
     """RecBole's checkpoints are written beside and renamed; nobody else's call changes."""
     import torch
@@ -94,7 +108,7 @@ def _torch_save() -> str:
         if caller.split(".")[0] != "recbole" or not isinstance(f, (str, os.PathLike)):
             return original(obj, f, *args, **kwargs)
         with _open(f, "wb") as file:
-            save_to(file, obj, original, *args, **kwargs)
+            save_to(file, {**obj, **_MORE.get({})} if isinstance(obj, dict) else obj, original, *args, **kwargs)
 
     torch.save = save
     return "RecBole overwrites the best checkpoint in place"

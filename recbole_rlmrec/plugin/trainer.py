@@ -13,7 +13,7 @@ from recbole.utils import EvaluatorType, set_color
 from recbole_rlmrec.errors import ConfigError, duration
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.loss_kinds import is_mean
-from recbole_rlmrec.plugin import per_user, shards
+from recbole_rlmrec.plugin import per_user, saving, shards, vocabulary
 from recbole_rlmrec.plugin.evaluation import FastCollector
 from recbole_rlmrec.plugin.following import Following, last_checkpoint
 from recbole_rlmrec.plugin.initial import SEMANTIC, load_initial
@@ -21,7 +21,6 @@ from recbole_rlmrec.plugin.initial_semantic import load_semantic_initial
 from recbole_rlmrec.plugin.optimizer import RowWiseAdam
 from recbole_rlmrec.plugin.record import begin_record
 from recbole_rlmrec.plugin.resume import LastCheckpoint, every, publish
-from recbole_rlmrec.plugin.saving import get_local_time
 
 
 class RLMRecTrainer:
@@ -36,6 +35,7 @@ class RLMRecTrainer:
         self._name_checkpoint()
         self.record.checkpoint = self.saved_model_file
         self.last: LastCheckpoint | Following | None = None
+        self.data: dict | None = None
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)
         if parallel.many():
@@ -45,13 +45,14 @@ class RLMRecTrainer:
     def _name_checkpoint(self) -> None:
         """Take a name that no file has; all processes of a run take the first one's."""
         while Path(self.saved_model_file).exists():
-            self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self.config['model']}-{get_local_time()}.pth")
+            self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self.config['model']}-{saving.get_local_time()}.pth")
         self.saved_model_file = parallel.send(self.saved_model_file)
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
         if valid_data and self.eval_step > 0:
             self._check_valid_metric()
         self.record.preloaded = getattr(train_data._dataset, "rlmrec_preloaded", None)
+        self.data = vocabulary.describe(train_data._dataset) if saved else None
         if saved and self.start_epoch == 0 and (self.config["resume"] or every(self.config)):
             self.last = last_checkpoint(self, train_data, valid_data)
         try:
@@ -86,7 +87,9 @@ class RLMRecTrainer:
         return result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        if parallel.first():
+        if not parallel.first():
+            return
+        with saving.along(**({vocabulary.KEY: self.data} if self.data else {})):
             super()._save_checkpoint(epoch, verbose, **kwargs)
 
     def save_pretrained_model(self, epoch, saved_model_file):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
+import pandas as pd
 
 from recbole_rlmrec.data.profile import SIDES, Profile
 from recbole_rlmrec.report.geometry import NEAREST, neighbours
@@ -13,15 +16,27 @@ from recbole_rlmrec.report.spaces import SEMANTIC, Spaces
 
 TOP = 10
 QUOTES = 60
+LIMIT = 2000
+BYTES = 6_000_000
+LISTED = 60
+"""How many the page lists in any order, so that each of them should be there."""
 
 
 def browser_section(browser: dict, quality: dict | None = None) -> Section:
     """The place of the browser on the page, what its data is, and a table of how good the profiles are."""
-    counts = [f"{len(browser['entries'][side])} of {browser['totals'][side]} {side}s" for side in ("user", "item")]
+    counts, chosen = [], ""
+    for side in SIDES:
+        shown, known, total = len(browser["entries"][side]), browser["known"][side], browser["totals"][side]
+        of = f"{known:,}" if known == total else f"{known:,} that have one, of {total:,}"
+        counts.append(f"{shown:,} of {of} {side}s")
+        if shown < known:
+            chosen = (
+                " They are those that come first in each order of the list, and others drawn at random with a fixed seed; "
+                "--limit of recbole-rlmrec report sets how many there are of each side."
+            )
     text = (
-        f"Profiles of {' and '.join(counts)} (those with a profile, at most {browser['limit']} of each side, drawn at "
-        f"random where there are more), tag {browser['tag']}, by {browser['by']}; {browser['model']}, seed "
-        f"{browser['seed']}."
+        f"Profiles of {' and '.join(counts)}, tag {browser['tag']}, by {browser['by']}; {browser['model']}, seed "
+        f"{browser['seed']}.{chosen}"
     )
     tables = [quality] if quality else []
     return Section("profiles", "Profiles, recommendations, neighbours", [text], tables=tables, browser=True)
@@ -33,12 +48,14 @@ class Browser:
     Parameters
     ----------
     spaces : Spaces
-    limit : int
-        Users and items that can be looked up, at most this many of each.
+    limit : int, optional
+        Users and items that can be looked up, at most this many of each; by default `LIMIT`, and what takes `BYTES`.
     """
 
-    def __init__(self, spaces: Spaces, limit: int):
-        self.spaces, self.limit = spaces, limit
+    def __init__(self, spaces: Spaces, limit: int | None = None):
+        self.spaces, self.limit, self._most = spaces, limit or LIMIT, BYTES if limit is None else None
+        self._texts: dict[str, int] = {}
+        self._size = 0
         self._names: dict[str, dict[str, int]] = {side: {} for side in SIDES}
         self._top = {name: outcome.top_items.iloc[:, :TOP] for name, outcome in spaces.outcomes.items() if _ranks(outcome)}
         self._quality = {name: outcome.users for name, outcome in spaces.outcomes.items()}
@@ -50,8 +67,9 @@ class Browser:
 
     def as_dict(self) -> dict:
         """Everything that the page's script needs."""
-        sides = {side: self._side(side) for side in SIDES}
         spaces = self.spaces
+        known = {side: spaces.known(side) for side in SIDES}
+        sides = {side: self._side(side, known[side]) for side in SIDES}
         return {
             "tag": spaces.manifest.get("tag"),
             "by": spaces.manifest.get("by"),
@@ -64,7 +82,10 @@ class Browser:
             "top": TOP,
             "entries": sides,
             "totals": {side: len(spaces.tokens(side)) for side in SIDES},
-            "limit": self.limit,
+            "known": {side: len(known[side]) for side in SIDES},
+            "lacking": {side: self._lacking(side, known[side]) for side in SIDES},
+            "dataset": spaces.manifest.get("dataset"),
+            "texts": list(self._texts),
             "names": {side: list(self._names[side]) for side in SIDES},
             "titles": [self.spaces.titles.get(token, "") for token in self._names["item"]],
         }
@@ -76,35 +97,84 @@ class Browser:
         return wanted if wanted in found.columns else next(iter(found.columns), None)
 
     def _index(self, side: str, token: str) -> int:
-        return self._names[side].setdefault(token, len(self._names[side]))
+        if token not in self._names[side]:
+            self._names[side][token] = len(self._names[side])
+            self._size += len(json.dumps([token, self.spaces.titles.get(token, "")]))
+        return self._names[side][token]
 
-    def _side(self, side: str) -> list[dict]:
-        positions = self.spaces.sampled(side, self.limit)
+    def _text(self, text: str | None) -> int | None:
+        """Number of a text, of which equal ones are stored once; None for none."""
+        if not text:
+            return None
+        if text not in self._texts:
+            self._texts[text] = len(self._texts)
+            self._size += len(json.dumps(text))
+        return self._texts[text]
+
+    def _lacking(self, side: str, known: Sequence[int]) -> list[int]:
+        """Numbers of those who are named somewhere and have no profile."""
+        tokens = self.spaces.tokens(side)
+        there = {tokens[position] for position in known}
+        return [number for token, number in self._names[side].items() if token not in there]
+
+    def _side(self, side: str, known: Sequence[int]) -> list[dict]:
+        held = self._holders() if side == "item" else {}
+        positions = self._chosen(side, known, held)
         near = {
             space: neighbours(self.spaces.vectors[space][side], positions, NEAREST)
             for space in [SEMANTIC, *self.spaces.variants]
         }
-        found = []
-        held = self._holders() if side == "item" else {}
+        found, self._size = {}, 0
         for row, position in enumerate(positions):
             token = self.spaces.tokens(side)[position]
             entry = {"i": self._index(side, token), "n": int(self._trained[side].get(token, 0))}
             entry |= self._profile(side, self.spaces.profiles[side].get(token))
             entry["near"] = {space: self._near(side, rows[row], cosines[row]) for space, (rows, cosines) in near.items()}
             entry |= self._user(token) if side == "user" else {"held": {name: held[name].get(token, 0) for name in held}}
-            found.append(entry)
-        return found
+            found[position] = entry
+            self._size += len(json.dumps(entry))
+            if self._most is not None and self._size > self._most:
+                break
+        return [found[position] for position in sorted(found)]
+
+    def _chosen(self, side: str, known: Sequence[int], held: dict[str, dict[str, int]]) -> list[int]:
+        """Positions of those that are shown, the ones that come first in some order of the list before the others."""
+        if len(known) <= self.limit:
+            return list(known)
+        tokens = self.spaces.tokens(side)
+        firsts = [self._extremes(values) for values in self._orders(side, pd.Index([tokens[place] for place in known]), held)]
+        first = [known[place] for turn in zip_longest(*firsts) for place in turn if place is not None]
+        drawn = np.random.default_rng(0).permutation(len(known)).tolist()
+        return list(dict.fromkeys([*first, *(known[place] for place in drawn)]))[: self.limit]
+
+    def _orders(self, side: str, tokens: pd.Index, held: dict[str, dict[str, int]]) -> Iterator[np.ndarray]:
+        """Values by which the page orders users or items, float [n]; NaN for none."""
+        yield np.array([self._trained[side].get(token, 0) for token in tokens], dtype=float)
+        if side == "user":
+            scores = {name: table[self._metric].reindex(tokens) for name, table in self._quality.items() if self._metric}
+        else:
+            scores = {name: pd.Series(counts).reindex(tokens).fillna(0) for name, counts in held.items()}
+        if "base" in scores:
+            for name in scores.keys() - {"base"}:
+                yield (scores[name] - scores["base"]).to_numpy(dtype=float)
+
+    @staticmethod
+    def _extremes(values: np.ndarray) -> list[int]:
+        """Places of the largest and of the smallest values, in turn."""
+        order = np.argsort(values, kind="stable")
+        order = order[: np.count_nonzero(~np.isnan(values))]
+        return [place for pair in zip(order[::-1][:LISTED].tolist(), order[:LISTED].tolist()) for place in pair]
 
     def _profile(self, side: str, profile: Profile | None) -> dict:
         if profile is None:
             return {"p": None}
         other = "item" if side == "user" else "user"
         quoted = profile.pairs
-        said = {"p": profile.profile, "r": profile.reasoning, "by": profile.extra.get("model")}
+        said = {"p": self._text(profile.profile), "r": self._text(profile.reasoning), "by": profile.extra.get("model")}
         if quoted is None:
             return {**said, "q": None}
         partner = 1 if side == "user" else 0
-        shown = [[self._index(other, pair[partner]), self._detail(pair)] for pair in quoted[:QUOTES]]
+        shown = [[self._index(other, pair[partner]), self._text(self._detail(pair))] for pair in quoted[:QUOTES]]
         return {**said, "q": shown, "more": max(len(quoted) - QUOTES, 0)}
 
     def _detail(self, pair: Sequence[str]) -> str:

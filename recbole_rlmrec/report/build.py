@@ -20,7 +20,7 @@ from recbole_rlmrec.report.spaces import read_spaces
 
 
 def write_report(
-    folders: Sequence[Path], output: Path, model: str | None = None, projection: str = "tsne", limit: int = 2000
+    folders: Sequence[Path], output: Path, model: str | None = None, projection: str = "tsne", limit: int | None = None
 ) -> list[Missing]:
     """Write the report of results folders as one HTML file.
 
@@ -34,8 +34,9 @@ def write_report(
         Backbone of map and browser; by default the one with the most trained models kept.
     projection : {"tsne", "pca"}
         Of the map.
-    limit : int
-        Users and items in the browser, at most this many of each.
+    limit : int, optional
+        Users and items in the browser, at most this many of each; by default 2000, fewer where the page would be larger than
+        20 MB.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def write_report(
     return missing
 
 
-def _page(folders: Sequence[Path], model: str | None, projection: str, limit: int) -> tuple[str, list[Missing]]:
+def _page(folders: Sequence[Path], model: str | None, projection: str, limit: int | None) -> tuple[str, list[Missing]]:
     sources = read_sources(folders)
     sections, missing = result_sections(sources)
     if glance := glance_table(sources):

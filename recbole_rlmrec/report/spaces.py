@@ -71,15 +71,15 @@ class Spaces:
         column = self.corpus.columns().title if self.corpus.item_fields is not None else None
         return {} if column is None else {item: title for item, title in self.corpus.item_fields[column].items() if title}
 
+    def known(self, side: str) -> list[int]:
+        """Positions of those with a profile or embedding, ascending."""
+        embedded = ~np.isnan(self.vectors[SEMANTIC][side]).any(axis=1)
+        profiles = self.profiles[side]
+        return [position for position, token in enumerate(self.tokens(side)) if embedded[position] or token in profiles]
+
     def sampled(self, side: str, limit: int) -> list[int]:
         """Positions of those with a profile or embedding, at most ``limit`` of them drawn with a fixed seed, ascending."""
-        vectors = self.vectors[SEMANTIC][side]
-        profiles = self.profiles[side]
-        known = [
-            position
-            for position, token in enumerate(self.tokens(side))
-            if token in profiles or not np.isnan(vectors[position]).any()
-        ]
+        known = self.known(side)
         if len(known) <= limit:
             return known
         return sorted(np.random.default_rng(0).choice(known, size=limit, replace=False).tolist())

@@ -51,8 +51,9 @@ def config_files(value: str) -> list[str]:
 
 @contextmanager
 def command_line(options: Sequence[str]) -> Iterator[None]:
-    """Let RecBole see these options as the command line: every ``Config`` parses ``sys.argv``."""
-    before, sys.argv = sys.argv, [sys.argv[0], *options]
+    """Let RecBole see these options as the command line: every ``Config`` parses ``sys.argv``, but in a notebook."""
+    program = "recbole-rlmrec" if "ipykernel_launcher" in sys.argv[0] else sys.argv[0]
+    before, sys.argv = sys.argv, [program, *options]
     try:
         yield
     finally:

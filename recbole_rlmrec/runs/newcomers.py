@@ -90,22 +90,43 @@ def read_unseen(
         "item": _read(trained, items, "item", known["item"]) if items else _Side(),
         "user": _read(trained, users, "user", set()) if users else _Side(),
     }
-    _check_history(found["user"], known["item"].union(found["item"].tokens), users)
+    named = list(found["user"].tokens)
+    later = trained.later.items if trained.later is not None else ()
+    _check_history(found["user"], known["item"].union(found["item"].tokens, later), users)
     pairs = pd.DataFrame(found["user"].pairs, columns=["user", "item"], dtype=object)
     if interactions:
         pairs = pd.concat([pairs, _read_pairs(trained, interactions)], ignore_index=True)
+    if trained.later is not None:
+        _add_later(trained, found, known)
+        pairs = pd.concat([pairs, trained.later.pairs], ignore_index=True)
     new_users = [token for token in found["user"].tokens if token not in known["user"]]
     if isinstance(trained, TrainedOnSequences):
         found["user"].texts.clear()  # it ranks by histories alone
         if items is None:
-            return Unseen(new_users, (), {}, pairs), {}, found["user"].tokens
+            return Unseen(new_users, (), {}, pairs), {}, named
     tag = semantic_tag(trained)
     quoted = pd.DataFrame([*found["item"].quoted, *found["user"].quoted], columns=["user", "item"], dtype=object)
     check_leakage(quoted, trained.splits[0], trained.config["leakage"] or "error", tag)
     texts = {side: {token: one.texts[token] for token in one.tokens if token in one.texts} for side, one in found.items()}
     encoded = embed_texts(trained.config, tag, {side: list(one.values()) for side, one in texts.items()})
     vectors = {side: (list(texts[side]), rows) for side, rows in encoded.items()}
-    return Unseen(new_users, found["item"].tokens, vectors, pairs), found["item"].titles, found["user"].tokens
+    return Unseen(new_users, found["item"].tokens, vectors, pairs), found["item"].titles, named
+
+
+def _add_later(trained: Trained, found: dict[str, _Side], known: dict[str, set[str]]) -> None:
+    """Take in what the run's own files have gained; texts of items are put together where those of the run were."""
+    later = trained.later
+    new = {"user": later.users, "item": later.items}
+    if later.items and trained.item_file is not None and _templated(trained):
+        texts = _read_atomic(trained, trained.item_file.path, "item").texts
+        found["item"].texts = {token: texts[token] for token in later.items if token in texts} | found["item"].texts
+    for side, tokens in new.items():
+        there = known[side].union(found[side].tokens)
+        found[side].tokens += [token for token in tokens if token not in there]
+
+
+def _templated(trained: Trained) -> bool:
+    return ProfileStore(semantic_root(trained.config) / semantic_tag(trained)).manifest.get("by") == "template"
 
 
 def _read(trained: Trained, path: Path, side: str, known: set[str]) -> _Side:

@@ -16,11 +16,16 @@ from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.data.pairs import targets, training_interactions
 from recbole_rlmrec.errors import DataError, ModelError
+from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.lookup import backbone_name
+from recbole_rlmrec.plugin import vocabulary
 from recbole_rlmrec.plugin.evaluation import expands_pairs
 from recbole_rlmrec.plugin.sampler import UserItems
+from recbole_rlmrec.runs.grown import Later, known_pairs
+from recbole_rlmrec.runs.top import top_k, top_products
 
-SCORES_PER_BLOCK = 2**20
+SCORES_PER_BLOCK = 2**24
+USERS_PER_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Trained:
         The alignment that it was trained with, ``none`` where it has none.
     aligned : dict of str to Tensor
         What that alignment has learnt, by name; the model itself does without.
+    later : Later, optional
+        What the data have gained since training, where it is not part of the splits.
     """
 
     config: object
@@ -49,6 +56,7 @@ class Trained:
     splits: list
     alignment: str = "none"
     aligned: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    later: Later | None = None
 
     @property
     def n_items(self) -> int:
@@ -66,6 +74,7 @@ class Trained:
         known = self.dataset.field2token_id[self.dataset.uid_field]
         unknown = [token for token in tokens if known.get(token, 0) == 0]
         if unknown:
+            self._refuse_later(unknown)
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
             raise DataError(
                 f"{self.config['dataset']} has no user {', '.join(map(repr, unknown[:3]))}{more} after the filters of the run; "
@@ -73,16 +82,27 @@ class Trained:
             )
         return torch.tensor([known[token] for token in tokens])
 
+    def _refuse_later(self, tokens: Sequence[str]) -> None:
+        if new := [token for token in tokens if self.later is not None and token in self.later.users]:
+            raise ModelError(
+                f"User {new[0]!r} came after training, and {self.config['model']} knows users by their ids alone: train it "
+                "again, or train a model that serves new users, such as AlphaRec."
+            )
+
     def tokens(self, side: str) -> np.ndarray:
         """Tokens of users or items by internal id, an object array; the first is the padding's."""
         return self.dataset.field2id_token[self.dataset.uid_field if side == "user" else self.dataset.iid_field]
 
     def items_of(self, parts: Sequence[str]) -> UserItems:
-        """Items of each user in some of the splits ``train``, ``valid`` and ``test``."""
-        splits = dict(zip(("train", "valid", "test"), self.splits, strict=True))
-        found = [training_interactions(splits[part]) if part == "train" else targets(splits[part]) for part in parts]
-        pairs = np.concatenate([np.zeros((2, 0), dtype=np.int64), *(one[:2] for one in found)], axis=1)
-        return UserItems.of_pairs(*torch.from_numpy(pairs), self.dataset.user_num, self.n_items)
+        """Items of each user in some of the splits ``train``, ``valid`` and ``test``, or ``later``, since training."""
+        first, splits = self.splits[0], dict(zip(vocabulary.PARTS, self.splits, strict=True))
+        chosen = [part for part in parts if part in splits]
+        found = [training_interactions(splits[part]) if part == "train" else targets(splits[part]) for part in chosen]
+        pairs = torch.from_numpy(np.concatenate([np.zeros((2, 0), dtype=np.int64), *(one[:2] for one in found)], axis=1))
+        if self.later is not None and "later" in parts:
+            more = known_pairs(self.later, *(first.field2token_id[name] for name in (first.uid_field, first.iid_field)))
+            pairs = torch.cat([pairs, torch.stack(more)], dim=1)
+        return UserItems.of_pairs(*pairs, self.dataset.user_num, self.n_items)
 
     @property
     def masked(self) -> tuple[str, ...]:
@@ -92,6 +112,8 @@ class Trained:
     @property
     def block(self) -> int:
         """How many users to score at a time."""
+        if self.tables is not None:
+            return USERS_PER_BLOCK
         scores = int(self.config["eval_batch_size"]) if expands_pairs(self.config) else SCORES_PER_BLOCK
         return max(scores // self.n_items, 1)
 
@@ -127,16 +149,49 @@ class Trained:
 
         Returns
         -------
-        scores : FloatTensor [b, min(k, n_items)]
-            Descending; -inf where a user has no items left.
-        items : LongTensor [b, min(k, n_items)]
+        scores : FloatTensor [b, k]
+            Descending; -inf where a user has no items left; k is smaller where there are fewer items.
+        items : LongTensor [b, k]
         """
-        scores = self.scores(users).clone()
+        k = min(k, self.n_items)
+        rows, columns = hidden.rows(users)
+        if self.tables is not None:
+            return self._top_products(users, k, rows, columns, allowed)
+        scores = self.scores(users)
+        if scores.untyped_storage().nbytes() != scores.numel() * scores.element_size():
+            scores = scores.clone()  # a view of what the model keeps
         scores[:, 0] = -torch.inf
-        scores[hidden.rows(users)] = -torch.inf
+        scores[rows, columns] = -torch.inf
         if allowed is not None:
-            scores[:, ~allowed] = -torch.inf
-        return torch.topk(scores, min(k, self.n_items), dim=1)
+            scores.masked_fill_(~allowed, -torch.inf)
+        return top_k(scores, k)
+
+    def _top_products(self, users, k, rows, columns, allowed) -> tuple[torch.Tensor, torch.Tensor]:
+        user_table, item_table = self.tables
+        if allowed is None:
+            rows, columns = torch.cat([rows, torch.arange(len(users))]), torch.cat([columns, columns.new_zeros(len(users))])
+            return top_products(user_table[users], item_table, k, (rows, columns))
+        ids = allowed.nonzero().squeeze(1)
+        place = torch.full((self.n_items,), -1).index_put((ids,), torch.arange(len(ids)))[columns]
+        hidden = rows[place >= 0], place[place >= 0]
+        scores, found = top_products(user_table[users], item_table[ids], min(k, len(ids)), hidden)
+        return scores, ids[found]
+
+    @cached_property
+    def tables(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Float tables [n_users, d] and [n_items, d] whose products are the scores; None where they are no such products."""
+        if expands_pairs(self.config):
+            return None
+        try:
+            tables = tuple(table.float() for table in self.representations())
+        except ModelError:
+            return None
+        some = torch.linspace(1, self.dataset.user_num - 1, 8).long().unique()
+        scores = self.scores(some)
+        for users, items in (tables, tuple(map(normalize_rows, tables))):
+            if users.shape[1] == items.shape[1] and torch.allclose(scores, users[some] @ items.T, atol=1e-5, rtol=1e-4):
+                return users, items
+        return None
 
     @cached_property
     def item_file(self) -> AtomicFile | None:

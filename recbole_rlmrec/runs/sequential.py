@@ -67,6 +67,11 @@ class TrainedOnSequences(Trained):
         return ()  # what comes next may have come before
 
     @property
+    def tables(self) -> None:
+        """Scores are made of sequences, none for who has none."""
+        return
+
+    @property
     def block(self) -> int:
         return min(max(SCORES_PER_BLOCK // self.n_items, 1), SEQUENCES_PER_BLOCK)
 

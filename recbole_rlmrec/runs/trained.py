@@ -10,9 +10,11 @@ from recbole.config import Config
 from recbole.utils import ModelType, init_seed
 
 from recbole_rlmrec.data.reading import misshapen, understanding
-from recbole_rlmrec.errors import CheckpointError
+from recbole_rlmrec.errors import CheckpointError, ModelError
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, find_model
+from recbole_rlmrec.plugin import vocabulary
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
+from recbole_rlmrec.runs.grown import Later, meet
 from recbole_rlmrec.runs.histories import Histories
 from recbole_rlmrec.runs.scoring import Trained
 from recbole_rlmrec.runs.sequential import TrainedOnSequences
@@ -56,6 +58,7 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
     alignment = checkpoint["config"]["alignment"] or "none"
     config = _prepared(checkpoint["config"], places)
     dataset, splits = draw_split(config)
+    dataset, splits, later = _met(path, checkpoint, config, dataset, splits)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
     weights, aligned = checkpoint["state_dict"], {}
@@ -70,10 +73,26 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
             "set --data_path to the data that it was trained on."
         ) from None
     model.load_other_parameter(checkpoint.get("other_parameter"))
-    found = config, model.eval(), dataset, splits, alignment if aligned else "none", aligned
+    found = config, model.eval(), dataset, splits, alignment if aligned else "none", aligned, later
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         return TrainedOnSequences(*found, Histories.of_splits(dataset, splits, 2))
     return Trained(*found)
+
+
+def _met(path: str | os.PathLike, checkpoint: dict, config, dataset, splits) -> tuple[object, list, Later | None]:
+    """The data of the run; those of a checkpoint that does not know its own are what the files hold."""
+    kept = checkpoint.get(vocabulary.KEY)
+    if kept is None:
+        return dataset, splits, None
+    if wrong := misshapen(kept, vocabulary.SHAPE):
+        raise CheckpointError(f"{path} is damaged: {vocabulary.KEY}: {wrong}; give a .pth file as the run wrote it.")
+    found, parts, later = meet(kept, dataset, splits)
+    if later is not None and config["MODEL_TYPE"] not in (ModelType.GENERAL, ModelType.TRADITIONAL):
+        raise ModelError(
+            f"{config['model']} reads more than ids, and {later} ({config['data_path']}): set --data_path to the data that it "
+            "was trained on, or train it again."
+        )
+    return found, parts, later
 
 
 def _prepared(config, places: Mapping[str, str]):

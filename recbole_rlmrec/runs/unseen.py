@@ -42,6 +42,12 @@ class Unseen:
     pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"user": [], "item": []}, dtype=object))
 
 
+def serves(trained: Trained) -> bool:
+    """Whether a model can serve users and items that training never saw."""
+    name = trained.config["model"]
+    return name == "AlphaRec" or name.endswith(SEMANTIC_SUFFIX) or _is_projected(trained)
+
+
 def check_serves(trained: Trained) -> None:
     """Refuse a model that knows users and items by their ids alone.
 
@@ -50,9 +56,9 @@ def check_serves(trained: Trained) -> None:
     ModelError
         One sentence that names the models that can.
     """
-    name = trained.config["model"]
-    if name == "AlphaRec" or name.endswith(SEMANTIC_SUFFIX) or _is_projected(trained):
+    if serves(trained):
         return
+    name = trained.config["model"]
     what = f"{name} with alignment {trained.alignment}" if name.endswith(SUFFIX) else name
     raise ModelError(
         f"{what} knows users and items by their ids alone, so it cannot serve new ones; train AlphaRec, a NAME_Semantic such "
@@ -96,7 +102,7 @@ def extend(trained: Trained, unseen: Unseen) -> Trained:
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, train)
     model.load_state_dict(fitted(trained, model))
-    found = replace(trained, model=model.eval(), dataset=dataset, splits=splits)
+    found = replace(trained, model=model.eval(), dataset=dataset, splits=splits, later=None)
     return _projected(found, semantic) if _is_projected(trained) else found
 
 

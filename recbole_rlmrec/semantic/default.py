@@ -22,6 +22,11 @@ from recbole_rlmrec.profiling.template import build_template_profiles, logger
 _READ_BY = ("field_separator", "seq_separator", "encoding", "RATING_FIELD", "TIME_FIELD", "rm_dup_inter")
 
 
+def offline_tag(train) -> str:
+    """Tag of the offline default of a training split."""
+    return f"template-lsa-{split_hash(train)[:8]}"
+
+
 def ensure_offline_default(config, train) -> str:
     """Make the offline default of a run: template profiles of all its users and items, and their LSA matrices.
 
@@ -46,7 +51,8 @@ def ensure_offline_default(config, train) -> str:
     SemanticError
         The folder for semantic files cannot be written to.
     """
-    root, tag = semantic_root(config), f"template-lsa-{split_hash(train)[:8]}"
+
+    root, tag = semantic_root(config), offline_tag(train)
     made_of = _made_of(config, train)
     try:
         if not _is_whole(root / tag, made_of):

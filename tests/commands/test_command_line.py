@@ -14,9 +14,11 @@ from recbole_rlmrec.commands import experiment_options, options, recommend
 from recbole_rlmrec.commands.parser import GROUPS, SPELLING, read_command_line
 from recbole_rlmrec.data.properties import is_option
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.exchange import serving
 from recbole_rlmrec.experiments import ablation
 from recbole_rlmrec.experiments.search.search import ALGORITHMS
 from recbole_rlmrec.profiling.batch import MOST_REQUESTS
+from recbole_rlmrec.runs import list_files, similar
 
 ALL = {**cli.COMMANDS, **{f"experiment {name}": command for name, command in cli.EXPERIMENTS.items()}}
 
@@ -166,7 +168,8 @@ def test_declarations_agree_with_what_they_are_of():
     assert tuple(experiment_options.EXPERIMENTS) == experiments.EXPERIMENTS
     assert experiment_options.KINDS == ablation.KINDS and experiment_options.ALGORITHMS == ALGORITHMS
     assert options.BATCH_REQUESTS == MOST_REQUESTS
-    assert options.FORMATS == tuple(recommend.FORMATS) and options.KEEP == tuple(recommend.HIDDEN)
+    assert options.FORMATS == (*list_files.TEXTS, "parquet") and options.KEEP == tuple(recommend.HIDDEN)
+    assert options.TABLES == serving.FORMS and options.LIKENESS == similar.BY
 
 
 def test_options_of_recbole_are_known_without_importing_it():

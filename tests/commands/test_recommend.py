@@ -18,6 +18,7 @@ from recbole.model.general_recommender import NeuMF
 from recbole_rlmrec.cli import execute, main
 from recbole_rlmrec.errors import CheckpointError, ConfigError, DataError
 from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.plugin.vocabulary import KEY
 from recbole_rlmrec.runs.trained import load_trained
 
 
@@ -147,7 +148,9 @@ def test_bad_input(trained, workdir, capsys):
         recommend("--checkpoint", trained, "--user", "u1", "--output", "dataset")
 
 
-def test_other_data_is_refused(trained, workdir):
+def test_other_data_is_refused_by_a_checkpoint_that_keeps_no_tokens(trained, workdir):
+    found = torch.load(trained, weights_only=False)
+    torch.save({key: value for key, value in found.items() if key != KEY}, trained)
     inter = workdir / "dataset/tiny/tiny.inter"
     inter.write_text(inter.read_text() + "new\ti3\t5\t1\n")
     with pytest.raises(CheckpointError, match="does not fit the data"):

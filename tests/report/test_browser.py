@@ -13,6 +13,8 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
+from recbole_rlmrec.report.build import write_report  # noqa: E402
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium is not installed")
 OPTIONS = (
@@ -151,6 +153,21 @@ def test_a_link_to_a_neighbour_and_back(page):
     page.back()
     WebDriverWait(page, 10).until(lambda d: text(d, "#entry h3") == target)
     assert target != before
+
+
+def test_a_link_to_what_is_not_in_the_report_says_why(driver, results, tmp_path):
+    write_report([results], tmp_path / "few.html", projection="pca", limit=4)
+    resize(driver, 1280)
+    driver.get((tmp_path / "few.html").as_uri())
+    WebDriverWait(driver, 60).until(lambda d: d.execute_script("return document.querySelector('#entry a.away') !== null"))
+    link = driver.find_element(By.CSS_SELECTOR, "#entry a.away")
+    named = link.text
+    driver.execute_script("arguments[0].click()", link)
+    WebDriverWait(driver, 10).until(lambda d: "is not in this report, which holds 4 of" in text(d, "#entry"))
+    assert text(driver, "#entry h3") == named
+    assert "recbole-rlmrec show --dataset nasty-split --tag made" in text(driver, "#entry")
+    driver.execute_script("location.hash = '#user/nobody'")
+    WebDriverWait(driver, 10).until(lambda d: "user nobody" in text(d, "#entry"))
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

@@ -14,6 +14,7 @@ from launchers import QUICK, HereLauncher, run_experiment
 from recbole_rlmrec.cli import main
 from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.errors import DataError, ModelError, StoreError
+from recbole_rlmrec.report import browser as browser_module
 from recbole_rlmrec.report.build import write_report
 from recbole_rlmrec.report.sources import read_sources
 
@@ -96,7 +97,8 @@ def test_the_browser_shows_what_the_cells_found(page, results):
                 shares = sum(hit for _, hit in entry["top"][variant]) / entry["tests"]
                 assert shares == pytest.approx(values[row, about["metrics"].index("recall@10")], abs=1e-6)
     (first,) = [entry for entry in browser["entries"]["item"] if items[entry["i"]] == "i1"]
-    assert "window.broken = 1" in first["p"] and browser["titles"][first["i"]] == "<img src=x onerror='window.broken = 3'"
+    assert "window.broken = 1" in browser["texts"][first["p"]]
+    assert browser["titles"][first["i"]] == "<img src=x onerror='window.broken = 3'"
 
 
 def test_kar_is_on_the_map_and_in_the_browser(results, tmp_path, monkeypatch):
@@ -109,11 +111,28 @@ def test_kar_is_on_the_map_and_in_the_browser(results, tmp_path, monkeypatch):
     assert browser["variants"] == ["base", "kar"] and browser["spaces"] == ["semantic", "base", "kar"]
 
 
-def test_limit_is_kept_and_said(results, tmp_path):
+def test_limit_is_kept_and_said(results, report, tmp_path):
     write_report([results], tmp_path / "r.html", projection="pca", limit=5)
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
-    assert [len(page.data()["browser"]["entries"][side]) for side in ("user", "item")] == [5, 5]
-    assert "5 of 16 users and 5 of 20 items" in page.text
+    browser = page.data()["browser"]
+    assert [len(browser["entries"][side]) for side in ("user", "item")] == [5, 5]
+    assert "5 of 16 users and 5 of 20 items" in page.text and "first in each order of the list" in page.text
+    whole = Page(report.read_text(encoding="utf-8")).data()["browser"]
+    for side in ("user", "item"):
+        counts = [sorted(entry["n"] for entry in found["entries"][side]) for found in (whole, browser)]
+        assert counts[1][-1] == counts[0][-1] and counts[1][0] == counts[0][0]
+        assert browser["known"][side] == len(whole["entries"][side]) and not whole["lacking"][side]
+
+
+def test_equal_texts_are_stored_once_and_long_ones_make_fewer(results, tmp_path, monkeypatch, page):
+    texts = page.data()["browser"]["texts"]
+    assert len(set(texts)) == len(texts) and all(texts)
+    monkeypatch.setattr(browser_module, "BYTES", 12_000)
+    write_report([results], tmp_path / "r.html", projection="pca")
+    source = (tmp_path / "r.html").read_text(encoding="utf-8")
+    browser = Page(source).data()["browser"]
+    assert 0 < len(browser["entries"]["user"]) < 16 and 0 < len(browser["entries"]["item"]) < 20
+    assert len(json.dumps(browser)) < 40_000
 
 
 def test_curves_keep_base_and_alignment_loss_apart(page):

@@ -138,6 +138,11 @@
   for (const side of ["user", "item"]) {
     for (const entry of browser.entries[side]) byToken[side].set(browser.names[side][entry.i], entry);
   }
+  const lacking = { user: new Set(browser.lacking.user), item: new Set(browser.lacking.item) };
+  const numbered = { user: new Map(), item: new Map() };
+  for (const side of ["user", "item"]) browser.names[side].forEach((token, index) => numbered[side].set(token, index));
+  const collator = new Intl.Collator("en", { numeric: true });
+  const textOf = (number) => (number === null || number === undefined ? "" : browser.texts[number]);
   let current = null;
 
   function label(side, index) {
@@ -156,7 +161,7 @@
 
   function sorts(side) {
     const options = [
-      ["name", side === "user" ? "id" : "title", (a, b) => label(side, a.i).localeCompare(label(side, b.i), "en", { numeric: true }), () => ""],
+      ["name", side === "user" ? "id" : "title", (a, b) => collator.compare(label(side, a.i), label(side, b.i)), () => ""],
       ["most", "training interactions, most first", (a, b) => b.n - a.n, (entry) => `${entry.n} in training`],
       ["fewest", "training interactions, fewest first", (a, b) => a.n - b.n, (entry) => `${entry.n} in training`],
     ];
@@ -183,7 +188,7 @@
     const words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
     const [, , compare, said] = sorts(side).find(([key]) => key === order.value) || sorts(side)[0];
     const fits = (entry) => {
-      const text = `${browser.names[side][entry.i]} ${label(side, entry.i)} ${entry.p || ""}`.toLowerCase();
+      const text = `${browser.names[side][entry.i]} ${label(side, entry.i)} ${textOf(entry.p)}`.toLowerCase();
       return words.every((word) => text.includes(word));
     };
     const exact = (entry) => (browser.names[side][entry.i].toLowerCase() === query.value.trim().toLowerCase() ? 0 : 1);
@@ -241,8 +246,8 @@
 
   function reference(side, index) {
     const token = browser.names[side][index];
-    if (!byToken[side].has(token)) return make("span", {}, label(side, index));
-    return make("a", { href: "#" + encode(`${side}/${token}`) }, label(side, index));
+    const away = byToken[side].has(token) ? null : "away";
+    return make("a", { href: "#" + encode(`${side}/${token}`), class: away, title: away && absence(side, token) }, label(side, index));
   }
 
   function list(title, items, empty) {
@@ -255,7 +260,7 @@
     if (entry.q === null) return make("div", {}, heading, make("p", { class: "quiet" }, "Which interactions the profile quotes is not recorded."));
     if (!entry.q.length) return make("div", {}, heading, make("p", { class: "quiet" }, "The profile quotes no interactions."));
     const lines = entry.q.map(([index, detail]) =>
-      make("li", {}, reference(OTHER[side], index), detail ? make("span", { class: "quiet" }, ` ${detail}`) : null));
+      make("li", {}, reference(OTHER[side], index), detail === null ? null : make("span", { class: "quiet" }, ` ${textOf(detail)}`)));
     const more = entry.more ? make("p", { class: "quiet" }, `and ${entry.more} more`) : null;
     return make("div", {}, heading, make("ul", { class: "history" }, ...lines), more);
   }
@@ -293,17 +298,28 @@
     return make("div", {}, make("h3", {}, "Nearest neighbours, by cosine"), make("div", { class: "columns" }, ...columns));
   }
 
+  /* Why a user or an item is not here. */
+  function absence(side, token) {
+    const [shown, known] = [browser.entries[side].length, browser.known[side]];
+    const index = numbered[side].get(token);
+    if (index !== undefined && lacking[side].has(index)) return `${side} ${token} has neither a profile nor an embedding of one.`;
+    if (shown === known) return `${side} ${token} is not among the ${known} ${side}s of this report.`;
+    const command = `recbole-rlmrec show --dataset ${browser.dataset} --tag ${browser.tag} --${side} ${token}`;
+    return `${side} ${token} is not in this report, which holds ${shown} of ${known} ${side}s; \`${command}\` prints the profile if there is one, and report --limit ${known} holds all.`;
+  }
+
   function show(side, token) {
     const entry = byToken[side].get(token);
     current = [side, token];
     if (!entry) {
-      place.replaceChildren(make("p", {}, `${side} ${token} is not among the profiles of this report.`));
+      const heading = numbered[side].has(token) ? label(side, numbered[side].get(token)) : `${side} ${token}`;
+      place.replaceChildren(make("h3", {}, heading), make("p", {}, absence(side, token)));
       return;
     }
     const about = `${side} ${token}, ${entry.n} training interactions${entry.by ? `, profile by ${entry.by}` : ""}`;
     const parts = [make("h3", {}, label(side, entry.i)), make("p", { class: "quiet" }, about)];
-    parts.push(entry.p === null ? make("p", {}, "No profile.") : prose(entry.p));
-    if (entry.r) parts.push(make("details", {}, make("summary", {}, "Reasoning"), prose(entry.r)));
+    parts.push(entry.p === null ? make("p", {}, "No profile.") : prose(textOf(entry.p)));
+    if (entry.r !== null && entry.r !== undefined) parts.push(make("details", {}, make("summary", {}, "Reasoning"), prose(textOf(entry.r))));
     parts.push(history(side, entry), side === "user" ? recommendations(entry) : holders(entry), nearest(side, entry));
     place.replaceChildren(...parts.filter(Boolean));
   }
