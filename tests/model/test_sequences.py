@@ -166,6 +166,7 @@ def test_recommender(world, backbone, monkeypatch):
 
     _check_gen(here, adapter)
     _check_documentation(backbone, adapter)
+    _check_blocks(here, monkeypatch)
 
 
 def _counted(original, calls):
@@ -196,18 +197,8 @@ def _check_gen(here, adapter):
     assert (len(mask.item) > 0) == bool(adapter.states or type(adapter).__name__ in ("BERT4RecAdapter", "S3RecAdapter"))
 
 
-def _check_documentation(backbone, adapter):
-    rows = re.findall(r"^\| (\w+) \| (.+) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
-    con, gen, loss, text = ([cell.strip() for cell in cells.split("|")] for name, cells in rows if name == backbone).__next__()
-    reconstructs = "users, items" if adapter.states or backbone in ("BERT4Rec", "S3Rec") else "users"
-    assert (con, gen, loss) == ("users, items", "no" if adapter.masking else reconstructs, "mean")
-    assert text.endswith(f"gen: {adapter.masking}") if adapter.masking else "gen:" not in text
-
-
-@pytest.mark.parametrize("backbone", SEQUENTIAL)
-def test_blocks_rank_as_the_recommender_does(world, backbone, monkeypatch):
-    """In blocks of few sequences, without the padding where that is left out, whatever the padding's embedding is."""
-    here = world(backbone)
+def _check_blocks(here, monkeypatch):
+    """Blocks of few sequences rank as the recommender does, without the padding where that is left out, whatever it is."""
     monkeypatch.setattr(blocks, "POSITIONS", 24)
     own, ours = here.model("").eval(), here.model("_RLMRec", alignment="none", fast_loader=True).eval()
     generator = torch.Generator().manual_seed(2)
@@ -225,6 +216,14 @@ def test_blocks_rank_as_the_recommender_does(world, backbone, monkeypatch):
         wanted = own.full_sort_predict(Interaction({key: value.clone() for key, value in given.items()}))
         found = ours.full_sort_predict(Interaction({key: value.clone() for key, value in given.items()}))
     torch.testing.assert_close(found, wanted.view(found.shape), rtol=1e-4, atol=1e-5)
+
+
+def _check_documentation(backbone, adapter):
+    rows = re.findall(r"^\| (\w+) \| (.+) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    con, gen, loss, text = ([cell.strip() for cell in cells.split("|")] for name, cells in rows if name == backbone).__next__()
+    reconstructs = "users, items" if adapter.states or backbone in ("BERT4Rec", "S3Rec") else "users"
+    assert (con, gen, loss) == ("users, items", "no" if adapter.masking else reconstructs, "mean")
+    assert text.endswith(f"gen: {adapter.masking}") if adapter.masking else "gen:" not in text
 
 
 def test_session_graphs_are_recboles():
@@ -262,8 +261,11 @@ def test_terms_are_what_the_loss_scores(world, backbone, loss):
         assert torch.equal(BPRLoss()(*scores), here.losses(model)[0].detach()) or model.dropout.p > 0
 
 
-@pytest.mark.parametrize("backbone", ["SASRec", "BERT4Rec", "HGN", "FPMC", "GRU4Rec"])
-@pytest.mark.parametrize("way", ["add", "concat", "replace"])
+TEXTS = [("BERT4Rec", way) for way in ("add", "concat", "replace")]
+TEXTS += [("SASRec", "replace"), ("GRU4Rec", "add"), ("HGN", "concat"), ("FPMC", "replace")]
+
+
+@pytest.mark.parametrize(("backbone", "way"), TEXTS)
 def test_texts_as_input(world, backbone, way):
     here = world(backbone, suffix="_Semantic")
     model = here.model("_Semantic", alignment="con", align_sides="item", semantic_input=way, user_text="both")
@@ -322,11 +324,16 @@ PROTOCOLS = {
     "LS-uni5": {"split": LS, "order": "TO", "mode": "uni5"},
     "RS-pop5": {"split": RS, "order": "TO", "group_by": "user", "mode": "pop5"},
 }
-RUNS = [("SASRec_RLMRec", "con", "CE"), ("GRU4Rec_RLMRec", "gen", "BPR"), ("BERT4Rec_Semantic", "con", "CE")]
+RUNS = [
+    ("SASRec_RLMRec", "con", "CE", "LS-full"),
+    ("SASRec_RLMRec", "con", "CE", "LS-uni5"),
+    ("GRU4Rec_RLMRec", "gen", "BPR", "LS-uni5"),
+    ("GRU4Rec_RLMRec", "gen", "BPR", "RS-pop5"),
+    ("BERT4Rec_Semantic", "con", "CE", "LS-full"),
+]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize(("name", "kind", "loss"), RUNS)
+@pytest.mark.parametrize(("name", "kind", "loss", "protocol"), RUNS)
 def test_runs_in_each_protocol_and_loads_again(run, name, kind, loss, protocol):
     options = {"alignment": kind, "loss_type": loss, "eval_args": PROTOCOLS[protocol], "epochs": 1, "mask_ratio": 0.5, **SIZES}
     options["semantic_tag"] = "tag"
