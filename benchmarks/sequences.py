@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 import time
@@ -32,20 +33,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--models", default="SASRec,GRU4Rec,BERT4Rec,SRGNN")
+    parser.add_argument("--runs", default=",".join(RUNS), help="which of them, RecBole first")
     parser.add_argument("--steps", type=int, default=5, help="training steps of each run; the first is left out")
     parser.add_argument(
         "--evaluations", type=int, default=3, help="evaluations of RecBole's and of ours; the first is left out"
     )
     parser.add_argument("--output", type=Path, default=None, help="path without suffix of the .md and .json files")
     args, rest = parser.parse_known_args()
-    given = " ".join(sys.argv[1:])
+    given = re.sub(r"(--data_path=)\S+", r"\1FOLDER", " ".join(sys.argv[1:]))
     sys.argv = [sys.argv[0], *rest]  # RecBole reads the command line
-    records = [measure(model, args) for model in args.models.split(",")]
-    text = "\n".join([f"`python benchmarks/sequences.py {given}`", "", *_machine(), "", *table(records)]) + "\n"
+    records = []
+    for model in args.models.split(","):
+        records.append(measure(model, args))
+        text = "\n".join([f"`python benchmarks/sequences.py {given}`", "", *_machine(), "", *table(records)]) + "\n"
+        if args.output:
+            args.output.with_suffix(".md").write_text(text, encoding="utf-8")
+            args.output.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     print(text)
-    if args.output:
-        args.output.with_suffix(".md").write_text(text, encoding="utf-8")
-        args.output.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
 def measure(backbone: str, args) -> dict:
@@ -57,8 +61,9 @@ def measure(backbone: str, args) -> dict:
     first = _config(backbone, args.dataset, RUNS["RecBole"][1])
     init_seed(first["seed"], first["reproducibility"])
     loaders = data_preparation(first, create_dataset(first))
-    models, steps = {}, {name: [] for name in (*RUNS, "batch")}
-    for name, (suffix, options) in RUNS.items():
+    runs = {name: RUNS[name] for name in args.runs.split(",")}
+    models, steps = {}, {name: [] for name in (*runs, "batch")}
+    for name, (suffix, options) in runs.items():
         config = _config(backbone + suffix, args.dataset, options)
         for key in COMPUTED:
             config[key] = first[key]
@@ -71,11 +76,10 @@ def measure(backbone: str, args) -> dict:
         steps["batch"].append(time.process_time() - start)
         for name, (_, model, optimizer) in models.items():
             steps[name].append(_step(model, optimizer, batch))
-    evaluations = {name: [] for name in ("RecBole", "none")}
+    evaluations = {name: [] for name in list(runs)[:2]}  # what is aligned makes no difference to it
     for _ in range(args.evaluations):
         for name in evaluations:
             evaluations[name].append(_evaluate(*models[name][:2], loaders))
-    print(backbone, "done", file=sys.stderr, flush=True)
     return {"model": backbone, "batches": len(loaders[0]), "steps": steps, "evaluations": evaluations}
 
 
@@ -110,7 +114,7 @@ def _evaluate(config, model, loaders) -> float:
 
 def table(records: list[dict]) -> list[str]:
     """Markdown lines: seconds of RecBole's epoch and evaluation, and the others as multiples of them."""
-    others = [name for name in RUNS if name != "RecBole"]
+    others = [name for name in RUNS if name != "RecBole" and name in records[0]["steps"]]
     head = [
         "recommender",
         "batches",
@@ -122,8 +126,8 @@ def table(records: list[dict]) -> list[str]:
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for record in records:
         loading = statistics.median(record["steps"]["batch"][1:])
-        step = {name: loading + statistics.median(record["steps"][name][1:]) for name in RUNS}
-        theirs, ours = (statistics.median(record["evaluations"][name][1:]) for name in ("RecBole", "none"))
+        step = {name: loading + statistics.median(record["steps"][name][1:]) for name in ("RecBole", *others)}
+        theirs, ours = (statistics.median(seconds[1:]) for seconds in record["evaluations"].values())
         cells = [record["model"], str(record["batches"]), f"{step['RecBole'] * record['batches']:.1f}"]
         cells += [f"{step[name] / step['RecBole']:.2f}" for name in others]
         lines.append(f"| {' | '.join([*cells, f'{theirs:.2f}', f'{ours / theirs:.2f}'])} |")
