@@ -73,6 +73,7 @@ setup(
             'ray[tune]<=2.6.3; python_version < "3.12"',
             'setuptools<82; python_version < "3.12"',
             'numpy<2; python_version < "3.12"',
+            'ray>=2.40; python_version >= "3.12"',
         ],
         "tokens": ["tiktoken>=0.5"],
         "sql": ["sqlalchemy>=2"],

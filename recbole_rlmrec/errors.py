@@ -43,6 +43,10 @@ class ChatError(RLMRecError):
     """A chat model cannot be reached, refuses, or answers unusably."""
 
 
+class ProcessError(RLMRecError):
+    """A process of several failed, was killed, or did not find the others."""
+
+
 class CheckpointError(RLMRecError):
     """A checkpoint is unreadable or holds objects that are not allowed."""
 

@@ -63,6 +63,12 @@ def write_atomic(
     (folder / f"{name}.user").write_text("\n".join(users) + "\n")
 
 
+@pytest.fixture(scope="session")
+def write_tiny() -> Callable:
+    """`write_atomic`, for fixtures that last longer than a test."""
+    return write_atomic
+
+
 @pytest.fixture
 def tiny(workdir) -> dict:
     """Options of a run on a small data set in the working directory: CPU, two epochs, no progress bars."""

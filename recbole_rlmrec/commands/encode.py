@@ -10,6 +10,7 @@ from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.paths import dataset_root
 from recbole_rlmrec.data.store import tag_folder
 from recbole_rlmrec.encoding.encode import encode_tag
+from recbole_rlmrec.encoding.shards import parse_shard
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
@@ -18,8 +19,9 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     settings = {name: value for name in ENCODER_OPTIONS if (value := getattr(args, name)) is not None}
     if args.no_normalize:
         settings["normalize"] = False
+    shard = parse_shard(args.shard) if args.shard else None
     _show_log()
-    print(encode_tag(folder, args.encoder, dtype=args.dtype, **settings))
+    print(encode_tag(folder, args.encoder, dtype=args.dtype, shard=shard, merge=args.merge, **settings))
     return 0
 
 

@@ -18,7 +18,9 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     """Run an experiment; returns the exit status, 1 where a cell failed."""
     if args.jobs < 1:
         raise ConfigError(f"--jobs is the number of cells at a time, 1 or more, not {args.jobs}.")
-    launcher = RayLauncher(args.ray) if args.ray else LocalLauncher(args.jobs)
+    if args.cell_cpus < 1 or args.cell_gpus < 0:
+        raise ConfigError("--cell-cpus is a whole number of at least 1, --cell-gpus one of at least 0, for example 0.5.")
+    launcher = RayLauncher(args.ray, args.cell_cpus, args.cell_gpus) if args.ray else LocalLauncher(args.jobs)
     return run_experiment(args, options, launcher)
 
 

@@ -27,6 +27,8 @@ def _common(parser: Parser, own: Callable[[Callable], None], variants: str, allo
     own(add)
     add("--jobs", type=int, default=1, help="cells that run side by side on this machine (default: 1)")
     add("--ray", metavar="ADDRESS", help="run on a Ray cluster; `local` starts one here")
+    add("--cell-cpus", type=int, default=1, help="processors of each cell on a Ray cluster (default: 1)")
+    add("--cell-gpus", type=float, default=0, help="GPUs of each cell on a Ray cluster, 0.5 for two cells on one (default: 0)")
     add("--resplit", action="store_true", help="draw a split, and template profiles, for every seed")
     add("--trust-cells", action="store_true", help="use cells that other code or versions computed")
     add = parser.group("output").add_argument

@@ -138,12 +138,13 @@ def _run(parser: Parser) -> None:
         help="NAME_RLMRec is RecBole's NAME with an alignment loss, a plain NAME RecBole's model (default: LightGCN_RLMRec)",
     )
     add("--resume", action="store_true", help="go on where a run with the same options was interrupted")
-    add = parser.group("processes", "Several GPUs: --nproc 2 --gpu_id 0,1; several machines: the others too.").add_argument
+    add = parser.group("processes", "Several GPUs: --nproc 2 --gpu_id 0,1; several machines: docs/scale.md.").add_argument
     add("--nproc", help="processes on this machine (default: 1)")
     add("--world-size", help="processes on all machines")
     add("--ip", help="address of the first machine (default: localhost)")
-    add("--port", help="its port (default: 5678)")
+    add("--port", help="its port (default: a free one, or 5678 with several machines)")
     add("--group-offset", help="number of the first process of this machine (default: 0)")
+    add("--meeting-seconds", help="how long processes wait for each other when a run begins (default: 300)")
     add = parser.group("output").add_argument
     add("--result-file", metavar="FILE", help="JSON of what the run showed: metrics, settings, series, provenance, versions")
     add("--per-user-file", metavar="FILE", help="write the metrics and top items of each user of the test split")
@@ -220,6 +221,7 @@ def _profile(parser: Parser) -> None:
     add("--retry-failed", action="store_true", help="ask again just for what is listed in failures.jsonl")
     add = parser.group("money", f"Prices, and from when they are: {PRICES}").add_argument
     add("--dry-run", action="store_true", help="print the number of requests, tokens and the price, and stop")
+    add("--exact", action="store_true", help="with --dry-run: make every question, not a sample of 2,000 of each kind")
     add("--budget-usd", type=float, help="stop before the tag has cost more than this")
     add("--price-in", type=float, help="US dollars per million prompt tokens")
     add("--price-out", type=float, help="US dollars per million completion tokens")
@@ -234,6 +236,11 @@ def _encode(parser: Parser) -> None:
     add("--encoder", "--semantic-encoder", dest="encoder", required=True, metavar="ENCODER", help=ENCODERS)
     add("--dtype", choices=("float32", "float16"), default="float32", help="type of the stored matrix")
     add("--no-normalize", action="store_true", help="keep the length of the embeddings")
+    parts = parser.group(
+        "processes", "Several GPUs or machines: each encodes a shard, one merges them."
+    ).add_mutually_exclusive_group()
+    parts.add_argument("--shard", metavar="K/N", help="encode the K-th of N parts of the texts")
+    parts.add_argument("--merge", action="store_true", help="make the matrices of what all shards have encoded")
     for name, (kind, summary) in ENCODER_OPTIONS.items():
         add(f"--{name.replace('_', '-')}", type=kind, default=None, help=summary)
 

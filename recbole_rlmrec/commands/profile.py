@@ -25,6 +25,7 @@ from recbole_rlmrec.profiling.batch import Batches
 from recbole_rlmrec.profiling.build import PromptBuilder, Sampling
 from recbole_rlmrec.profiling.chosen import first, listed
 from recbole_rlmrec.profiling.estimate import (
+    SAMPLE,
     Limits,
     describe_columns,
     describe_estimate,
@@ -148,7 +149,7 @@ def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
     chat = _chat(args)
     price = find_price(args.chat_model, args.price_in, args.price_out, args.batch is not None)
     config, _, splits = load_split(args.dataset, options)
-    corpus = Corpus.from_config(config, splits[0])
+    corpus = Corpus.from_config(config, splits[0], show_progress=True)
     columns = corpus.columns(**_overrides(args))
     corpus.require_text(columns)
     print(f"Columns: {describe_columns(columns)}")
@@ -196,8 +197,7 @@ def _overrides(args: argparse.Namespace) -> dict:
 def _domain(args: argparse.Namespace, corpus: Corpus) -> Domain:
     name = args.domain
     if name is None:
-        fields = [] if corpus.item_fields is None else list(corpus.item_fields.columns)
-        name = guess_domain(args.dataset, fields)
+        name = guess_domain(args.dataset, corpus.item_columns())
         print(f"Domain: {name} (guessed; --domain sets it)")
     return load_domain(name, args.style)
 
@@ -219,7 +219,7 @@ def _about(args, chat: ChatModel, domain: Domain, columns: Columns, sampling: Sa
 def _dry_run(job: Job) -> None:
     questions = job.questions()
     limits = job.limits()
-    estimates = estimate(questions, job.domain, limits)
+    estimates = estimate(questions, job.domain, limits, None if job.args.exact else SAMPLE, show_progress=True)
     batch = job.args.batch is not None
     print(describe_estimate(estimates, job.price, job.chat.name, job.counter.how, batch))
     print(limits)

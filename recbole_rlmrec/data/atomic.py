@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from pandas._libs.parsers import STR_NA_VALUES
 
+from recbole_rlmrec.data.columnar import fits, read_plain
 from recbole_rlmrec.data.files import hash_file
 from recbole_rlmrec.data.lines import Lines, check_lines, line_of, quoting, undecoded, unquoted
 from recbole_rlmrec.errors import DataError
@@ -70,6 +71,7 @@ def read_columns(
     separator: str = "\t",
     encoding: str = "utf-8",
     numbers: Collection[str] = (),
+    tokens: Collection[str] = (),
 ) -> pd.DataFrame:
     """Read some columns of an atomic file.
 
@@ -82,11 +84,13 @@ def read_columns(
         RecBole's ``field_separator`` and ``encoding``.
     numbers : collection of str
         Columns to read as float64.
+    tokens : collection of str
+        Columns that may be read as categories, which takes less memory.
 
     Returns
     -------
     DataFrame
-        The columns in the order of the file: float64, or objects that are text; missing values are NaN.
+        The columns in the order of the file: float64, or objects or categories that are text; missing values are NaN.
 
     Raises
     ------
@@ -96,7 +100,12 @@ def read_columns(
     path = Path(path)
     names = list(read_header(path, separator, encoding))
     lines = check_lines(path, separator, encoding)
-    return _Reader(path, separator, encoding, names, [name for name in names if name in columns], set(numbers)).read(lines)
+    wanted = [name for name in names if name in columns]
+    if wanted and fits(separator, encoding, lines):
+        table = read_plain(path, names, wanted, numbers, tokens, MISSING, lines.rows)
+        if table is not None:
+            return table
+    return _Reader(path, separator, encoding, names, wanted, set(numbers)).read(lines)
 
 
 @dataclass

@@ -96,7 +96,7 @@ _CODE = re.compile(r"^(?=\S*\d)(?=\S*[A-Za-z_-])[A-Za-z0-9_-]{6,}$|^[A-Za-z0-9_+
 _NUMBER = re.compile(r"^[+-]?\d{4,}(\.\d+)?$")
 _PLAIN_NUMBER = re.compile(r"^\s*[+-]?[\d,]*\.?\d+\s*$")
 _DISTINCT = 0.5
-_SAMPLE = 2000
+SAMPLE = 2000
 
 
 @dataclass
@@ -144,7 +144,7 @@ def snake(name: str) -> str:
 def sample(column: pd.Series) -> pd.Series:
     """At most 2,000 values of a column that are not empty, evenly spaced."""
     filled = column[column != ""]
-    return filled.iloc[:: max(len(filled) // _SAMPLE, 1)]
+    return filled.iloc[:: max(len(filled) // SAMPLE, 1)]
 
 
 def mean_words(values: pd.Series) -> float:

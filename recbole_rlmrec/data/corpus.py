@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.atomic import AtomicFile, FeatureType, read_atomic
+from recbole_rlmrec.data.atomic import AtomicFile, FeatureType, read_header
 from recbole_rlmrec.data.columns import (
+    SAMPLE,
     YEARS,
     Columns,
     guess_description,
@@ -20,14 +22,38 @@ from recbole_rlmrec.data.columns import (
     pick,
     sample,
 )
-from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, split_hash, split_keys
+from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.rows import Raw, Rows
+from recbole_rlmrec.data.streams import Entities, stream_atomic
 from recbole_rlmrec.data.text import plain_columns, says_something, sequence_separator
+from recbole_rlmrec.data.texts import Picked
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
+
+
+class _Made:
+    """A table that may be given as a function, which is called when the table is asked for the first time."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, corpus, owner: type | None = None):
+        if corpus is None:
+            raise AttributeError(self._name)  # so that it has no default
+        value = corpus.__dict__[self._name]
+        if callable(value):
+            value = corpus.__dict__[self._name] = value()
+        return value
+
+    def __set__(self, corpus, value) -> None:
+        corpus.__dict__[self._name] = value
 
 
 @dataclass
 class Corpus:
     """Everything that profiles may be made from.
+
+    The tables are made when they are asked for. Before that, texts are on disk, and :meth:`texts_of_items` and
+    :meth:`texts_of_rows` give them one by one.
 
     Attributes
     ----------
@@ -47,10 +73,10 @@ class Corpus:
         See :func:`split_hash`.
     """
 
-    item_fields: pd.DataFrame | None
-    user_fields: pd.DataFrame | None
+    item_fields: pd.DataFrame | None = _Made()
+    user_fields: pd.DataFrame | None = _Made()
     field_types: dict[str, FeatureType]
-    interactions: pd.DataFrame
+    interactions: pd.DataFrame = _Made()
     users: list[str]
     items: list[str]
     split_hash: str
@@ -59,9 +85,11 @@ class Corpus:
     time_field: str | None = None
     _sequences: dict[str, pd.Series] | None = None
     _separator: str = " "
+    _files: dict[str, Entities] | None = None
+    _rows: Rows | None = None
 
     @classmethod
-    def from_config(cls, config, train) -> Corpus:
+    def from_config(cls, config, train, show_progress: bool = False) -> Corpus:
         """Read the corpus of a run.
 
         Parameters
@@ -70,30 +98,37 @@ class Corpus:
             The run's configuration; ``load_col`` does not matter.
         train : recbole.data.dataset.Dataset
             The training split, as ``Dataset.build`` returns it.
+        show_progress : bool
+            Whether to show progress bars.
 
         Raises
         ------
         DataError
             ``.inter`` is missing or does not fit the run, or a file is not an atomic file.
         """
-        reader = _Reader(config)
-        items, users = reader.features("item", train.iid_field), reader.features("user", train.uid_field)
-        interactions, inter_types = _training_rows(config, train, reader)
-        interactions = plain_columns(interactions, inter_types, f"{config['dataset']}.inter")
+        reader = _Reader(config, show_progress)
+        sides = {"item": train.iid_field, "user": train.uid_field}
+        files = {side: found for side, field in sides.items() if (found := reader.features(side, field))}
+        raw = reader.interactions(train)
+        rows = raw.training(config["rm_dup_inter"])
+        users, items = _tokens(train, train.uid_field), _tokens(train, train.iid_field)
         separator = config["seq_separator"] or " "
+        types = [raw.types, *(files[side].types for side in ("user", "item") if side in files)]
+        made = {side: _maker(files[side], side, separator) if side in files else None for side in sides}
         return cls(
-            item_fields=None if items is None else _shown(items, separator),
-            user_fields=None if users is None else _shown(users, separator),
-            field_types={**inter_types, **(users.types if users else {}), **(items.types if items else {})},
-            interactions=interactions,
-            users=_tokens(train, train.uid_field),
-            items=_tokens(train, train.iid_field),
+            item_fields=made["item"],
+            user_fields=made["user"],
+            field_types={name: kind for found in types for name, kind in found.items()},
+            interactions=lambda: rows.frame(users, items),
+            users=users,
+            items=items,
             split_hash=split_hash(train),
             dataset=config["dataset"],
             rating_field=config["RATING_FIELD"],
             time_field=config["TIME_FIELD"],
-            _sequences=None if items is None else _item_sequences(items),
             _separator=separator,
+            _files=files,
+            _rows=rows,
         )
 
     def with_items(self, file: AtomicFile, id_field: str) -> Corpus:
@@ -109,7 +144,7 @@ class Corpus:
         fields = [table for table in (self.item_fields, shown) if table is not None]
         both = pd.concat(fields).fillna("").astype(object)
         both = both[~both.index.duplicated()].rename_axis("item")
-        lists = dict(self._sequences or {})
+        lists = self._raw_sequences()
         for name, column in sequences.items():
             whole = pd.concat([lists[name], column]) if name in lists else column
             lists[name] = whole[~whole.index.duplicated()]
@@ -118,7 +153,9 @@ class Corpus:
             item_fields=both,
             field_types={**more.types, **self.field_types},
             items=list(dict.fromkeys([*self.items, *more.table.index])),
-            _sequences=lists,
+            _sequences=None if self._separator == " " else lists,
+            _files=None,
+            _rows=None,
         )
 
     def columns(self, **overrides) -> Columns:
@@ -136,7 +173,7 @@ class Corpus:
             A column that was named does not exist.
         """
         self._check_overrides(overrides)
-        item, user, inter = self._table("item"), self._table("user"), self.interactions.drop(columns=["user", "item"])
+        item, user, inter = self._table("item"), self._table("user"), self._table("inter")
         counted = {name for table in (item, user) for name in table if is_aggregate(name, table[name])}
         tokens = {*self.items, *self.users}
         lists = [name for name in item if self._lists_ids(name, tokens)]
@@ -173,8 +210,7 @@ class Corpus:
         """
         if columns.title or columns.description or columns.attributes or columns.user_attributes or columns.reviews:
             return
-        tables = {"item": self.item_fields, "user": self.user_fields}
-        found = [f"{self.dataset}.{side}" for side, table in tables.items() if table is not None]
+        found = [f"{self.dataset}.{side}" for side in ("item", "user") if self.__dict__[f"{side}_fields"] is not None]
         state = f"no readable text in {' and '.join(found)}" if found else "neither an .item nor a .user file"
         raise DataError(
             f"Dataset {self.dataset!r} has {state}, so no profiles can be made; add {self.dataset}.item with the columns "
@@ -188,16 +224,63 @@ class Corpus:
         Sequences are taken apart at ``seq_separator``, or where that is the space, at what separates them in truth; other
         columns have one value per item. Values without a letter or digit are left out.
         """
-        values = self._sequences[column] if column in (self._sequences or {}) else self._table("item")[column]
+        values = self._raw_sequences().get(column, self.item_fields[column])
         if self._type(column) == FeatureType.TOKEN_SEQ:
             separator = sequence_separator(sample(values)) if self._separator == " " else self._separator
             values = values.str.split(separator)
         frame = values.explode().str.strip().rename("value").rename_axis("item").reset_index()
         return frame[frame["value"].map(says_something)].reset_index(drop=True)
 
+    def item_columns(self) -> list[str]:
+        """Names of the columns of ``.item`` but the id."""
+        return list(self._table("item"))
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the user and of the item of each row of ``interactions`` among ``users`` and ``items``, int [n] each."""
+        if (rows := self._on_disk("interactions")) is not None:
+            return rows.users, rows.items
+        frame = self.interactions
+        return pd.Index(self.users).get_indexer(frame["user"]), pd.Index(self.items).get_indexer(frame["item"])
+
+    def texts_of_rows(self, column: str) -> Picked | np.ndarray:
+        """Values of a column of ``interactions``, by row."""
+        if (rows := self._on_disk("interactions")) is not None:
+            return rows.columns[column]
+        return self.interactions[column].to_numpy(dtype=object)
+
+    def texts_of_items(self, column: str) -> Picked | np.ndarray:
+        """Values of a column of ``.item``, one for each of ``items``."""
+        if (file := self._on_disk("item_fields")) is not None and self._separator == " ":
+            return Picked(file.columns[column], self._places(file))
+        return self.item_fields[column].reindex(self.items).fillna("").to_numpy(dtype=object)
+
+    def _places(self, file: Entities) -> np.ndarray:
+        places = file.rows_of(self.items)
+        return places.astype(np.int32) if len(file.ids) < 1 << 31 else places
+
+    def _on_disk(self, table: str):
+        """What a table will be made from, None where it has been made, and may have been changed, since."""
+        if not callable(self.__dict__[table]):
+            return None
+        return self._rows if table == "interactions" else (self._files or {}).get(table.removesuffix("_fields"))
+
+    def _raw_sequences(self) -> dict[str, pd.Series]:
+        """Columns of ``.item`` that are sequences, as they are in the file."""
+        if self._sequences is not None:
+            return dict(self._sequences)
+        file = (self._files or {}).get("item")
+        if file is None or self._separator == " ":
+            return {}
+        table = file.frame("item")
+        return {name: table[name] for name, kind in file.types.items() if kind == FeatureType.TOKEN_SEQ}
+
     def _table(self, side: str) -> pd.DataFrame:
-        table = self.item_fields if side == "item" else self.user_fields
-        return pd.DataFrame() if table is None else table
+        """Columns of a file, some of their values where they are on disk."""
+        name = "interactions" if side == "inter" else f"{side}_fields"
+        if (source := self._on_disk(name)) is not None and (side == "inter" or self._separator == " "):
+            return source.preview(SAMPLE)
+        table = getattr(self, name)
+        return pd.DataFrame() if table is None else table.drop(columns=["user", "item"]) if side == "inter" else table
 
     def _type(self, name: str) -> FeatureType:
         return self.field_types.get(name, FeatureType.TOKEN)
@@ -211,11 +294,11 @@ class Corpus:
             return False
         parts = values.str.split(r"""[\s,;|'"\[\]]+""", regex=True).explode()
         parts = parts[parts != ""]
-        return len(parts) > 0 and parts.isin(tokens).mean() > 0.5
+        return len(parts) > 0 and parts.map(tokens.__contains__).mean() > 0.5
 
     def _check_overrides(self, overrides: dict) -> None:
-        places = {"user_attributes": self._table("user"), "reviews": self.interactions}
-        places |= dict.fromkeys(("rating", "timestamp"), self.interactions)
+        places = {"user_attributes": self._table("user")}
+        places |= dict.fromkeys(("rating", "timestamp", "reviews"), self._table("inter"))
         for role, value in overrides.items():
             table = places.get(role, self._table("item"))
             for name in [value] if isinstance(value, str) else value or []:
@@ -231,24 +314,34 @@ def _tokens(dataset, field: str) -> list[str]:
 class _Reader:
     """Atomic files of a run."""
 
-    def __init__(self, config):
-        self._config = config
+    def __init__(self, config, show: bool):
+        self._config, self._show = config, show
         self._stem = Path(config["data_path"]) / config["dataset"]
         self._format = (config["field_separator"] or "\t", config["encoding"] or "utf-8")
 
-    def _read(self, suffix: str) -> AtomicFile:
-        return read_atomic(self._stem.with_name(f"{self._stem.name}.{suffix}"), *self._format)
+    def _path(self, suffix: str) -> Path:
+        return self._stem.with_name(f"{self._stem.name}.{suffix}")
 
-    def features(self, side: str, id_field: str) -> AtomicFile | None:
-        """``.item`` or ``.user`` with tokens as index, the first of repeated ids; None where the file is missing."""
-        if not self._stem.with_name(f"{self._stem.name}.{side}").is_file():
+    def features(self, side: str, id_field: str) -> Entities | None:
+        """``.item`` or ``.user``; None where the file is missing."""
+        path = self._path(side)
+        if not path.is_file():
             return None
-        return _by_token(self._read(side), side, id_field)
+        types = read_header(path, *self._format)
+        if id_field not in types:
+            raise DataError(f"{path} has no column {id_field!r}; add it, or set the name of the id column.")
+        return stream_atomic(path, Entities(path, id_field, types).take, *self._format, self._show)
 
-    def interactions(self) -> AtomicFile:
+    def interactions(self, train) -> Raw:
         """``.inter``, or the training file of a dataset that comes split."""
         benchmark = self._config["benchmark_filename"]
-        return self._read(f"{benchmark[0]}.inter" if benchmark else "inter")
+        path = self._path(f"{benchmark[0]}.inter" if benchmark else "inter")
+        raw = Raw(path, train, read_header(path, *self._format), self._config["TIME_FIELD"])
+        return stream_atomic(path, raw.take, *self._format, self._show)
+
+
+def _maker(file: Entities, side: str, separator: str) -> Callable[[], pd.DataFrame]:
+    return lambda: _shown(AtomicFile(file.path, file.frame(side), file.types), separator)
 
 
 def _by_token(file: AtomicFile, side: str, id_field: str) -> AtomicFile:
@@ -276,69 +369,3 @@ def _item_sequences(file: AtomicFile) -> dict[str, pd.Series]:
 
 def _mostly_years(column: pd.Series) -> bool:
     return column[column != ""].str.contains(r"(?<!\d)(?:1[5-9]|20)\d\d(?!\d)").mean() > 0.5
-
-
-def _training_rows(config, train, reader: _Reader) -> tuple[pd.DataFrame, dict[str, FeatureType]]:
-    """Raw rows of the training pairs (see :class:`Corpus`) and the types of their columns."""
-    file = reader.interactions()
-    fields = (train.uid_field, train.iid_field)
-    if missing := [name for name in fields if name not in file.table]:
-        raise DataError(f"{file.path} has no column {missing[0]!r}; add it, or set USER_ID_FIELD and ITEM_ID_FIELD.")
-    raw_keys = pair_keys(train, *(_internal_ids(train, name, file.table[name]) for name in fields))
-    rows, blank = _matching_rows(train, raw_keys, _in_time(file.table, config["TIME_FIELD"]), config["rm_dup_inter"])
-    if (rows < 0).any():
-        lost = int((rows < 0).sum())
-        raise DataError(f"{file.path} lacks {lost} training interactions of the run; it is not the file of this run.")
-    extras = [name for name in file.table if name not in ("user", "item", *fields)]
-    table = file.table.iloc[rows].reset_index(drop=True)
-    table.loc[blank, extras] = ""
-    users, items = (train.field2id_token[name].astype(object) for name in fields)
-    ids = raw_keys[rows]
-    tokens = pd.DataFrame({"user": users[ids // train.item_num], "item": items[ids % train.item_num]})
-    return pd.concat([tokens, table[extras]], axis=1), {name: file.types[name] for name in extras}
-
-
-def _matching_rows(train, raw_keys: np.ndarray, order: np.ndarray, keep: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """The raw row of each distinct training pair.
-
-    Parameters
-    ----------
-    raw_keys : int64 [n]
-        Key of each raw row's pair.
-    order : int64 [n]
-        Raw rows in the order of time.
-    keep : str or None
-        Which of several rows of a pair counts, ``first`` or ``last`` (also the default).
-
-    Returns
-    -------
-    rows : int64 [pairs]
-        Row of each pair by user and then time; -1 where there is none.
-    blank : bool [pairs]
-        Whether the row might be another one's, held out: the raw file has more rows of the pair than training has, and
-        the pair is in a held-out split or the run does not know its held-out splits.
-    """
-    keys, counts = np.unique(split_keys(train), return_counts=True)
-    position = np.empty(len(order), dtype=np.int64)
-    position[order] = np.arange(len(order))
-    found = pd.Series(order, index=raw_keys[order])
-    found = found[found.index > 0]
-    repeats = found.index.value_counts().reindex(keys, fill_value=0).to_numpy()
-    found = found[~found.index.duplicated(keep=keep or "last")]
-    rows = found.reindex(keys, fill_value=-1).to_numpy()
-    heldout = heldout_keys(train)
-    risky = np.ones(len(keys), dtype=bool) if heldout is None else np.isin(keys, heldout)
-    by_user = np.lexsort((position[rows], keys // train.item_num))
-    return rows[by_user], ((repeats > counts) & risky)[by_user]
-
-
-def _in_time(table: pd.DataFrame, time_field: str | None) -> np.ndarray:
-    """Row numbers sorted by time, stable; the order of the file without a time."""
-    if time_field not in table:
-        return np.arange(len(table))
-    return np.argsort(pd.to_numeric(table[time_field], errors="coerce").to_numpy(dtype=np.float64), kind="stable")
-
-
-def _internal_ids(train, field: str, tokens: pd.Series) -> np.ndarray:
-    """Internal ids of raw tokens, int64 [n], 0 for those that the run does not have."""
-    return tokens.map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)

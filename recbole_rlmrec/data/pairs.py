@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 _HASH_BLOCK = 1 << 20
 
@@ -30,22 +32,23 @@ def hash_pairs(users: np.ndarray, items: np.ndarray, user_tokens, item_tokens) -
     """As :func:`split_hash`, for ids of pairs, int64 [n] each, and the tokens by id."""
     user_tokens, user_rank = _ranked(user_tokens)
     item_tokens, item_rank = _ranked(item_tokens)
-    order = np.lexsort((item_rank[items], user_rank[users]))
-    heads = np.array([f"{token}\t" for token in user_tokens], dtype=object)
-    tails = np.array([f"{token}\n" for token in item_tokens], dtype=object)
+    order = np.argsort(user_rank[users] * len(item_rank) + item_rank[items])
+    tab, end, nothing = (pa.scalar(text, pa.large_string()) for text in ("\t", "\n", ""))
     digest = hashlib.sha256()
     for start in range(0, len(order), _HASH_BLOCK):
         block = order[start : start + _HASH_BLOCK]
-        digest.update("".join(heads[users[block]] + tails[items[block]]).encode())
+        heads, tails = pc.take(user_tokens, pa.array(users[block])), pc.take(item_tokens, pa.array(items[block]))
+        lines = pc.binary_join_element_wise(heads, tab, tails, end, nothing)
+        digest.update(lines.buffers()[2] or b"")
     return digest.hexdigest()
 
 
-def _ranked(tokens) -> tuple[list[str], np.ndarray]:
-    """Tokens as str and the rank of each in their sorted order."""
-    tokens = [str(token) for token in tokens]
-    rank = np.empty(len(tokens), dtype=np.int64)
-    rank[np.argsort(np.array(tokens, dtype=object), kind="stable")] = np.arange(len(tokens))
-    return tokens, rank
+def _ranked(tokens) -> tuple[pa.Array, np.ndarray]:
+    """Tokens as text and the rank of each in their sorted order, which is that of their bytes in UTF-8."""
+    found = pa.array([str(token) for token in tokens], type=pa.large_string())
+    rank = np.empty(len(found), dtype=np.int64)
+    rank[pc.array_sort_indices(found).to_numpy()] = np.arange(len(found))
+    return found, rank
 
 
 def _pair_ids(dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ _PLACES = Path(__file__).parents[1] / "properties", Path(__file__).parents[2] / 
 PROPERTIES = next((path for path in _PLACES if path.is_dir()), _PLACES[0])
 
 # Options that RecBole reads from the command line of its own scripts alone.
-_OF_SCRIPTS = {"model", "dataset", "config_files", "nproc", "world_size", "ip", "port", "group_offset", "offset"}
+_OF_SCRIPTS = set("model dataset config_files nproc world_size ip port group_offset offset meeting_seconds".split())
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.embeddings import files_of
 from recbole_rlmrec.encoding.journal import Journal
 from recbole_rlmrec.encoding.registry import get_encoder, register_encoder, same_encoder
+from recbole_rlmrec.encoding.shards import own_blocks, remove_shards, rows_of_shards, shard_folder
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
 
 __all__ = ["encode_tag", "get_encoder", "register_encoder", "same_encoder"]
@@ -39,6 +40,8 @@ def encode_tag(
     dtype: str = "float32",
     show_progress: bool = True,
     encoder: TextEncoder | None = None,
+    shard: tuple[int, int] | None = None,
+    merge: bool = False,
     **options,
 ) -> Path:
     """Encode the profiles of a tag.
@@ -58,18 +61,22 @@ def encode_tag(
         Whether to show a progress bar.
     encoder : TextEncoder, optional
         An encoder of your own, in place of the one that ``encoder_name`` and the options make.
+    shard : tuple of int, optional
+        K and N: encode every N-th block of texts, from the K-th on, and make no matrices of it.
+    merge : bool
+        Whether to make the matrices of what the shards have encoded.
     **options
         See :func:`get_encoder`.
 
     Returns
     -------
     Path
-        ``FOLDER/embeddings/ENCODER``.
+        ``FOLDER/embeddings/ENCODER``, or the folder of the shard.
 
     Raises
     ------
     StoreError
-        There are no profiles, or another process encodes them with this encoder.
+        There are no profiles, another process encodes them with this encoder, or shards are missing.
     ConfigError
         An option is unknown or out of range.
     EncoderError
@@ -89,11 +96,20 @@ def encode_tag(
         logger.info(f"{encoder.name} {said}.")
     embeddings = store.folder / "embeddings"
     target = embeddings / encoder_slug(encoder_name, embeddings)
-    with held(target, f"Another process is encoding into {target}; wait until it has ended."):
-        job = _Job(target, texts, encoder, dtype)
-        job.encode(show_progress)
-        job.finish({"dataset": manifest.get("dataset"), "tag": manifest.get("tag")})
-    return target
+    if (shard or merge) and encoder.needs_fit:
+        raise ConfigError(
+            f"{encoder.name} is fitted to all texts, so there are no shards of them; leave --shard and --merge out."
+        )
+    place = shard_folder(target, shard) if shard else target
+    with held(place, f"Another process is encoding into {place}; wait until it has ended."):
+        job = _Job(target, texts, encoder, dtype, shard)
+        if merge:
+            job.take_shards()
+        else:
+            job.encode(show_progress)
+        if not shard:
+            job.finish({"dataset": manifest.get("dataset"), "tag": manifest.get("tag")})
+    return place
 
 
 def prepare(encoder: TextEncoder, side: str) -> None:
@@ -109,14 +125,17 @@ def _new(matrix: Path) -> Path:
 class _Job:
     """One call of :func:`encode_tag`."""
 
-    def __init__(self, target: Path, texts: dict[str, dict[str, str]], encoder: TextEncoder, dtype: str):
+    def __init__(self, target: Path, texts: dict[str, dict[str, str]], encoder: TextEncoder, dtype: str, shard=None):
         self._target, self._texts, self._encoder, self._dtype = target, texts, encoder, np.dtype(dtype)
         self._digests = {side: {t: text_digest(text) for t, text in found.items()} for side, found in texts.items()}
         self._by_digest = {digest: texts[side][token] for side in texts for token, digest in self._digests[side].items()}
         self._side_of = {digest: side for side in texts for digest in self._digests[side].values()}
         self._fingerprint = self._make_fingerprint()
-        self._commit()
-        self._journal = Journal(target / ".journal", self._fingerprint)
+        self._shard, self._merged = shard, []
+        if shard is None:
+            self._commit()
+        journal = target / ".journal" if shard is None else shard_folder(target, shard) / "journal"
+        self._journal = Journal(journal, self._fingerprint)
         self._finished = self._finished_rows()
 
     def _make_fingerprint(self) -> str:
@@ -146,7 +165,9 @@ class _Job:
 
     def encode(self, show_progress: bool) -> None:
         """Encode what neither the journal nor a finished matrix holds, the longest texts first."""
-        known = set(self._journal.rows()[0]).union(*(digests for digests, _ in self._finished))
+        kept = set(self._journal.rows()[0])
+        known = set() if self._shard else kept  # all shards divide the same texts, whatever they have got through
+        known = known.union(*(digests for digests, _ in self._finished))
         todo = sorted(set(self._by_digest) - known, key=lambda digest: (-len(self._by_digest[digest]), digest))
         if known := len(self._by_digest) - len(todo):
             logger.info(f"{known} of {len(self._by_digest)} texts were encoded before.")
@@ -154,21 +175,39 @@ class _Job:
             return
         if self._encoder.needs_fit:
             self._encoder.fit([text for found in self._texts.values() for text in found.values()])
-        bar = tqdm(total=len(todo), desc="Encode", ncols=100, disable=not show_progress)
+        size = max(BLOCK, getattr(self._encoder, "at_once", 0))
+        sides = list(self._by_side(todo))
+        blocks = [(side, mine[start : start + size]) for side, mine in sides for start in range(0, len(mine), size)]
+        blocks = [block for block in own_blocks(blocks, self._shard) if not kept.issuperset(block[1])]
+        bar = tqdm(total=sum(len(block) for _, block in blocks), desc="Encode", ncols=100, disable=not show_progress)
         with bar:
-            size = max(BLOCK, getattr(self._encoder, "at_once", 0))
-            for side, mine in self._by_side(todo):
-                prepare(self._encoder, side)
-                for start in range(0, len(mine), size):
-                    for digests, vectors in self._vectors(mine[start : start + size]):
-                        self._journal.append(digests, vectors)
-                        bar.update(len(digests))
+            before = None
+            for side, block in blocks:
+                if side != before:
+                    prepare(self._encoder, side)
+                    before = side
+                for digests, vectors in self._vectors(block):
+                    self._journal.append(digests, vectors)
+                    bar.update(len(digests))
         if self._encoder.truncated:
             limit = self._encoder.info().get("max_tokens")
             logger.warning(
                 f"{self._encoder.truncated} of {len(todo)} texts were longer than the {limit} tokens that "
                 f"{self._encoder.name} reads, and were cut."
             )
+
+    def take_shards(self) -> None:
+        """Take what shards have encoded.
+
+        Raises
+        ------
+        StoreError
+            They are not all there, or not whole.
+        """
+        self._merged = rows_of_shards(self._target, self._fingerprint)
+        missing = len(set(self._by_digest).difference(*(digests for digests, _ in [*self._finished, *self._merged])))
+        if missing:
+            raise StoreError(f"{missing} texts are in no shard below {self._target}; let each --shard come to its end.")
 
     def _by_side(self, todo: list[str]) -> Iterator[tuple[str, list[str]]]:
         """What is to be encoded, side by side where the encoder tells them apart; what both sides have is an item's."""
@@ -204,7 +243,7 @@ class _Job:
             self._write_matrix(side, where, width)
         tokens = {side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()}
         del where  # nothing may be mapped that is replaced or removed: Windows refuses that
-        self._finished = []
+        self._finished, self._merged = [], []
         files = {}
         for side, listed in tokens.items():
             matrix, names = files_of(side)
@@ -213,6 +252,7 @@ class _Job:
         write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": manifest})
         self._commit()
         self._journal.remove()
+        remove_shards(self._target)
         counts = " and ".join(f"{len(found)} {side}s" for side, found in self._texts.items())
         logger.info(f"{counts} encoded by {self._encoder.name}: {width} dimensions, {self._dtype.name}")
 
@@ -241,7 +281,7 @@ class _Job:
     def _sources(self) -> dict[str, tuple[np.ndarray, int]]:
         """Where the vector of each digest is: a matrix and a row."""
         where = {}
-        for digests, matrix in [*self._finished, self._journal.rows()]:
+        for digests, matrix in [*self._finished, *self._merged, self._journal.rows()]:
             where.update((digest, (matrix, row)) for row, digest in enumerate(digests) if digest in self._by_digest)
         return where
 

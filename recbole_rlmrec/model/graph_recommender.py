@@ -11,6 +11,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import nn
 
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.alignment.infonce import logsumexp_total, normalize_rows
 from recbole_rlmrec.model.device import on_gpu
 from recbole_rlmrec.model.graph import dataset_adjacency
@@ -117,7 +118,8 @@ def with_repeats(ids: torch.Tensor) -> Nodes:
 
 
 def each_once(ids: torch.Tensor, n: int) -> Nodes:
-    """Each of the ids, which are below ``n``, once; where they stay as they are, one that occurs k times counts 1/k."""
+    """Each of the whole batch's ids, all below ``n``, once; where they stay as they are, one that occurs k times counts 1/k."""
+    ids = parallel.gather(parallel.counted(ids))
     if on_gpu(ids):
         counts = torch.zeros(n, device=ids.device).index_add_(0, ids, torch.ones(len(ids), device=ids.device))[ids]
         return Nodes(ids, counts.reciprocal(), -counts.log())
@@ -143,6 +145,8 @@ def contrast_with_all(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, t
 def contrast_among(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, temperature: float) -> torch.Tensor:
     """InfoNCE of two views of some nodes against the second view of the same nodes, summed with weights.
 
+    Of several processes each sums over a part of the nodes.
+
     Parameters
     ----------
     first, second : torch.Tensor
@@ -151,7 +155,8 @@ def contrast_among(first: torch.Tensor, second: torch.Tensor, nodes: Nodes, temp
         The anchors; as candidates they count with the same weights.
     temperature : float
     """
-    return _info_nce(first, second, second, nodes.weight, temperature, nodes.log_weight)
+    anchors, own, weight = (parallel.part(rows) for rows in (first, second, nodes.weight))
+    return _info_nce(anchors, own, second, weight, temperature, nodes.log_weight)
 
 
 def _info_nce(anchors, own, columns, weight, temperature, bias=None):

@@ -13,6 +13,7 @@ from recbole.model.loss import BPRLoss
 from torch import nn
 
 from recbole_rlmrec.errors import ModelError
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.adapters import Call, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, Mask, Step, read_settings
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
@@ -72,6 +73,12 @@ class RLMRecMixin:
         if self.alignment is None or self.adapter.place == "sum":
             return names
         return _insert(names, "alignment", self.adapter.place)
+
+    def alignment_place(self, number: int) -> int | None:
+        """Where the alignment loss is among the ``number`` losses of ``calculate_loss``; None where it is none of its own."""
+        if self.alignment is None or self.adapter.place == "sum":
+            return None
+        return number - 1 if self.adapter.place == "last" else max(number - 2, 0)
 
     def forward(self, *args, **kwargs):
         with self._masked():
@@ -153,7 +160,10 @@ class RLMRecMixin:
 
     def _step(self, interaction, calls: list[Call], mask: Mask | None) -> Step:
         terms, batch_size = self.adapter.terms(self, interaction, calls)
-        self._batch_size = batch_size
+        if parallel.many():
+            part = parallel.shard()
+            batch_size = sum(parallel.counts_of_all(batch_size if part is None or part.count else 0))
+        self._batch_size = batch_size = max(batch_size, 1)
         user = item = None
         if mask is not None:
             mask, user, item = self.adapter.masked_nodes(self, interaction, calls, mask)
@@ -164,7 +174,7 @@ class RLMRecMixin:
             aligned = aligned * self._batch_size
         losses = losses if isinstance(losses, tuple) else (losses,)
         if self.adapter.place == "sum":
-            return sum(losses) + aligned
+            return sum(losses) + parallel.as_part_of_loss(aligned)
         return _insert(losses, aligned, self.adapter.place)
 
     @contextmanager

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.alignment.contrastive import ABSENT, draw
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp, logsumexp_total, normalize_rows
 from recbole_rlmrec.model.device import at_least_float32, no_autocast, on_gpu, to_device
@@ -96,7 +97,7 @@ class SoftmaxLoss:
         self.log_share = (shares / popularity.sum().clamp_min(1)).log()
 
     def __call__(self, user: Lookup, item: Lookup, users: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:
-        """Loss of a batch, a scalar.
+        """Loss of a batch, a scalar; of several processes each gives the mean over its rows.
 
         Parameters
         ----------
@@ -105,21 +106,23 @@ class SoftmaxLoss:
         users, positives : torch.LongTensor
             Internal ids [B].
         """
+        users, positives = parallel.counted(users), parallel.counted(positives)
         with no_autocast(users.device):
             if self.settings.negatives == "batch":
                 return self._among_batch(user, item, users, positives) / max(len(users), 1)
             return self._among_drawn(user, item, users, positives) / max(len(users), 1)
 
     def _among_batch(self, user, item, users, positives):
-        batch = _batch_items(positives, self.n_items)
-        anchors, columns = _unit(user(users)), _unit(item(batch.ids))
-        positive = self._positive(anchors, columns[batch.places])
+        whole, own = parallel.gather_own(positives)
+        batch = _batch_items(whole, self.n_items)
+        anchors, columns, places = _unit(user(users)), _unit(item(batch.ids)), batch.places[own]
+        positive = self._positive(anchors, columns[places])
         bias = batch.log_counts
         if self.settings.logq:
-            bias = bias - self.log_share[batch.ids] - torch.tensor(float(len(users))).log()
-        shift = -bias[batch.places]
+            bias = bias - self.log_share[batch.ids] - torch.tensor(float(len(whole))).log()
+        shift = -bias[places]
         ones = torch.ones_like(positive)
-        total = logsumexp_total(anchors, columns, ones, self.settings.temperature, bias, None, batch.places, shift)
+        total = logsumexp_total(anchors, columns, ones, self.settings.temperature, bias, None, places, shift)
         return total - positive.sum()
 
     def _among_drawn(self, user, item, users, positives):

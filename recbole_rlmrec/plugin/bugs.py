@@ -23,6 +23,7 @@ def _atomic_files() -> str | None:
     sequences, which RecBole splits next, are filled here.
     """
     from recbole_rlmrec.data.atomic import read_columns
+    from recbole_rlmrec.data.columnar import concat_rows
     from recbole_rlmrec.data.lines import check_lines, line_of
 
     dataset = importlib.import_module("recbole.data.dataset.dataset")
@@ -30,12 +31,13 @@ def _atomic_files() -> str | None:
     def read_csv(path, delimiter, usecols, dtype, encoding=None, **_):
         names = {column.split(":")[0]: column for column in usecols}
         numbers = [name for name, column in names.items() if dtype[column] is np.float64]
-        frame = read_columns(path, names, delimiter, encoding or "utf-8", numbers).rename(columns=names)
+        tokens = [name for name, column in names.items() if column.endswith(":token")]
+        frame = read_columns(path, names, delimiter, encoding or "utf-8", numbers, tokens).rename(columns=names)
         sequences = [column for column in frame if column.endswith("_seq")]
         frame[sequences] = frame[sequences].fillna("")
         return frame
 
-    dataset.pd = module_like("pandas", **{**vars(dataset.pd), "read_csv": read_csv})
+    dataset.pd = module_like("pandas", **{**vars(dataset.pd), "read_csv": read_csv, "concat": concat_rows})
     original = dataset.Dataset._load_feat
 
     def load_feat(self, filepath, source):
@@ -95,8 +97,6 @@ def _download() -> str | None:
     def download(self):
         import torch
 
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return original(self)
         barrier, torch.distributed.barrier = getattr(torch.distributed, "barrier", None), lambda: None
         try:
             return original(self)

@@ -12,7 +12,8 @@ from recbole_rlmrec.plugin.source import source_digest
 
 _ELSEWHERE = frozenset(
     "checkpoint_dir checkpoint_every resume show_progress state gpu_id data_path semantic_path log_wandb wandb_project "
-    "nproc world_size ip port group_offset offset dataset_save_path dataloaders_save_path save_dataset save_dataloaders".split()
+    "nproc world_size ip port group_offset offset meeting_seconds "
+    "dataset_save_path dataloaders_save_path save_dataset save_dataloaders".split()
 )
 """Options that say where files are and what is shown."""
 

@@ -52,8 +52,6 @@ class FastTrainDataLoader(TrainDataLoader):
                 "delete the saved data loaders, or unset `dataloaders_save_path`"
             )
         super().update_config(config)
-        if not config["single_spec"]:
-            self.step = max(1, self.step // config["world_size"])
         self.batch_sampler.batch_size = self.step
         self._negatives = None
 
@@ -72,13 +70,13 @@ class FastTrainDataLoader(TrainDataLoader):
 
     def _uniform_negatives(self, device):
         if self._negatives is None:
-            seed = np.random.SeedSequence([self.config["seed"], self.config["local_rank"]]).generate_state(1)[0]
+            seed = np.random.SeedSequence([self.config["seed"], 0]).generate_state(1)[0]
             used = UserItems.of_sampler(self._sampler, self._dataset.item_num)
             self._negatives = UniformNegatives(used, device, int(seed))
         return self._negatives
 
     def _order(self) -> torch.Tensor:
-        """Rows of the dataset in the order of this epoch, LongTensor [rows of this process]."""
+        """Rows of the dataset in the order of this epoch, LongTensor [rows]."""
         if isinstance(self.sampler, SequentialSampler):
             return torch.arange(self.sample_size)
         if not isinstance(self.sampler, RandomSampler):

@@ -63,10 +63,10 @@ class UserRecord:
         Raises
         ------
         ConfigError
-            The run evaluated in other processes.
+            The model was not evaluated by a trainer that knows users.
         """
         if self._data is None:
-            raise ConfigError("--per_user_file works for runs in one process; leave out --nproc.")
+            raise ConfigError("--per_user_file needs a model that is evaluated by user, and this one is not; leave it out.")
         dataset = self._data._dataset
         users = dataset.field2id_token[dataset.uid_field][np.asarray(self._data.uid_list)]
         items = dataset.field2id_token[dataset.iid_field]

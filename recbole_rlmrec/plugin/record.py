@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import torch
 
+from recbole_rlmrec.model import parallel
+
 
 class RunRecord:
     """Series of the last run in this process, one entry per training epoch or validation.
@@ -85,25 +87,6 @@ def forget() -> None:
 PACKAGES = ("recbole-rlmrec", "recbole", "torch", "numpy", "scipy", "pandas", "scikit-learn", "sentence-transformers")
 
 
-def spawned(run_recboles, rank: int, *args) -> None:
-    """Body of a process that RecBole spawned: as RecBole's, with the run's description added to what rank 0 returns."""
-    *positional, kwargs = args
-    queue = kwargs.get("queue")
-    if queue is not None:
-        kwargs["queue"] = _Describing(queue)
-    run_recboles(rank, *positional, kwargs)
-
-
-class _Describing:
-    """A queue that adds the description of this process's run to each result."""
-
-    def __init__(self, queue):
-        self._queue = queue
-
-    def put(self, result: dict) -> None:
-        self._queue.put({**result, **describe_run()})
-
-
 def describe_run() -> dict:
     """Settings, series and versions of the last run in this process, JSON-able."""
     record = last_record()
@@ -116,7 +99,7 @@ def describe_run() -> dict:
         "dataset": config["dataset"],
         "alignment": None if alignment is None else str(alignment).lower(),
         "seed": config["seed"],
-        "run": {**record.as_dict(), **peak_memory()},
+        "run": {**record.as_dict(), "processes": parallel.size(), **peak_memory()},
         "settings": {key: plain(value) for key, value in sorted(config.final_config_dict.items())},
         "versions": versions(),
     }

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from recbole_rlmrec.data.files import read_json, replacing, write_json
 from recbole_rlmrec.data.reading import misshapen
 from recbole_rlmrec.errors import CheckpointError, ConfigError, RLMRecError
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.plugin import state
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.plugin.identity import digest_run
@@ -36,6 +37,7 @@ _SHAPE = {
     "format": int,
     "digest": str,
     "epoch": int,
+    "processes?": int,
     "file": re.compile(r"[^/\\\0]+\.pth"),
     "best?": re.compile(r"[^/\\\0]+\.best-\d+"),
     "trainer": {name: object for name in state.COUNTERS},
@@ -143,6 +145,13 @@ class LastCheckpoint:
                 lock.release()
                 getLogger().warning(f"{error} The one before it is taken.")
                 continue
+            processes = self._pending.get("processes") or 1
+            if processes != parallel.size():
+                lock.release()
+                raise ConfigError(
+                    f"This run was interrupted with {processes} {'processes' if processes > 1 else 'process'}, and this is "
+                    f"{parallel.size()}; give --nproc={processes}, or leave --resume out to start anew."
+                )
             self._name, self._lock = path.stem, lock
             self._begin()
             return
@@ -186,6 +195,11 @@ class LastCheckpoint:
             if epoch in scores:
                 trainer.tensorboard.add_scalar("Vaild_score", scores[epoch], epoch)
 
+    def begun(self) -> dict | None:
+        """What the other processes of the run need to begin where this one does; None where it begins anew."""
+        names = ("epoch", "trainer", "record", "state")
+        return self._pending and {name: self._pending[name] for name in names}
+
     # --- while it trains -----------------------------------------------------------------------------------------------
 
     def at(self, epoch: int) -> None:
@@ -218,6 +232,7 @@ class LastCheckpoint:
             "format": FORMAT,
             "digest": self._digest,
             "epoch": epoch,
+            "processes": parallel.size(),
             "file": best.name,
             "best": kept and kept.name,
             "log": next((handler.baseFilename for handler in getLogger().handlers if hasattr(handler, "baseFilename")), None),

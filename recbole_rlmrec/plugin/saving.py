@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from recbole_rlmrec.data.files import replacing
+from recbole_rlmrec.model import parallel
 
 
 def get_local_time() -> str:
@@ -27,12 +28,34 @@ def get_local_time() -> str:
 
 
 def get_tensorboard(logger: logging.Logger):
-    """RecBole's ``get_tensorboard`` with a folder that no other run writes into: the log's name, or with a number."""
+    """RecBole's ``get_tensorboard`` with a folder that no other run writes into: the log's name, or with a number.
+
+    Of several processes the first one writes.
+    """
+    if not parallel.first():
+        return _Silent()
     from torch.utils.tensorboard import SummaryWriter
 
     names = (Path(handler.baseFilename).stem for handler in logger.handlers if hasattr(handler, "baseFilename"))
     name = next(names, None) or f"model-{get_local_time()}"
     return SummaryWriter(str(claim_folder(Path("log_tensorboard"), name)))
+
+
+class _Silent:
+    """A TensorBoard writer that writes nothing."""
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
+def quiet_logger() -> None:
+    """The logger of a process that is not the first: it says what fails."""
+    logging.basicConfig(level=logging.ERROR, format=f"process {parallel.rank()}: %(message)s")
+
+
+def ensure_dir(dir_path) -> None:
+    """RecBole's ``ensure_dir`` for a folder that another process makes meanwhile."""
+    Path(dir_path).mkdir(parents=True, exist_ok=True)
 
 
 def claim_folder(parent: Path, name: str) -> Path:

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial, partialmethod
 
 import recbole.config.configurator as configurator
 import recbole.data.dataset as recbole_datasets
 import recbole.data.utils as data_utils
 import recbole.quick_start.quick_start as quick_start
 import recbole.utils.utils as recbole_utils
+from recbole.config import Config
 from recbole.data.dataset import Dataset, SequentialDataset, customized_dataset
+from recbole.model.loss import EmbLoss
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_rlmrec.errors import DataError
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.lookup import SUFFIXES, backbone_name, find_model, original_get_model
-from recbole_rlmrec.plugin import saving
+from recbole_rlmrec.plugin import loading, saving, shards
 from recbole_rlmrec.plugin.defaults import convert_options, load_defaults
 from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
+from recbole_rlmrec.plugin.launch import Plan, gpus_of, together
 from recbole_rlmrec.plugin.loader import FastTrainDataLoader, wants_fast_loader
 from recbole_rlmrec.semantic.preloaded import check_preloaded
 
@@ -29,7 +34,8 @@ _original_get_trainer = recbole_utils.get_trainer
 _original_get_dataloader = data_utils.get_dataloader
 _original_build = Dataset.build
 _original_augment = SequentialDataset.data_augmentation
-_original_run_recboles = quick_start.run_recboles
+_original_run = quick_start.run
+_original_init_logger = quick_start.init_logger
 _original_get_local_time = recbole_utils.get_local_time
 _original_get_tensorboard = recbole_utils.get_tensorboard
 
@@ -42,7 +48,10 @@ def apply() -> None:
     _replace(_original_get_trainer, find_trainer)
     _replace(_original_get_dataloader, find_dataloader)
     _replace(data_utils.create_samplers, create_samplers)
-    _replace(_original_run_recboles, run_recboles)
+    _replace(_original_run, run)
+    _replace(_original_init_logger, init_logger)
+    _replace(recbole_utils.ensure_dir, saving.ensure_dir)
+    EmbLoss.forward = shards.emb_loss
     _replace(_original_get_local_time, saving.get_local_time)
     _replace(_original_get_tensorboard, saving.get_tensorboard)
     configurator.Config._load_internal_config_dict = load_defaults
@@ -50,6 +59,11 @@ def apply() -> None:
     Dataset.build = _build
     SequentialDataset.data_augmentation = _augment
     _name_datasets()
+    Dataset._remap = partialmethod(partial(loading.remap, Dataset._remap))
+    Dataset._filter_by_inter_num = loading.filter_by_inter_num
+    Dataset.split_by_ratio = loading.split_by_ratio
+    Dataset.leave_one_out = loading.leave_one_out
+    Dataset.time_based_split = loading.time_based_split
     dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
 
 
@@ -133,11 +147,36 @@ def find_trainer(model_type, model_name: str) -> type:
     return own or trainer.recording(theirs)
 
 
-def run_recboles(rank: int, *args):
-    """Entry point of the processes that RecBole spawns for several GPUs.
+def run(
+    model,
+    dataset,
+    config_file_list=None,
+    config_dict=None,
+    saved=True,
+    nproc=1,
+    world_size=-1,
+    ip="localhost",
+    port="5678",
+    group_offset=0,
+):
+    """RecBole's ``run``: the processes are this package's, which train as one would."""
+    arguments = {"model": model, "dataset": dataset, "config_file_list": config_file_list, "config_dict": config_dict}
+    plan = Plan.of_options({"nproc": nproc, "world_size": world_size, "ip": ip, "port": port, "group_offset": group_offset})
+    if plan is None:
+        return quick_start.run_recbole(**arguments, saved=saved)
+    return together(plan, run_described, {**arguments, "saved": saved}, gpus=gpus_of(Config(**arguments)))
 
-    It is looked up by name in this module, so a spawned process imports this package before it needs our models.
-    """
-    from recbole_rlmrec.plugin.record import spawned
 
-    return spawned(_original_run_recboles, rank, *args)
+def init_logger(config) -> None:
+    """RecBole's ``init_logger``; of several processes the first one has the log."""
+    if parallel.first():
+        _original_init_logger(config)
+    else:
+        saving.quiet_logger()
+
+
+def run_described(**arguments) -> dict:
+    """RecBole's ``run_recbole`` with the description of the run in its result."""
+    from recbole_rlmrec.plugin.record import describe_run
+
+    return {**quick_start.run_recbole(**arguments), **describe_run()}

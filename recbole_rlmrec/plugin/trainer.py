@@ -7,13 +7,15 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import torch
 from recbole.trainer import RecVAETrainer
 from recbole.utils import EvaluatorType, set_color
 
 from recbole_rlmrec.errors import ConfigError, duration
-from recbole_rlmrec.plugin import per_user
+from recbole_rlmrec.model import parallel
+from recbole_rlmrec.model.loss_kinds import is_mean
+from recbole_rlmrec.plugin import per_user, shards
 from recbole_rlmrec.plugin.evaluation import FastCollector
+from recbole_rlmrec.plugin.following import Following, last_checkpoint
 from recbole_rlmrec.plugin.initial import SEMANTIC, load_initial
 from recbole_rlmrec.plugin.initial_semantic import load_semantic_initial
 from recbole_rlmrec.plugin.optimizer import RowWiseAdam
@@ -26,33 +28,32 @@ class RLMRecTrainer:
     """Mixin over RecBole's trainers, for every model that is trained through this package."""
 
     def __init__(self, config, model):
+        if not parallel.first():
+            config["log_wandb"] = False
         super().__init__(config, model)
         self.eval_step = min(self.eval_step, self.epochs)  # RecBole's trainer of Pop and kin sets epochs to 1 too late
         self.record = begin_record(config, model)
         self._name_checkpoint()
         self.record.checkpoint = self.saved_model_file
-        self.last: LastCheckpoint | None = None
+        self.last: LastCheckpoint | Following | None = None
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)
+        if parallel.many():
+            shards.attach(self)
         per_user.attach(self)
 
     def _name_checkpoint(self) -> None:
         """Take a name that no file has; all processes of a run take the first one's."""
         while Path(self.saved_model_file).exists():
             self.saved_model_file = str(Path(self.checkpoint_dir) / f"{self.config['model']}-{get_local_time()}.pth")
-        if not self.config["single_spec"]:
-            names = [self.saved_model_file]
-            torch.distributed.broadcast_object_list(names)
-            self.saved_model_file = names[0]
+        self.saved_model_file = parallel.send(self.saved_model_file)
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
         if valid_data and self.eval_step > 0:
             self._check_valid_metric()
         self.record.preloaded = getattr(train_data._dataset, "rlmrec_preloaded", None)
-        if self.config["resume"] and not self.config["single_spec"]:
-            raise ConfigError("resume works for runs in one process; leave --resume or --nproc out.")
-        if saved and self.config["single_spec"] and self.start_epoch == 0 and (self.config["resume"] or every(self.config)):
-            self.last = LastCheckpoint(self, train_data, valid_data)
+        if saved and self.start_epoch == 0 and (self.config["resume"] or every(self.config)):
+            self.last = last_checkpoint(self, train_data, valid_data)
         try:
             if self.config["initial_embeddings"] and self.start_epoch == 0:
                 self._load_initial(train_data._dataset)
@@ -71,14 +72,27 @@ class RLMRecTrainer:
         else:
             self.record.initial = load_initial(self.model, dataset, self.config["initial_embeddings"])
 
-    def evaluate(self, eval_data, load_best_model=True, *args, **kwargs):
-        result = super().evaluate(eval_data, load_best_model, *args, **kwargs)
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        load = load_best_model
+        if parallel.many() and eval_data:
+            if load:
+                shards.load_best(self, model_file or self.saved_model_file)
+            else:
+                shards.same_statistics(self.model)
+            load, eval_data = False, shards.evaluation_part(eval_data)
+        result = super().evaluate(eval_data, load, model_file, show_progress and parallel.first())
         if load_best_model and self.last is not None:
             self.last.evaluated()
         return result
 
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        if parallel.first():
+            super()._save_checkpoint(epoch, verbose, **kwargs)
+
     def save_pretrained_model(self, epoch, saved_model_file):
         """RecBole's name for what a later stage loads is the same in all runs; what this run tests has a name of its own."""
+        if not parallel.first():
+            return
         shared, digits = Path(saved_model_file), Path(self.record.checkpoint).stem[-8:]
         super().save_pretrained_model(epoch, str(shared.with_name(f"{shared.stem}-{digits}.pth")))
         publish(Path(self.saved_model_file), shared)
@@ -102,8 +116,8 @@ class RLMRecTrainer:
                 f"learner: sparse_adam does not work for {self.config['model']}: each step reads all of its embeddings. "
                 "Use learner: adam."
             )
-        if self.clip_grad_norm or not self.config["single_spec"]:
-            what = "clip_grad_norm" if self.clip_grad_norm else "several GPUs"
+        if self.clip_grad_norm or parallel.many():
+            what = "clip_grad_norm" if self.clip_grad_norm else "several processes"
             raise ConfigError(f"learner: sparse_adam does not work with {what}: its gradients have gaps. Use learner: adam.")
         embeddings = [self.model.get_submodule(name) for name in (adapter.user_embedding, adapter.item_embedding)]
         if self.weight_decay:
@@ -116,6 +130,8 @@ class RLMRecTrainer:
             begin(epoch_idx)
         if self.last is not None:
             self.last.at(epoch_idx)
+        if parallel.many():
+            train_data, show_progress = shards.Shards(train_data, is_mean(self.model)), show_progress and parallel.first()
         self.record.training = True
         self._epoch, start = epoch_idx, perf_counter()
         try:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.corpus import Columns, Corpus
+from recbole_rlmrec.data.texts import Picked, filled
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.llm.tokens import MESSAGE_TOKENS, TokenCounter
@@ -76,17 +77,14 @@ class PromptBuilder:
         self._counter = counter
         self._system = {side: domain.system(side) for side in ("item", "user")}
         self._check_budget()
-        fields = corpus.item_fields
-        self._titles = _column(fields, columns.title, self.items)
-        self._descriptions = _column(fields, columns.description, self.items)
+        self._titles = corpus.texts_of_items(columns.title) if columns.title else None
+        self._descriptions = corpus.texts_of_items(columns.description) if columns.description else None
         named = dict.fromkeys([*columns.attributes, *filter(None, [columns.year])])
-        self._attributes = {name: _column(fields, name, self.items) for name in named}
-        frame = corpus.interactions
-        self._reviews = [frame[name].to_numpy(dtype=object) for name in columns.reviews]
-        self._ratings = frame[columns.rating].to_numpy(dtype=object) if columns.rating else None
+        self._attributes = {name: corpus.texts_of_items(name) for name in named}
+        self._reviews = [corpus.texts_of_rows(name) for name in columns.reviews]
+        self._ratings = corpus.texts_of_rows(columns.rating) if columns.rating else None
         self._scale = _scale(self._ratings)
-        self._user_of = pd.Index(self.users).get_indexer(frame["user"])
-        self._item_of = pd.Index(self.items).get_indexer(frame["item"])
+        self._user_of, self._item_of = corpus.pairs()
         self._rows_of_user = _Grouped(self._user_of, len(self.users))
         self._rows_of_item = _Grouped(self._item_of, len(self.items)) if self._reviews else None
         self._user_hash = _hashes(self.users, sampling.seed)
@@ -97,8 +95,48 @@ class PromptBuilder:
 
         What it quotes is chosen by ``sampling.describe_with``; reviews are those of training interactions.
         """
-        attributes = {_attribute(name): values[position] for name, values in self._attributes.items() if values[position]}
-        description = self._descriptions[position] if self._descriptions is not None else ""
+        data, sample = self._about(position)
+        if not data:
+            return None
+        pairs = [self._pair(row) for row in sample]
+        return self._prompt("item", self.items[position], data, data.get("reviews"), pairs)
+
+    def has_text(self, position: int) -> bool:
+        """Whether there is a question about ``self.items[position]``."""
+        return bool(self._about(position)[0])
+
+    def may_ask(self, side: str, described: np.ndarray | None = None) -> np.ndarray:
+        """Of whom there may be a question: those with a text that is more than nothing, be it blank; bool [items or users].
+
+        Parameters
+        ----------
+        side : str
+        described : bool [items], optional
+            Items that have a profile or will get one, whose users can be asked about; for users.
+        """
+        reviewed = np.zeros(len(self._user_of), dtype=bool)
+        for values in self._reviews:
+            reviewed |= filled(values)
+        known = self._user_of >= 0, self._item_of >= 0
+        if side == "item":
+            columns = [self._titles, self._descriptions, *self._attributes.values()]
+            found = np.zeros(len(self.items), dtype=bool)
+            for values in columns:
+                found |= filled(values) if values is not None else False
+            if self.sampling.reviews:
+                found[self._item_of[reviewed & known[0] & known[1]]] = True
+            return found
+        named = np.zeros(len(self.items), dtype=bool) if described is None else described.copy()
+        named |= filled(self._titles) if self._titles is not None else False
+        found = np.zeros(len(self.users), dtype=bool)
+        found[self._user_of[known[0] & known[1] & (reviewed | np.append(named, False)[self._item_of])]] = True
+        return found
+
+    def _about(self, position: int) -> tuple[dict[str, Any], Sequence[int]]:
+        """What there is to say of an item, and the rows whose reviews are quoted."""
+        texts = {name: values[position].strip() for name, values in self._attributes.items()}
+        attributes = {_attribute(name): text for name, text in texts.items() if text}
+        description = self._descriptions[position].strip() if self._descriptions is not None else ""
         way = self.sampling.describe_with
         alone = {"description": description, "attributes": attributes}.get(way)
         sample = [] if alone or (way == "both" and description) else self._sample_reviews(position)
@@ -109,9 +147,7 @@ class PromptBuilder:
         if not alone or way == "description":
             data["description"] = description
         data["reviews"] = [self._review(row) for row in sample]
-        pairs = [self._pair(row) for row in sample]
-        data = {name: value for name, value in data.items() if value}
-        return self._prompt("item", self.items[position], data, data.get("reviews"), pairs) if data else None
+        return {name: value for name, value in data.items() if value}, sample
 
     def user(self, position: int, profile_of: Callable[[int], str | None]) -> Prompt | None:
         """Question about ``self.users[position]``; None when the user's training interactions have no text.
@@ -157,7 +193,7 @@ class PromptBuilder:
                 )
 
     def _title(self, position: int) -> str:
-        return self._titles[position] if self._titles is not None else ""
+        return self._titles[position].strip() if self._titles is not None else ""
 
     def _entry(self, row: int, profile_of: Callable[[int], str | None]) -> dict[str, str]:
         item = self._item_of[row]
@@ -242,16 +278,10 @@ class _Grouped:
         return self._rows[self._starts[group] : self._starts[group + 1]]
 
 
-def _column(fields: pd.DataFrame | None, name: str | None, tokens: Sequence[str]) -> np.ndarray | None:
-    if fields is None or not name:
-        return None
-    values = fields[name].reindex(tokens).fillna("").to_numpy(dtype=object)
-    return np.array([str(value).strip() for value in values], dtype=object)
-
-
-def _scale(ratings: np.ndarray | None) -> str:
+def _scale(ratings: Picked | np.ndarray | None) -> str:
     """For example "1 to 5": the range of the ratings of the training interactions."""
-    numbers = pd.to_numeric(pd.Series(ratings, dtype=object), errors="coerce").dropna() if ratings is not None else []
+    values = ratings.values() if isinstance(ratings, Picked) else ratings
+    numbers = pd.to_numeric(pd.Series(pd.unique(values), dtype=object), errors="coerce").dropna() if values is not None else []
     return f"{min(numbers):g} to {max(numbers):g}" if len(numbers) else ""
 
 

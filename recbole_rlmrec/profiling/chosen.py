@@ -28,8 +28,10 @@ def first(builder: PromptBuilder, number: int) -> Chosen:
     items: set[int] = set()
     users: set[int] = set()
     for position in range(len(builder.users)):
+        if len(users) == number:
+            break
         quoted = set(builder.quoted_items(position))
-        if len(users) < number and len(items | quoted) <= number:
+        if len(items | quoted) <= number:
             items |= quoted
             users.add(position)
     for position in range(len(builder.items)):

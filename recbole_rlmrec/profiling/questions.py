@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.llm.chat import ChatModel
@@ -107,7 +109,13 @@ class Questions:
         """What the store holds of a side at this moment."""
         return Stored(self._store, side, self.tokens(side))
 
-    def pending(self, side: str, stored: Stored, profile_of: Callable[[int], str | None] | None = None) -> Iterator[Question]:
+    def pending(
+        self,
+        side: str,
+        stored: Stored,
+        profile_of: Callable[[int], str | None] | None = None,
+        positions: Iterable[int] | None = None,
+    ) -> Iterator[Question]:
         """Questions of a side whose answers are not stored, in the order of the tokens.
 
         Parameters
@@ -117,9 +125,13 @@ class Questions:
             Of this side.
         profile_of : callable, optional
             Profile of the item at a position; for users.
+        positions : iterable of int, optional
+            Those to look at, in place of all.
         """
-        tally = self.tally[side] = Tally()
-        for position, token in enumerate(self.tokens(side)):
+        tally, tokens = Tally(), self.tokens(side)
+        self.tally[side] = tally
+        for position in range(len(tokens)) if positions is None else positions:
+            token = tokens[position]
             if self._chosen is not None and position not in self._chosen[side]:
                 tally.left_out += 1
                 continue
@@ -137,6 +149,39 @@ class Questions:
                 tally.failed_before += 1
             else:
                 yield question
+
+    def groups(self, side: str, stored: Stored, described: np.ndarray | None = None) -> tuple[list[np.ndarray], Tally]:
+        """Positions that may have an open question, and the tally of all others, without a look at one question.
+
+        Parameters
+        ----------
+        side : str
+        stored : Stored
+            Of this side.
+        described : bool [items], optional
+            Items that have a profile or will get one; for users.
+
+        Returns
+        -------
+        groups : list of int64 arrays
+            Those that were never asked about, and those whose stored or failed question may be another one now.
+        tally : Tally
+        """
+        size = len(self.tokens(side))
+        chosen, failed = np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
+        if self._chosen is not None:
+            chosen[:] = False
+            chosen[list(self._chosen[side])] = True
+        listed = self.failures.tokens(side)
+        if listed:
+            failed[[position for position, token in enumerate(self.tokens(side)) if token in listed]] = True
+        covered = stored.all_covered()
+        if self._retry_failed:
+            left = chosen & ~failed
+            return [np.flatnonzero(chosen & failed)], Tally(stored=int((left & covered).sum()), left_out=int((~chosen).sum()))
+        asked = chosen & self.builder.may_ask(side, described)
+        tally = Tally(textless=int((chosen & ~asked).sum()), left_out=int((~chosen).sum()))
+        return [np.flatnonzero(asked & ~covered & ~failed), np.flatnonzero(asked & (covered | failed))], tally
 
     def question(self, side: str, position: int, profile_of: Callable[[int], str | None] | None = None) -> Question | None:
         """The question about one item or user; None where nothing is known about it."""

@@ -71,6 +71,10 @@ class Stored:
         """Whether a token has a profile, of whatever key."""
         return bool(self._places[position] >= 0)
 
+    def all_covered(self) -> np.ndarray:
+        """Whether each token has a profile, bool [n]."""
+        return self._places >= 0
+
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
@@ -188,6 +192,10 @@ class Failures:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def tokens(self, side: str) -> set[str]:
+        """Whose profiles failed."""
+        return {token for place, token in self._known if place == side}
 
     def get(self, side: str, token: str) -> Failure | None:
         """The failure of a token, if it is listed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -17,8 +17,10 @@ from recbole_rlmrec.data.atomic import FeatureType, read_header
 from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.data.lines import check_lines, not_decoded
 from recbole_rlmrec.errors import ConfigError, DataError, RLMRecError
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.lookup import suffix_of
 from recbole_rlmrec.model.options import number
+from recbole_rlmrec.plugin.meeting import lost
 from recbole_rlmrec.plugin.record import last_record
 from recbole_rlmrec.runs.option_types import check_types
 
@@ -66,20 +68,6 @@ def _check_split(config) -> None:
         )
 
 
-def whole_number(options: Mapping[str, str], key: str, default: int) -> int:
-    """The whole number that an option of the command line gives.
-
-    Raises
-    ------
-    ConfigError
-        It gives something else.
-    """
-    try:
-        return int(options.get(key, default))
-    except ValueError:
-        raise ConfigError(f"--{key}={options[key]} is no whole number; write for example --{key}={default}.") from None
-
-
 @contextmanager
 def reading(dataset: str) -> Iterator[None]:
     """Say in a sentence that files of the dataset are in another encoding, out of reach, or leave nothing."""
@@ -110,6 +98,8 @@ def setting_up() -> Iterator[None]:
     except RLMRecError:
         raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as reason:
+        if parallel.many() and lost(reason):
+            raise
         record = last_record()
         if str(reason) == "Training loss is nan":
             raise ConfigError("The training loss is no number any more; try a smaller learning_rate.") from reason

@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from recbole_rlmrec.data.columns import left_out
@@ -44,14 +46,12 @@ def ensure_offline_default(config, train) -> str:
     SemanticError
         The folder for semantic files cannot be written to.
     """
-    from filelock import FileLock
-
     root, tag = semantic_root(config), f"template-lsa-{split_hash(train)[:8]}"
     made_of = _made_of(config, train)
     try:
         if not _is_whole(root / tag, made_of):
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(str(root / f".{tag}.lock")):
+            with _held(root / f".{tag}.lock", tag):
                 if not _is_whole(root / tag, made_of):
                     _build_default(config, train, root, tag, made_of)
     except OSError as reason:
@@ -60,6 +60,23 @@ def ensure_offline_default(config, train) -> str:
         ) from None
     _announce(config["dataset"], tag)
     return tag
+
+
+@contextmanager
+def _held(path: Path, tag: str) -> Iterator[None]:
+    """Hold a lock, and say so where another process has it first."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(path))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info(f"Another process makes the profiles {tag}; this one waits for them.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _made_of(config, train) -> str:

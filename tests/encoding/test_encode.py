@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from recbole_rlmrec.encoding import encode as encode_module, registry
 from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag, get_encoder, register_encoder
 from recbole_rlmrec.encoding.journal import Journal
+from recbole_rlmrec.encoding.shards import parse_shard
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
 from recbole_rlmrec.semantic.reduction import reduce
 
@@ -239,3 +241,75 @@ def test_a_journal_of_another_setting_is_discarded(tmp_path):
     assert digests == [digest] and rows.tolist() == [[1, 1, 1, 1]]
     assert Journal(tmp_path / "j", "two").rows() == ([], None)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- shards ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch) -> ProfileStore:
+    """A store of texts that make seven blocks."""
+    monkeypatch.setattr(encode_module, "BLOCK", 3)
+    store = ProfileStore(tmp_path / "tag")
+    store.write_manifest({"dataset": "tiny", "tag": "tag", "by": "template"})
+    store.write("user", [Profile(f"u{n}", "ab" * n) for n in range(1, 12)])
+    store.write("item", [Profile(f"i{n}", "dec" * n) for n in range(1, 9)])
+    return store
+
+
+class Batched(Letters):
+    """An encoder whose vectors depend on what they are encoded with."""
+
+    def encode(self, texts):
+        return super().encode(texts) + len("".join(texts)) / 1000
+
+
+def matrices(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*s.*")) if path.is_file()}
+
+
+def test_shards_make_what_one_machine_makes(many, tmp_path):
+    folder = encode(many, Batched())
+    expected = matrices(folder)
+    shutil.rmtree(folder)
+    asked = []
+    for shard in ((2, 3), (3, 3), (1, 3)):
+        encoder = Batched()
+        place = encode(many, encoder, shard=shard)
+        asked.append(encoder.asked)
+        assert place.name == f"{shard[0]}-of-3" and not (folder / "manifest.json").exists()
+    assert sum(map(len, asked)) == 19 and not set(asked[0]) & set(asked[1]) and min(map(len, asked)) > 3
+    assert encode(many, merged := Batched(), merge=True) == folder
+    assert not merged.asked and matrices(folder) == expected and not (folder / ".shards").exists()
+
+
+def test_a_shard_that_broke_down_goes_on(many):
+    expected = matrices(encode(many, Batched()))
+    shutil.rmtree(many.folder / "embeddings")
+    with pytest.raises(EncoderError):
+        encode(many, Batched(fail_after=1), shard=(1, 2))
+    encode(many, again := Batched(), shard=(1, 2))
+    assert 3 < len(again.asked) < 10
+    with pytest.raises(StoreError, match="lacks shard 2/2; encode with --shard 2/2"):
+        encode(many, Batched(), merge=True)
+    encode(many, Batched(), shard=(2, 2))
+    with pytest.raises(StoreError, match="Shard 1/2 was encoded with other settings"):
+        encode(many, Batched(revision="other"), merge=True)
+    assert matrices(encode(many, Batched(), merge=True)) == expected
+
+
+def test_shards_that_cannot_be_merged_are_told(many):
+    with pytest.raises(StoreError, match="There are no shards"):
+        encode(many, Letters(), merge=True)
+    with pytest.raises(EncoderError):
+        encode(many, Letters(fail_after=1), shard=(1, 1))
+    with pytest.raises(StoreError, match="16 texts are in no shard"):
+        encode(many, Letters(), merge=True)
+    encode(many, Letters(), shard=(1, 2))
+    with pytest.raises(StoreError, match="shards of several numbers"):
+        encode(many, Letters(), merge=True)
+    with pytest.raises(ConfigError, match="lsa is fitted to all texts"):
+        encode_tag(many.folder, "lsa", shard=(1, 2))
+    for text in ("0/2", "3/2", "1", "a/b"):
+        with pytest.raises(ConfigError, match=f"--shard={text} is no part"):
+            parse_shard(text)

@@ -84,3 +84,21 @@ def test_a_local_cluster(tmp_path):
         assert "no model named 'Nonsense'" in last_line(tmp_path / "output.log")
     finally:
         launcher.stop()
+
+
+def test_cells_get_what_they_ask_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", ray := made_up(cpus=5))
+    assert RayLauncher("auto", 2).jobs == 2
+    with pytest.raises(ConfigError, match="A cell needs 1 CPUs and 0.5 GPUs, and the cluster has 5 CPUs and 0 GPUs"):
+        RayLauncher("auto", 1, 0.5)
+    assert ray.left
+    ray.cluster_resources = lambda: {"CPU": 8, "GPU": 2}
+    assert RayLauncher("auto", 1, 0.5).jobs == 4
+
+
+@pytest.mark.parametrize(("own", "more"), [("3", ["--gpu_id=3"]), ("", [])])
+def test_a_cell_takes_the_gpu_that_ray_gave(monkeypatch, own, more):
+    seen = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", own)
+    monkeypatch.setattr(launch, "LocalLauncher", lambda: lambda folder, argv: seen.extend(argv) or 0)
+    assert launch.run_in_temporary_folder(BAD, {}) == (0, {}) and seen == [*BAD, *more]

@@ -254,41 +254,6 @@ def test_global_generators_are_left_alone(both):
     assert (np.random.get_state()[1] == before[1]).all()
 
 
-# --- several processes ----------------------------------------------------------------------------------------------
-
-
-def test_processes_share_the_interactions(both, monkeypatch):
-    ours = both()[1]
-    loaders = [_shard(ours, rank, monkeypatch) for rank in range(2)]
-    assert [loader.step for loader in loaders] == [32, 32]
-    epochs = []
-    for epoch in range(2):
-        for loader in loaders:
-            assert loader.shuffle
-            loader.sampler.set_epoch(epoch)
-        batches = [list(loader) for loader in loaders]
-        assert len(batches[0]) == len(batches[1]) == len(loaders[0])
-        rows = [torch.cat([batch["row"] for batch in part]) for part in batches]
-        assert sorted(set(torch.cat(rows).tolist())) == list(range(len(ours.dataset)))
-        assert len(rows[0]) == len(rows[1]) == -(-len(ours.dataset) // 2)
-        negatives = [torch.cat([batch["neg_item_id"] for batch in part]) for part in batches]
-        assert not negatives[0].equal(negatives[1])
-        epochs.append(rows[0])
-    assert not epochs[0].equal(epochs[1])
-
-
-def _shard(loader, rank, monkeypatch):
-    monkeypatch.setattr(torch.distributed, "is_available", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
-    config = copy.copy(loader.config)
-    config.final_config_dict = {**config.final_config_dict, "single_spec": False, "world_size": 2, "local_rank": rank}
-    dataset = copy.copy(loader.dataset)
-    dataset.inter_feat = copy.copy(dataset.inter_feat)
-    dataset.inter_feat.interaction = {**dataset.inter_feat.interaction, "row": torch.arange(len(dataset))}
-    return FastTrainDataLoader(config, dataset, loader._sampler, shuffle=True)
-
-
 # --- saving, other settings -----------------------------------------------------------------------------------------
 
 

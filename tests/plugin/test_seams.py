@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import textwrap
 
 import pytest
 import torch
@@ -143,25 +142,16 @@ def test_user_models_are_registered(build):
         recbole_rlmrec.model.adapters.ADAPTERS.pop("Mine")
 
 
-def test_spawned_processes_find_our_models(tmp_path):
-    """RecBole spawns run_recboles; its pickled name must bring this package into the child."""
-    script = textwrap.dedent(
-        """
-        import sys
-        from multiprocessing import get_context
-        import recbole_rlmrec
-        from recbole.quick_start import quick_start
-        process = get_context("spawn").Process(
-            target=quick_start.run_recboles,
-            args=(0, "LightGCN_RLMRec", "ml-100k", None, {"config_dict": {"gpu_id": "0", "nproc": 2}}),
-        )
-        process.start()
-        process.join()
-        """
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=600)
-    assert "AssertionError" in done.stderr, done.stderr
-    assert "no model named" not in done.stderr and "not the name of an existing model" not in done.stderr
+def test_recboles_run_takes_our_processes(tiny, monkeypatch):
+    seen = []
+    monkeypatch.setattr(seams, "together", lambda plan, action, arguments, gpus: seen.append((plan, action, arguments)))
+    options = {**tiny, "epochs": 1}
+    alone = quick_start.run("BPR", "tiny", config_dict=options)
+    assert not seen and alone["test_result"]
+    quick_start.run("BPR", "tiny", config_dict=options, nproc=2, port="6789")
+    (plan, action, arguments), *more = seen
+    assert (plan.here, plan.port) == (2, 6789) and not more
+    assert action(**arguments)["run"]["epochs"] == 1
 
 
 def test_caches_of_other_loaders_are_not_reused(build, workdir):

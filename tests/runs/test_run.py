@@ -9,12 +9,10 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
-import torch
 
 from recbole_rlmrec import cli
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.errors import ConfigError, DataError, guarded
-from recbole_rlmrec.plugin.record import spawned
 from recbole_rlmrec.runs.command_line import command_line, split_options
 from recbole_rlmrec.runs.run import main
 from recbole_rlmrec.runs.split import load_split
@@ -172,12 +170,6 @@ def test_data_that_cannot_be_downloaded_is_one_sentence(workdir, capsys, monkeyp
     assert "ml-1m is not here and cannot be downloaded (no network)" in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs")
-def test_several_processes_without_a_gpu_are_refused(tiny, capsys):
-    assert cli.run_model(["--dataset=tiny", "--nproc=2"]) == 2
-    assert "--nproc=2 needs GPUs" in capsys.readouterr().err
-
-
 def test_a_folder_of_others_is_one_sentence(capsys):
     def write():
         raise PermissionError(13, "Permission denied", "/a/folder")
@@ -233,17 +225,6 @@ def test_no_text_stops_with_a_sentence(tiny, workdir):
         main(options(tiny, model="LightGCN_RLMRec"))
     assert not list((workdir / "dataset/tiny").glob("semantic/[!.]*"))
     assert main(options(tiny, model="LightGCN_RLMRec", alignment="none"))["test_result"]
-
-
-def test_spawned_process_describes_its_run(tiny, workdir):
-    main(options(tiny, model="LightGCN_RLMRec", epochs=1))
-
-    class Queue(list):
-        put = list.append
-
-    queue = Queue()
-    spawned(lambda rank, *args: args[-1]["queue"].put({"test_result": rank}), 0, "m", "d", None, {"queue": queue})
-    assert queue[0]["test_result"] == 0 and queue[0]["model"] == "LightGCN_RLMRec"
 
 
 def test_help(capsys):

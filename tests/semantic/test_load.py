@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import threading
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
@@ -21,6 +23,7 @@ from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, LeakageError, SemanticError, StoreError
 from recbole_rlmrec.exchange.profiles import import_profiles
+from recbole_rlmrec.semantic.default import _held
 from recbole_rlmrec.semantic.leakage import check_leakage
 from recbole_rlmrec.semantic.load import check_embeddings, load_semantic
 from recbole_rlmrec.semantic.reduction import fit
@@ -387,3 +390,18 @@ def test_the_model_carries_no_semantic_matrix_in_its_state(build):
     _, model, _ = build("LightGCN_RLMRec")
     assert model.semantic_provenance["by"] == "template"
     assert not any(256 in value.shape and "down" not in name for name, value in model.state_dict().items())
+
+
+def test_who_waits_for_the_offline_default_says_so(tmp_path, caplog):
+    held, said = threading.Event(), threading.Event()
+
+    def build():
+        with FileLock(str(tmp_path / "lock")):
+            held.set()
+            said.wait(60)
+
+    threading.Thread(target=build, daemon=True).start()
+    held.wait(60)
+    caplog.handler.addFilter(lambda record: said.set() or True)
+    with caplog.at_level("INFO"), _held(tmp_path / "lock", "template-lsa-1"):
+        assert "Another process makes the profiles template-lsa-1; this one waits" in caplog.text

@@ -28,8 +28,26 @@ def columns_of(config) -> dict:
     return found
 
 
+def splits_of(config) -> dict:
+    """What RecBole makes of a data set: the splits it draws, with internal ids, and tokens; padding left out of features."""
+    from recbole.data import create_dataset
+    from recbole.utils import init_seed
+
+    init_seed(config["seed"], config["reproducibility"])
+    data = create_dataset(config)
+    parts = data.build()
+    columns = [
+        {name: [str(values.dtype), values.tolist()] for name, values in part.inter_feat.interaction.items()} for part in parts
+    ]
+    feats = {side: getattr(data, f"{side}_feat") for side in ("user", "item")}
+    rows = {side: {name: feat[name].tolist()[1:] for name in feat} for side, feat in feats.items() if feat is not None}
+    tokens = {name: [str(token) for token in found] for name, found in data.field2id_token.items()}
+    places = {name: {str(token): number for token, number in found.items()} for name, found in data.field2token_id.items()}
+    return {"parts": columns, "features": rows, "tokens": tokens, "places": places}
+
+
 def main() -> None:
-    """Print the columns, or the error, of each."""
+    """Print the columns, or the error, of each; the splits where a job says ``what``."""
     warnings.simplefilter("ignore")
     vars(np).update({name: value for name, value in OLD.items() if name not in vars(np)})
     jobs, sys.argv = json.loads(sys.argv[1]), ["alone"]
@@ -39,7 +57,8 @@ def main() -> None:
     results = []
     for options in jobs:
         try:
-            results.append(columns_of(Config("BPR", options["dataset"], config_dict={"gpu_id": "", **options})))
+            found = splits_of if options.pop("what", "columns") == "splits" else columns_of
+            results.append(found(Config("BPR", options["dataset"], config_dict={"gpu_id": "", **options})))
         except Exception as error:
             results.append(f"{type(error).__name__}: {error}")
     print(json.dumps(results))

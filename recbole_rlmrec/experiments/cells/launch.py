@@ -14,6 +14,8 @@ from recbole_rlmrec.errors import ConfigError
 
 WORKER = "recbole_rlmrec.experiments.cells.worker"
 LOG = "output.log"
+RETRIES = 3
+"""How often a cell begins anew whose machine was lost."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -73,20 +75,29 @@ class LocalLauncher:
 class RayLauncher:
     """Processes on a Ray cluster; files go there and back with the task, the data must be at the same path everywhere.
 
+    A cell whose machine is lost begins again on another one.
+
     Parameters
     ----------
     address : str
         Of the cluster; ``local`` starts one on this machine.
+    cpus, gpus : int, float
+        What each cell gets; half a GPU lets two cells share one.
+
+    Raises
+    ------
+    ConfigError
+        There is no Ray, no such cluster, or no machine in it with that many.
     """
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, cpus: int = 1, gpus: float = 0):
         try:
             import ray
         except ImportError:
             raise ConfigError(
-                "--ray needs Ray, which is not installed: pip install 'recbole-rlmrec[ray]' (Python 3.11 or older)."
+                "--ray needs Ray, which is not installed: pip install 'recbole-rlmrec[ray]'."
             ) from None
-        variables = {name: value for name, value in environment(1).items() if name in ("PYTHONPATH", *_THREADS)}
+        variables = {name: value for name, value in environment(cpus).items() if name in ("PYTHONPATH", *_THREADS)}
         try:
             ray.init(
                 address=None if address == "local" else address,
@@ -98,8 +109,15 @@ class RayLauncher:
             raise ConfigError(f"Ray cannot start: {reason}.") from None
         except (ConnectionError, ValueError) as reason:
             raise ConfigError(f"There is no Ray cluster at {address!r} ({reason}); `ray start --head` makes one.") from None
-        self._ray, self._task = ray, ray.remote(num_cpus=1)(run_in_temporary_folder)
-        self.jobs = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        there = ray.cluster_resources()
+        fit = [int(there.get(name, 0) / each) for name, each in (("CPU", cpus), ("GPU", gpus)) if each]
+        self.jobs = min(fit, default=1)
+        if not self.jobs:
+            found = f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
+            ray.shutdown()
+            raise ConfigError(f"A cell needs {cpus} CPUs and {gpus:g} GPUs, and the cluster has {found}; ask for fewer.")
+        self._ray = ray
+        self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(run_in_temporary_folder)
 
     def __call__(self, folder: Path, argv: Sequence[str]) -> int:
         """Run a cell on the cluster and bring its files into its folder; returns the exit status."""
@@ -130,6 +148,8 @@ def run_in_temporary_folder(argv: list[str], inputs: dict[str, bytes]) -> tuple[
         for file, content in inputs.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_bytes(content)
+        if own := os.environ.get("CUDA_VISIBLE_DEVICES"):  # the GPU that Ray gave; RecBole sets the variable to gpu_id
+            argv = [*argv, f"--gpu_id={own}"]
         status = LocalLauncher()(folder, argv)
         return status, _files(folder)
 

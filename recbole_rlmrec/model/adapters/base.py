@@ -169,7 +169,7 @@ class Adapter:
         ids = batch_ids(model, interaction)
         user, item = self.checked_lookups(model, calls)
         users = [Term("user", ids["user"], user)] if user else []
-        return [*users, *item_terms(ids, item)], max(len(ids["user"]), 1)
+        return [*users, *item_terms(ids, item)], len(ids["user"])
 
     def masked_nodes(
         self, model: nn.Module, interaction, calls: list[Call], mask: Mask
@@ -304,7 +304,7 @@ class BatchAdapter(Adapter):
         terms = [Term("user", ids["user"], rows=rows)]
         if "positive" in ids:
             terms += self.item_terms(model, interaction, ids, calls)
-        return terms, max(len(ids["user"]), 1)
+        return terms, len(ids["user"])
 
     def item_terms(self, model: nn.Module, interaction, ids: dict[str, torch.Tensor], calls: list[Call]) -> list[Term]:
         """Terms of the batch's positive and negative items; ``ids`` as :func:`batch_ids` gives them."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from recbole_rlmrec.errors import ConfigError, ModelError
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.device import on_gpu
 from recbole_rlmrec.model.options import Option
 
@@ -112,6 +113,14 @@ class Step:
     batch_size: int
     mask: Mask | None = None
 
+    def of_all_processes(self) -> Step:
+        """The step of the whole batch, where each of several processes works on some rows of it."""
+        terms = []
+        for term in self.terms:
+            rows = None if term.rows is None else parallel.gather(parallel.counted(term.rows))
+            terms.append(replace(term, ids=parallel.gather(parallel.counted(term.ids)), rows=rows))
+        return replace(self, terms=terms)
+
 
 class Alignment(nn.Module):
     """Base of the alignment losses; subclasses implement :meth:`loss` and, if they mask nodes, :meth:`begin`.
@@ -133,6 +142,9 @@ class Alignment(nn.Module):
         ``self.settings``; nothing else has to know of them.
     masks : bool
         Class attribute: whether the alignment masks initial embeddings.
+    spreads : bool
+        Class attribute: whether :meth:`loss` gives what this process contributes to the loss of the whole batch. Where it does
+        not, each of several processes computes the loss of the whole batch.
     sides : tuple of str
         ``user`` and ``item``, or what ``align_sides`` leaves of them.
     """
@@ -145,6 +157,7 @@ class Alignment(nn.Module):
         Option("align_dtype", "float32", "type of the projection's matrix products", kind=str, words=tuple(DTYPES)),
     )
     masks = False
+    spreads = False
 
     def __init__(self, semantic, settings: AlignmentSettings, dim: int, initial_dim: int):
         super().__init__()
@@ -187,10 +200,19 @@ class Alignment(nn.Module):
                 f"align_sides is {self.settings['align_sides']!r}, but the recommender's batches hold {there} alone; "
                 "set align_sides to both."
             )
-        return self.settings["align_weight"] * self.share * self.loss(replace(step, terms=terms))
+        weight, step = self.settings["align_weight"] * self.share, replace(step, terms=terms)
+        if parallel.many() and not self.spreads:
+            size, step = parallel.size(), step.of_all_processes()
+            with parallel.alone():
+                return weight / size * self.loss(step)
+        return weight * self.loss(step)
 
     def loss(self, step: Step) -> torch.Tensor:
-        """Alignment loss of a step without its weight, a scalar, on the scale of a mean over the batch."""
+        """Alignment loss of a step without its weight, a scalar, on the scale of a mean over the batch.
+
+        Of several processes each works on some rows of the batch, and the sum of what they return is the loss if ``spreads``
+        is on; else ``step`` is of the whole batch.
+        """
         raise NotImplementedError
 
     def zero(self) -> torch.Tensor:
@@ -199,11 +221,14 @@ class Alignment(nn.Module):
         return sum((0.0 * parameter.sum() for parameter in self.parameters()), start)
 
     def projected(self, network: nn.Module, table, ids: torch.Tensor) -> torch.Tensor:
-        """Profiles of ids that have one, projected, [k, network's width]: :meth:`project` of the table's rows."""
-        padded = ids
-        if DTYPES[self.settings["align_dtype"]] is not None and not on_gpu(ids) and len(ids):
-            padded = torch.cat([ids, ids[:1].expand(-len(ids) % ROWS)])
-        return self.project(network, table.rows(padded))[: len(ids)]
+        """Profiles of ids that have one, projected, [k, network's width]: :meth:`project` of the table's rows.
+
+        Several processes, which all ask for the same ids, project a part each.
+        """
+        padded = own = parallel.part(ids)
+        if DTYPES[self.settings["align_dtype"]] is not None and not on_gpu(ids) and len(own):
+            padded = torch.cat([own, own[:1].expand(-len(own) % ROWS)])
+        return parallel.gather_shares(self.project(network, table.rows(padded))[: len(own)], len(ids))
 
     def project(self, network: nn.Module, x: torch.Tensor, narrow: bool = False) -> torch.Tensor:
         """Apply a projection network in ``align_dtype``; the result is of that type if ``narrow``, else of its weights'."""
@@ -229,15 +254,23 @@ def projection(n_in: int, n_out: int) -> nn.Sequential:
 
 
 class Group(NamedTuple):
-    """Covered ids of a term [k], how often each occurs [k], and the position of each in the term's ids [k] or None."""
+    """Covered ids of a term [k] in the whole batch, and how often each occurs [k].
+
+    This process's anchors are ``ids[own]``; where representations depend on the row, ``positions`` are theirs in the term.
+    """
 
     ids: torch.Tensor
     counts: torch.Tensor
+    own: slice
     positions: torch.Tensor | None
 
     def representations(self, term: Term) -> torch.Tensor:
-        """The recommender's representations [k, d] of the group, which was made of ``term``."""
-        return term.lookup(self.ids) if term.lookup else term.rows[self.positions]
+        """The recommender's representations of this process's anchors; the group was made of ``term``."""
+        return term.lookup(self.part(self.ids)) if term.lookup else term.rows[self.positions]
+
+    def part(self, rows: torch.Tensor) -> torch.Tensor:
+        """Of a tensor's rows, one for each id, those of this process's anchors."""
+        return rows[self.own] if parallel.many() else rows
 
 
 def group(term: Term, table) -> Group:
@@ -246,13 +279,20 @@ def group(term: Term, table) -> Group:
     On a GPU, where the size of a result that depends on the data forces a synchronisation, ids stay as they are: each
     counts once, or not at all (with a covered id in its place) where it has no profile.
     """
-    ids = term.ids
+    ids, by_id = parallel.counted(term.ids), term.lookup is not None
+    if by_id:
+        ids = parallel.gather(ids)
     covered = table.covered[ids]
+    if by_id and not on_gpu(ids):
+        ids, counts = ids[covered].unique(return_counts=True)
+        return Group(ids, counts.to(torch.get_default_dtype()), parallel.share(len(ids)), None)
     if on_gpu(ids):
         positions = torch.arange(len(ids), device=ids.device)
-        return Group(torch.where(covered, ids, table.ids[0]), covered.to(torch.get_default_dtype()), positions)
-    if term.lookup is None:
+        ids, counts = torch.where(covered, ids, table.ids[0]), covered.to(torch.get_default_dtype())
+        if by_id:
+            return Group(ids, counts, parallel.share(len(ids)), None)
+    else:
         positions = covered.nonzero().squeeze(1)
-        return Group(ids[positions], torch.ones(len(positions)), positions)
-    unique, counts = ids[covered].unique(return_counts=True)
-    return Group(unique, counts.to(torch.get_default_dtype()), None)
+        ids, counts = ids[positions], torch.ones(len(positions))
+    whole, own = parallel.gather_own(ids)
+    return Group(whole, parallel.gather(counts), own, positions)

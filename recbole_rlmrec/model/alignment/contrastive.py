@@ -51,6 +51,7 @@ class Contrastive(Alignment):
         ),
         BLOCK,
     )
+    spreads = True
 
     def __init__(self, semantic, settings, dim, initial_dim):
         super().__init__(semantic, settings, dim, initial_dim)
@@ -76,22 +77,24 @@ class Contrastive(Alignment):
         projected = normalize_rows(self.projected(self.down, table, ids))
         temperature, total = self.settings["align_temperature"], 0.0
         for term, covered, place in zip(terms, groups, places):
-            anchors = covered.representations(term).to(projected.dtype)
-            anchors, own = normalize_rows(anchors), projected[place]
+            anchors, counts = normalize_rows(covered.representations(term).to(projected.dtype)), covered.part(covered.counts)
+            columns = projected[place] if candidates is None else None
+            own = projected[covered.part(place)] if columns is None else covered.part(columns)
             positive = (anchors * own).sum(dim=1) / temperature
-            total = total - covered.counts @ positive
-            if candidates is None and term.lookup is None and not on_gpu(ids):  # repeats of a user, as counts
+            total = total - counts @ positive
+            if columns is not None and term.lookup is None and not on_gpu(place):  # repeats of a user, as counts
                 repeats = torch.bincount(place, minlength=len(projected)).to(projected.dtype)
-                total = total + self._total(anchors, projected, covered.counts, repeats.log().clamp_min(ABSENT))
-            elif candidates is None:
-                total = total + self._total(anchors, own, covered.counts, covered.counts.log().clamp_min(ABSENT))
+                total = total + self._total(anchors, projected, counts, repeats.log().clamp_min(ABSENT))
+            elif columns is not None:
+                total = total + self._total(anchors, columns, counts, covered.counts.log().clamp_min(ABSENT))
             elif everyone:
-                total = total + self._total(anchors, projected, covered.counts)
+                total = total + self._total(anchors, projected, counts)
             else:  # the own profile counts once, drawn or not
                 lse = block_logsumexp(anchors, projected[places[-1]], temperature, block=self.settings["align_block"])
-                nearest = torch.searchsorted(candidates, covered.ids).clamp_max(len(candidates) - 1)
-                drawn = candidates[nearest] == covered.ids
-                total = total + covered.counts @ torch.where(drawn, lse, torch.logaddexp(lse, positive))
+                ids = covered.part(covered.ids)
+                nearest = torch.searchsorted(candidates, ids).clamp_max(len(candidates) - 1)
+                drawn = candidates[nearest] == ids
+                total = total + counts @ torch.where(drawn, lse, torch.logaddexp(lse, positive))
         return total
 
     def _total(self, anchors, columns, counts, bias=None):

@@ -24,6 +24,8 @@ class Distance(Alignment):
         Option("align_distance", "cosine", "1 - cosine, or the mean squared difference", kind=str, words=("cosine", "mse")),
     )
 
+    spreads = True
+
     def __init__(self, semantic, settings, dim, initial_dim):
         super().__init__(semantic, settings, dim, initial_dim)
         self.down = projection(semantic.dim, dim)
@@ -34,8 +36,9 @@ class Distance(Alignment):
             table = getattr(self.semantic, term.side)
             if table.count:
                 covered = group(term, table)
-                profiles = self.projected(self.down, table, covered.ids)
-                total = total + covered.counts @ self._distances(covered.representations(term).to(profiles.dtype), profiles)
+                profiles = covered.part(self.projected(self.down, table, covered.ids))
+                distances = self._distances(covered.representations(term).to(profiles.dtype), profiles)
+                total = total + covered.part(covered.counts) @ distances
         return total / step.batch_size
 
     def _distances(self, rows, profiles):

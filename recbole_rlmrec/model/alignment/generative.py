@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.alignment.base import (
     BLOCK,
     Alignment,
@@ -35,7 +36,7 @@ class Generative(Alignment):
         Option("mask_ratio", 0.15, "share of the nodes with a profile that are masked each step", above=0, below=1),
         BLOCK,
     )
-    masks = True
+    masks = spreads = True
 
     def __init__(self, semantic, settings, dim, initial_dim):
         super().__init__(semantic, settings, dim, initial_dim)
@@ -56,10 +57,14 @@ class Generative(Alignment):
 
     def loss(self, step: Step) -> torch.Tensor:
         mask = step.mask
-        nodes = torch.cat([step.user(mask.user), step.item(mask.item)])
-        if not len(nodes):
+        n_users, count = len(mask.user), len(mask.user) + len(mask.item)
+        if not count:
             return self.zero()
+        own = parallel.share(count)
+        items = slice(max(own.start - n_users, 0), max(own.stop - n_users, 0))
+        nodes = torch.cat([step.user(mask.user[own]), step.item(mask.item[items])])
         profiles = torch.cat([self.semantic.user.rows(mask.user), self.semantic.item.rows(mask.item)])
         query = self.project(self.up, nodes, narrow=True)
         block = self.settings["align_block"]
-        return reconstruction_total(query, profiles, self.settings["align_temperature"], block=block) / len(nodes)
+        temperature = self.settings["align_temperature"]
+        return reconstruction_total(query, profiles, temperature, block=block, first=own.start) / count

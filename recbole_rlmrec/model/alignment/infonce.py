@@ -163,7 +163,7 @@ class _ReconstructionTotal(Function):
     """
 
     @staticmethod
-    def forward(ctx, query, profiles, temperature, epsilon, block):
+    def forward(ctx, query, profiles, temperature, epsilon, block, first):
         column_scale = 1 / torch.linalg.vector_norm(profiles, dim=1).clamp_min_(1e-12)
         profiles, exact = profiles.to(query.dtype), column_scale.dtype
         log_epsilon = column_scale.new_full((), math.log(epsilon))
@@ -176,7 +176,7 @@ class _ReconstructionTotal(Function):
             unit /= norm
             norm *= temperature
             logits = torch.mm(query[rows], profiles.T).to(exact).mul_(column_scale).div_(norm)
-            own, peak = logits.diagonal(start).clone(), logits.amax(dim=1, keepdim=True)
+            own, peak = logits.diagonal(first + start).clone(), logits.amax(dim=1, keepdim=True)
             exp = logits.sub_(peak).exp_()
             sums = exp.sum(dim=1)
             lse = sums.log() + peak.squeeze(1)
@@ -184,7 +184,7 @@ class _ReconstructionTotal(Function):
             total -= torch.logaddexp(log_ratio, log_epsilon).sum()
             pull = torch.sigmoid(log_ratio - log_epsilon)
             weights = exp.mul_((pull * torch.sigmoid(lse - log_epsilon) / sums).unsqueeze(1))
-            weights.diagonal(start).sub_(pull)
+            weights.diagonal(first + start).sub_(pull)
             towards = torch.mm(weights.mul_(column_scale).to(query.dtype), profiles).to(exact)
             radial = torch.linalg.vecdot(towards, unit).unsqueeze(1)
             gradient[rows] = towards.addcmul_(unit, radial, value=-1).div_(norm)
@@ -193,7 +193,7 @@ class _ReconstructionTotal(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return ctx.saved_tensors[0] * grad.to(ctx.saved_tensors[0].dtype), None, None, None, None
+        return ctx.saved_tensors[0] * grad.to(ctx.saved_tensors[0].dtype), *[None] * 5
 
 
 def reconstruction_total(
@@ -202,6 +202,7 @@ def reconstruction_total(
     temperature: float,
     epsilon: float = 1e-8,
     block: int | None = None,
+    first: int = 0,
 ) -> torch.Tensor:
     r"""Generative loss of rows that each have one profile, the profiles of the others being the negatives.
 
@@ -211,15 +212,17 @@ def reconstruction_total(
     Parameters
     ----------
     query : torch.Tensor
-        q [m, d], at least one row; of its type are the matrix products; sums are at least float32.
+        q [k, d]; of its type are the matrix products; sums are at least float32.
     profiles : torch.Tensor
-        s [m, d]; constants.
+        s [m, d], at least one row; constants.
     temperature : float
         tau.
     epsilon : float
         1e-8 in the released implementation.
     block : int, optional
         Number of logits that may exist at a time; empty means a number that takes some MiB, or on a GPU what keeps it busy.
+    first : int
+        The profile of the first query; the others follow.
 
     Returns
     -------
@@ -229,7 +232,7 @@ def reconstruction_total(
     profiles = profiles.to(torch.promote_types(query.dtype, torch.float32))
     if block is None:
         block = 1 << 25 if query.is_cuda else 1 << 22
-    return _ReconstructionTotal.apply(query, profiles, temperature, epsilon, block)
+    return _ReconstructionTotal.apply(query, profiles, temperature, epsilon, block, first)
 
 
 def normalize_rows(x: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.alignment.infonce import logsumexp_total
 from recbole_rlmrec.model.graph import Graph, combine_layers, edge_graph
 from recbole_rlmrec.model.graph_recommender import GraphRecommender, each_once, with_repeats
@@ -64,7 +65,7 @@ class AutoCF(GraphRecommender):
         users, items = self.forward()
         recommendation = -(users[user] * items[item]).sum(dim=1).mean()
         once = each_once(user, self.n_users), each_once(item, self.n_items)
-        contrast = sum(_mean_logsumexp(table, table, nodes) for table, nodes in zip((users, items), once))
+        contrast = sum(_among_batch(table, nodes) for table, nodes in zip((users, items), once))
         contrast = self.ssl_weight * contrast + _mean_logsumexp(users, items, with_repeats(user))
         return recommendation, self.regularisation(), contrast, infomax
 
@@ -165,6 +166,12 @@ class GraphTransformer(nn.Module):
 def _attend(graph: Graph, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     weights = graph.dots(query, key).clamp(-10.0, 10.0).exp()
     return graph.weigh(weights, value) / (graph.row_sums(weights) + 1e-8)
+
+
+def _among_batch(table: torch.Tensor, nodes) -> torch.Tensor:
+    """:func:`_mean_logsumexp` within one table; several processes sum over a part of the nodes each."""
+    ids, weight = parallel.part(nodes.ids), parallel.part(nodes.weight)
+    return parallel.as_part_of_loss(logsumexp_total(table[ids], table[1:], weight) / nodes.weight.sum())
 
 
 def _mean_logsumexp(anchors: torch.Tensor, columns: torch.Tensor, nodes) -> torch.Tensor:

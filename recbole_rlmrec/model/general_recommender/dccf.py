@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.graph import combine_layers
 from recbole_rlmrec.model.graph_recommender import GraphRecommender, contrast_among, each_once
@@ -64,7 +65,8 @@ class DCCF(GraphRecommender):
         nodes = each_once(user, self.n_users), each_once(positive, self.n_items)
         contrast = sum(self._contrast(layer, side) for layer in views for side in zip(nodes, (0, self.n_users)))
         bpr = self.pair_loss(users, items, user, positive, negative)
-        return bpr, self.regularisation(), self.ssl_weight / nodes[0].weight.sum() * contrast
+        contrast = parallel.as_part_of_loss(self.ssl_weight / nodes[0].weight.sum() * contrast)
+        return bpr, self.regularisation(), contrast
 
     def _contrast(self, layer, side):
         nodes, offset = side

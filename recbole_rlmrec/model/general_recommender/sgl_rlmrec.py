@@ -25,6 +25,7 @@ class PaperSGL(SGL):
     """
 
     loss_names = ("bpr", "reg", "contrast")
+    loss_kinds = ("mean",)
 
     def __init__(self, config, dataset):
         if str(config["type"]).upper() != "ED":

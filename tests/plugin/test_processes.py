@@ -1,0 +1,246 @@
+"""Several processes: losses, gradients, evaluation and resuming are those of one. One pair of them serves all tests."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import together
+
+from recbole_rlmrec.errors import ConfigError, ProcessError
+from recbole_rlmrec.model import parallel
+from recbole_rlmrec.model.loss_kinds import loss_kinds
+from recbole_rlmrec.plugin import launch, meeting
+from recbole_rlmrec.plugin.launch import Plan
+from recbole_rlmrec.plugin.shards import shard_of
+from recbole_rlmrec.runs import run
+
+OPTIONS = {
+    "dataset": "tiny",
+    "gpu_id": "",
+    "train_batch_size": 64,
+    "embedding_size": 8,
+    "show_progress": False,
+    "topk": [5, 10],
+    "valid_metric": "Recall@10",
+    "align_schedule": "constant",
+    "align_weight": 0.5,
+    "reg_weight": 0.3,
+}
+NEGATIVES = {"distribution": "uniform", "sample_num": 2, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
+
+
+def _con(negatives, **more):
+    return {"alignment": "con", "align_negatives": negatives, **more}
+
+
+CASES = {
+    **{
+        f"{backbone} con {negatives}": (f"{backbone}_RLMRec", _con(negatives))
+        for backbone in ("BPR", "LightGCN", "SGL", "NCL", "MultiVAE")
+        for negatives in ("batch", "all", 7)
+    },
+    **{f"{name} gen": (f"{name}_RLMRec", {"alignment": "gen", "mask_ratio": 0.3}) for name in ("LightGCN", "SGL", "NCL")},
+    "edges dropped, all parameters": ("LightGCN_RLMRec", _con("batch", edge_keep_rate=0.7, reg_scope="all")),
+    "two negatives": ("BPR_RLMRec", _con("batch", train_neg_sample_args=NEGATIVES)),
+    "softmax": ("LightGCN_RLMRec", _con("batch", loss="softmax", softmax_negatives="batch", softmax_logq=True)),
+    "nodes once": ("DCCF_RLMRec", _con("batch")),
+    "nodes once, gumbel": ("AutoCF_RLMRec", _con("batch", n_seeds=5)),
+    "an alignment that does not spread": ("MultiVAE_RLMRec", {"alignment": "darec"}),
+    "distance": ("LightGCN_RLMRec", {"alignment": "distance"}),
+    "two optimisers": ("RecVAE_RLMRec", _con("batch")),
+    "a sum": ("CDAE_RLMRec", _con("batch")),
+    "labels and dropout": ("NeuMF_RLMRec", _con("batch", dropout_prob=0.3)),
+    **{name: (name, {}) for name in ("LightGCN", "SGL", "ENMF", "NGCF")},
+}
+EVALUATIONS = {
+    "full": {"metrics": ["Recall", "NDCG", "MRR", "ItemCoverage", "GiniIndex", "ShannonEntropy", "TailPercentage"]},
+    "RecBole's loader": {"fast_loader": False, "eval_batch_size": 70},
+    "sampled": {"eval_args": {"mode": {"valid": "uni5", "test": "uni5"}}, "eval_batch_size": 40, "metrics": ["Recall", "GAUC"]},
+    "labels": {
+        "eval_args": {"mode": {"valid": "labeled", "test": "labeled"}},
+        "metrics": ["AUC", "LogLoss"],
+        "valid_metric": "AUC",
+        "threshold": {"rating": 3},
+        "load_col": {"inter": ["user_id", "item_id", "rating"]},
+        "eval_batch_size": 7,
+    },
+}
+RUN = ["--model=LightGCN_RLMRec", "--dataset=tiny", "--epochs=3", "--stopping_step=9", "--config_files=run.yaml"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, write_tiny):
+    """What a pair of processes found, one entry for each step."""
+    folder = tmp_path_factory.mktemp("pair")
+    write_tiny(folder / "dataset" / "tiny")
+    (folder / "run.yaml").write_text(json.dumps({**OPTIONS, "metric_decimal_place": 10}))
+    steps = {
+        "collectives": {},
+        "differences": {"cases": CASES, "options": OPTIONS, "sizes": [23, 1]},
+        "evaluations": {"cases": EVALUATIONS, "options": OPTIONS},
+        "trainings": {"argv": RUN, "until": 2},
+        "interrupted_for_later": {"argv": [*RUN, "--checkpoint_dir=later"], "until": 1},
+    }
+    plan = Plan(2, 2, 0, "localhost", 0, 120)
+    found = launch.together(plan, together.run_all, {"folder": str(folder), "steps": list(steps.items())})
+    return SimpleNamespace(folder=folder, **dict(zip(steps, found)))
+
+
+def test_processes_tell_each_other(pair):
+    assert pair.collectives == {
+        "size": 2,
+        "gathered": [0, 1, 2, 0, 1],
+        "gradient": [3, 6, 9, 12, 15],  # position times (1 + 2), from both
+        "equal draws": True,
+        "empty": 0,
+        "first fails": [1, 1],
+        "on first": 0,
+        "shares": [0, 1, 2, 3],
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_losses_and_gradients_are_those_of_one_process(pair, case):
+    found = pair.differences[case]
+    assert len(found) == (4 if case == "two optimisers" else 2)
+    for loss, gradient in found:
+        assert loss < 1e-5 and gradient < 1e-5
+
+
+@pytest.mark.parametrize("case", EVALUATIONS)
+def test_evaluation_is_that_of_one_process_to_the_last_digit(pair, case):
+    (alone, both), same_users = pair.evaluations[case]
+    assert alone == both and same_users and len(alone) > 1
+
+
+def test_a_run_that_is_interrupted_goes_on(pair):
+    whole, resumed = pair.trainings["whole"], pair.trainings["resumed"]
+    assert resumed["run"]["resumed_from"] == [2] and resumed["run"]["processes"] == 2
+    assert resumed["test_result"] == whole["test_result"] and resumed["best_valid_result"] == whole["best_valid_result"]
+    assert resumed["run"]["series"]["losses"] == whole["run"]["series"]["losses"]
+    assert json.loads((pair.folder / "resumed.json").read_text())["run"]["epochs"] == 3
+    assert pair.trainings["again"]["test_result"] == pytest.approx(whole["test_result"])
+    assert pair.trainings["logs"] == (4, len(CASES) + len(EVALUATIONS) + 4)  # of the first process alone
+
+
+def test_one_process_trains_the_same(pair, monkeypatch):
+    monkeypatch.chdir(pair.folder)
+    alone, both = run.main([*RUN, "--checkpoint_dir=alone"]), pair.trainings["whole"]
+    assert alone["test_result"] == pytest.approx(both["test_result"], abs=0.02)
+    for name, series in alone["run"]["series"]["losses"].items():
+        assert both["run"]["series"]["losses"][name] == pytest.approx(series, rel=1e-4)
+    with pytest.raises(ConfigError, match="with 2 processes, and this is 1; give --nproc=2"):
+        run.main([*RUN, "--checkpoint_dir=later", "--resume"])
+
+
+# --- without processes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"nproc": "0"}, "--nproc=0 trains nothing"),
+        ({"nproc": "two"}, "--nproc=two is no whole number"),
+        ({"nproc": 2, "world_size": 1}, "--world_size=1 is the number of processes on all machines"),
+        ({"group_offset": 1}, "--group_offset=1 is the number of this machine's first process, and with 1 of 1"),
+        ({"nproc": 2, "world_size": 4, "group_offset": 3}, "it is 2 at most; give a smaller one"),
+        ({"world_size": 2, "port": "abc"}, "--port=abc is no whole number"),
+        ({"world_size": 2, "port": 70000}, "--port=70000 is no port"),
+        ({"nproc": 2, "meeting_seconds": 0}, "--meeting_seconds=0 is no time to wait"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_told(options, said):
+    with pytest.raises(ConfigError) as told:
+        Plan.of_options(options)
+    assert said in str(told.value)
+
+
+def test_what_the_options_say():
+    assert Plan.of_options({}) is None and Plan.of_options({"nproc": "1", "world_size": 1}) is None
+    assert Plan.of_options({"nproc": 2}) == Plan(2, 2, 0, "localhost", 0, 300)
+    expected = Plan(1, 3, 2, "10.0.0.1", 5678, 9)
+    given = {"world_size": 3, "group_offset": "2", "ip": "10.0.0.1", "meeting_seconds": 9}
+    assert Plan.of_options(given) == expected
+
+
+def test_processes_that_do_not_come_are_told():
+    store = launch._open_store(Plan(2, 2, 0, "localhost", 0, 1))
+    with pytest.raises(ProcessError, match=r"1 of 2 processes did not come within 1 seconds \(number 1\)"):
+        with meeting.meeting(store, 0, 2, 0, 1, False):
+            pass
+    with pytest.raises(ProcessError, match=f"cannot meet at port {store.port}"):
+        launch._open_store(Plan(1, 2, 0, "localhost", store.port, 1))
+    assert not parallel.many()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "errors", "said"),
+    [
+        ((2, 0), {0: ("said", "There is no such thing.")}, "There is no such thing."),
+        ((75, -9), {0: ("lost", "gloo")}, "Process 1 of 2 was killed (SIGKILL)"),
+        ((75, 1), {0: ("lost", "gloo"), 1: ("other", "KeyError: 'a'")}, "Process 1 of 2 failed (KeyError: 'a')"),
+        ((75, -15), {0: ("lost", "gloo")}, "Process 1 of 2 was killed (SIGTERM)"),
+        ((75, None), {0: ("lost", "gloo")}, "The processes lost each other"),
+    ],
+)
+def test_what_failed_is_told(tmp_path, statuses, errors, said):
+    for local, (kind, text) in errors.items():
+        (tmp_path / f"error-{local}").write_text(json.dumps({"kind": kind, "text": text}))
+    children = [SimpleNamespace(exitcode=status) for status in statuses]
+    assert said in str(launch._failure(tmp_path, Plan(2, 2, 0, "localhost", 0, 1), children))
+
+
+def test_a_gpu_has_one_process():
+    launch.check_gpus(["0", "1"], 2)
+    launch.check_gpus([], 4)
+    for gpus in (["0"], ["0", "0"]):
+        with pytest.raises(ConfigError, match=r"--nproc=2 needs 2 GPUs.*names 1 .*give --gpu_id=0,1, fewer"):
+            launch.check_gpus(gpus, 2)
+
+
+def test_rows_of_a_batch(monkeypatch):
+    monkeypatch.setattr(parallel._Place, "size", 3)
+    monkeypatch.setattr(parallel._Place, "rank", 2)
+    part = shard_of(14, 2)  # seven interactions of two rows each
+    assert part.positions.tolist() == [5, 6, 12, 13] and (part.count, part.total) == (2, 7)
+    assert shard_of(2, 1).count == 0 and shard_of(2, 1).positions.tolist() == [0]
+    assert [parallel.share(count) for count in (0, 2, 9)] == [slice(0, 0), slice(2, 2), slice(6, 9)]
+
+
+def test_kinds_of_losses():
+    class NCL:
+        alignment_place = staticmethod(lambda number: number - 2)
+
+    class Mine:
+        adapter = SimpleNamespace(loss="sum")
+
+    assert loss_kinds(NCL(), 4) == ("mean", "sum", "part", "sum") and loss_kinds(Mine(), 2) == ("sum", "sum")
+    assert loss_kinds(object(), 1) == ("mean",)
+
+
+@pytest.mark.parametrize("extra", [["--nproc=2"], ["--port=1"]])
+def test_torchrun_has_the_say(tiny, monkeypatch, extra):
+    for name in meeting._TORCHRUN:
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(ConfigError, match=f"leave {extra[0].split('=')[0]} out"):
+        run.main(["--dataset=tiny", *extra])
+
+
+def test_processes_in_a_file_of_options(tiny, monkeypatch, workdir):
+    (workdir / "run.yaml").write_text("nproc: 3\nepochs: 1\ngpu_id: ''\n")
+    seen = {}
+    monkeypatch.setattr(
+        launch, "together", lambda plan, action, arguments, gpus: seen.update(plan=plan, action=action, **arguments)
+    )
+    run.main(["--dataset=tiny", "--config_files=run.yaml"])
+    assert seen["plan"].here == 3 and seen["action"] is run.train and seen["dataset"] == "tiny"
+    with pytest.raises(ConfigError, match="XGBoost trains in one process"):
+        launch.check_trainer({"MODEL_TYPE": _decision_tree(), "model": "XGBoost"})
+
+
+def _decision_tree():
+    from recbole.utils import ModelType
+
+    return ModelType.DECISIONTREE
