@@ -12,7 +12,9 @@ from recbole_rlmrec.llm.reasoning import ROOM
 
 DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
 STYLES = ("rlmrec", "short")
-KEEP = ("none", "heldout")
+HISTORIES = ("sample", "latest")
+KEEP = ("none", "heldout", "all")
+PARTS = ("train", "valid", "test")
 FORMATS = ("table", "csv", "jsonl", "parquet")
 ROLES = {
     "user": "who",
@@ -206,6 +208,12 @@ def _profile(parser: Parser) -> None:
     add("--attribute-fields", help="columns of .item, separated by commas; 'none' for none")
     add("--review-fields", help="columns of .inter, separated by commas; 'none' for none")
     add("--rating-field", help="column of .inter; 'none' for none")
+    add("--date-field", help="column of .inter with the times that --history latest quotes as days; 'none' for none")
+    add(
+        "--history",
+        choices=HISTORIES,
+        help="what a prompt quotes of a user: a random sample, or the latest in order (default with sequential models)",
+    )
     add("--sample-items", type=int, default=12, help="interactions in a user's prompt (default: 12)")
     add("--sample-reviews", type=int, default=6, help="reviews in an item's prompt (default: 6)")
     add("--max-prompt-tokens", type=int, default=3000, help="longest prompt; the longest texts are cut (default: 3000)")
@@ -279,13 +287,20 @@ def _recommend(parser: Parser) -> None:
     who = group.add_mutually_exclusive_group()
     who.add_argument("--user", action="append", metavar="ID[,ID]", help="users, by their ids in the atomic files")
     who.add_argument("--all-users", action="store_true", help="every user of the run, and new ones")
+    somebody = "somebody who chose these items, the latest last (sequential models)"
+    who.add_argument("--items", action="append", metavar="ID[,ID]", help=somebody)
     group.add_argument("--topk", type=int, default=10, help="items per user (default: 10)")
     group.add_argument(
         "--keep",
         choices=KEEP,
         default="none",
-        help="items that the user has interacted with and that may still be shown: none (default), or heldout, those of "
-        "validation and test",
+        help="items that the user has interacted with and that may still be shown: none (default), heldout, those of "
+        "validation and test, or all",
+    )
+    group.add_argument(
+        "--until",
+        choices=PARTS,
+        help="sequential models: the part of the split with which users' sequences end (default: test; --keep heldout: train)",
     )
     add = group.add_argument
     add(

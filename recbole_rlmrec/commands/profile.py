@@ -152,11 +152,12 @@ def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
     corpus = Corpus.from_config(config, splits[0], show_progress=True)
     columns = corpus.columns(**_overrides(args))
     corpus.require_text(columns)
-    print(f"Columns: {describe_columns(columns)}")
+    history = args.history or ("latest" if hasattr(splits[0], "item_list_length_field") else "sample")
+    print(f"Columns: {describe_columns(columns, history == 'latest')}")
     domain = _domain(args, corpus)
     counter = TokenCounter(args.chat_model)
     way = args.describe_with or config["describe_with"] or "both"
-    sampling = Sampling(config["seed"], args.sample_items, args.sample_reviews, args.max_prompt_tokens, way)
+    sampling = Sampling(config["seed"], args.sample_items, args.sample_reviews, args.max_prompt_tokens, way, history)
     builder = PromptBuilder(corpus, columns, domain, counter, sampling)
     store = ProfileStore(semantic_root(config) / args.tag)
     about = _about(args, chat, domain, columns, sampling, args.style, corpus.split_hash)
@@ -182,8 +183,8 @@ def _pace(args: argparse.Namespace) -> Pace:
 def _overrides(args: argparse.Namespace) -> dict:
     """Columns named on the command line; ``none`` means that there is none."""
     overrides: dict = {}
-    for role in ("title", "description", "rating"):
-        value = getattr(args, f"{role}_field")
+    for role, option in (("title", "title"), ("description", "description"), ("rating", "rating"), ("timestamp", "date")):
+        value = getattr(args, f"{option}_field")
         if value is not None:
             overrides[role] = None if value == "none" else value
     for role, option in (("attributes", args.attribute_fields), ("reviews", args.review_fields)):
@@ -209,10 +210,10 @@ def _about(args, chat: ChatModel, domain: Domain, columns: Columns, sampling: Sa
         "domain": domain.name,
         "style": style,
         "language": domain.language,
-        "columns": describe_columns(columns),
+        "columns": describe_columns(columns, sampling.history == "latest"),
         "sampling": vars(sampling),
     }
-    systems = [domain.system(side) for side in SIDES]
+    systems = [domain.system(side, sampling.history) for side in SIDES]
     return describe(args.dataset, args.tag, chat.name, split_hash, systems, settings)
 
 

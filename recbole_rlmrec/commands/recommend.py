@@ -12,18 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
 from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.files import replacing
-from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.runs.candidates import allowed_items
+from recbole_rlmrec.runs.new_sequences import extend_sequences
 from recbole_rlmrec.runs.newcomers import read_unseen
-from recbole_rlmrec.runs.trained import PLACES, Trained, load_trained
-from recbole_rlmrec.runs.unseen import check_serves, extend
+from recbole_rlmrec.runs.trained import PLACES, Trained, TrainedOnSequences, load_trained
+from recbole_rlmrec.runs.unseen import Unseen, check_serves, extend
 
-HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",)}
+HIDDEN = {"none": ("train", "valid", "test"), "heldout": ("train",), "all": ()}
 
 
 class Recommended(NamedTuple):
@@ -38,14 +40,18 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
     if args.topk < 1:
         raise ConfigError(f"--topk is the number of items per user, 1 or more, not {args.topk}.")
-    if not (args.user or args.all_users or args.new_users):
-        raise ConfigError("recommend needs to know for whom: --user ID, --all-users or --new-users FILE.")
+    if not (args.user or args.all_users or args.new_users or args.items):
+        raise ConfigError("recommend needs to know for whom: --user ID, --all-users, --new-users FILE or --items ID,ID.")
     if args.format == "parquet" and args.output is None:
         raise ConfigError("--format parquet is no text for the screen; name a file with --output.")
     if args.output is not None and args.output.is_dir():
         raise ConfigError(f"--output {args.output} is a folder; give the name of a file.")
     trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
     named = read_users(args.user) if args.user else []
+    trained = _until(trained, args)
+    if args.items:
+        trained, token = with_sequence(trained, read_users(args.items, "--items"))
+        named.append(token)
     if args.new_items or args.new_users or args.interactions:
         trained, tokens = with_unseen(trained, args.new_items, args.new_users, args.interactions)
         named = named or tokens
@@ -70,25 +76,53 @@ def with_unseen(
     trained: Trained, items: Path | None, users: Path | None, interactions: Path | None
 ) -> tuple[Trained, list[str]]:
     """A trained model that knows the users and items of files, and the tokens of the users that the file of users has."""
-    check_serves(trained)
+    sequential = isinstance(trained, TrainedOnSequences)
+    if not sequential:
+        check_serves(trained)
     unseen, titles, tokens = read_unseen(trained, items, users, interactions)
-    extended = extend(trained, unseen)
+    extended = extend_sequences(trained, unseen) if sequential else extend(trained, unseen)
     extended.__dict__["titles"] = {**titles, **trained.titles}
     return extended, tokens
 
 
-def read_users(values: Sequence[str]) -> list[str]:
-    """Tokens of ``A,B`` and of options that are repeated, each once.
+def _until(trained: Trained, args: argparse.Namespace) -> Trained:
+    """A sequential recommender whose users' sequences end where they are asked to."""
+    if isinstance(trained, TrainedOnSequences):
+        return trained.until(args.until or ("train" if args.keep == "heldout" else "test"))
+    if args.until or args.items:
+        option = "--until" if args.until else "--items"
+        raise ConfigError(f"{trained.config['model']} ranks by no sequences; leave {option} out, or give a sequential model.")
+    return trained
+
+
+def with_sequence(trained: TrainedOnSequences, items: Sequence[str]) -> tuple[TrainedOnSequences, str]:
+    """A sequential recommender that knows somebody with a sequence of items, and what that user is called there.
+
+    Raises
+    ------
+    DataError
+        The run does not have one of the items.
+    """
+    known = trained.dataset.field2token_id[trained.dataset.iid_field]
+    if unknown := [item for item in items if known.get(item, 0) == 0]:
+        raise DataError(f"{trained.config['dataset']} has no item {unknown[0]!r}; write ids as they stand in the .inter file.")
+    token = f"who chose {', '.join(items)}"
+    pairs = pd.DataFrame({"user": token, "item": list(items)}, dtype=object)
+    return extend_sequences(trained, Unseen(users=[token], pairs=pairs)), token
+
+
+def read_users(values: Sequence[str], option: str = "--user") -> list[str]:
+    """Tokens of ``A,B`` and of options that are repeated, users each once, items as often as they are given.
 
     Raises
     ------
     ConfigError
         There is none.
     """
-    users = list(dict.fromkeys(token.strip() for value in values for token in value.split(",") if token.strip()))
-    if not users:
-        raise ConfigError("--user needs at least one id, for example --user 12,74.")
-    return users
+    tokens = [token.strip() for value in values for token in value.split(",") if token.strip()]
+    if not tokens:
+        raise ConfigError(f"{option} needs at least one id, for example {option} 12,74.")
+    return tokens if option == "--items" else list(dict.fromkeys(tokens))
 
 
 def recommend(

@@ -37,7 +37,8 @@ def describe_profile(profile: Profile, side: str, manifest: dict, history: Histo
     if profile.pairs is None:
         return "\n".join([*lines, "", "Which interactions it quotes is not recorded."])
     lines += ["", f"It quotes {len(profile.pairs)} interactions" + (":" if profile.pairs else ".")]
-    for user, item in profile.pairs:
+    for (user, item), time in zip(profile.pairs, profile.times or [None] * len(profile.pairs)):
         who = f"item {item} {history.title(item)}".strip() if side == "user" else f"user {user}"
-        lines.append("  " + "; ".join([who, *(f"{name}: {value}" for name, value in history.details(user, item).items())]))
+        details = history.details(user, item, time)
+        lines.append("  " + "; ".join([who, *(f"{name}: {value}" for name, value in details.items())]))
     return "\n".join(lines)

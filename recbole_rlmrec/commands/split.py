@@ -11,7 +11,9 @@ from recbole_rlmrec.runs.frozen import freeze_split
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Freeze a split with RecBole's options; prints how to use it and returns the exit status."""
-    split = freeze_split(args.dataset, args.name or f"{args.dataset}-split", args.output, read_options(options))
+    settings = read_options(options)
+    model = str(settings.pop("model", "BPR"))
+    split = freeze_split(args.dataset, args.name or f"{args.dataset}-split", args.output, settings, model)
     place = quoted(args.output)
     print(split)
     print(

@@ -235,6 +235,10 @@ class Corpus:
         """Names of the columns of ``.item`` but the id."""
         return list(self._table("item"))
 
+    def row_columns(self) -> list[str]:
+        """Names of the columns of ``interactions`` but ``user`` and ``item``."""
+        return list(self._table("inter"))
+
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the user and of the item of each row of ``interactions`` among ``users`` and ``items``, int [n] each."""
         if (rows := self._on_disk("interactions")) is not None:

@@ -41,9 +41,11 @@ class History:
         """Title of an item; empty where there is none."""
         return self._titles.get(item, "")
 
-    def details(self, user: str, item: str) -> dict[str, str]:
-        """Rating and reviews of a pair by column; empty where the files have not exactly one row of it."""
+    def details(self, user: str, item: str, time: float | None = None) -> dict[str, str]:
+        """Rating and reviews of a pair by column; empty where the files have not exactly one row of it (at that time)."""
         rows = self._rows.get((user, item), [])
+        if time is not None and self._times is not None:
+            rows = [row for row in rows if self._times[row] == time]
         return dict(zip(self._details.columns, self._details.iloc[rows[0]])) if len(rows) == 1 else {}
 
     def _read(self, suffix: str):
@@ -63,6 +65,8 @@ class History:
         table = pd.concat([file.table for file in files], ignore_index=True)
         if absent := [name for name in self._ids if name not in table]:
             raise DataError(f"{files[0].path} has no column {absent[0]!r}; set USER_ID_FIELD and ITEM_ID_FIELD.")
+        time = self._options.get("TIME_FIELD")
+        self._times = pd.to_numeric(table[time], errors="coerce").to_numpy() if time in table else None
         rating = [name for name in [self._options.get("RATING_FIELD")] if name in table]
         rest = table.drop(columns=[*self._ids, *rating])
         return table.groupby(list(self._ids)).indices, table[[*rating, *guess_reviews(rest, files[0].types)]]

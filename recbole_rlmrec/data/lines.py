@@ -116,7 +116,7 @@ class _Pass:
         breaks = np.flatnonzero(data == _BREAK)
         marks = np.flatnonzero(data == ord(self.separator))
         ends, quotes = breaks, None
-        if block.find(b'"') >= 0:
+        if self.open or block.find(b'"') >= 0:
             self.quotes = True
             if self.csv:
                 quotes = np.flatnonzero(data == _QUOTE)

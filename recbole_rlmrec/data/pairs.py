@@ -1,8 +1,13 @@
-"""Interactions as pairs: keys of a split's pairs and the hash that names a split."""
+"""Interactions as pairs: which ones a split holds, their keys, and the hash that names a split.
+
+A row of a sequential split is a sequence and its target. Held out are the targets of validation and test; training knows
+its targets and what stands before them.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +30,7 @@ def split_hash(train) -> str:
         64 hexadecimal digits; the same for the same split in any order of rows and of internal ids.
     """
     tokens = train.field2id_token[train.uid_field], train.field2id_token[train.iid_field]
-    return hash_pairs(*_pair_ids(train), *tokens)
+    return hash_pairs(*training_interactions(train)[:2], *tokens)
 
 
 def hash_pairs(users: np.ndarray, items: np.ndarray, user_tokens, item_tokens) -> str:
@@ -51,10 +56,64 @@ def _ranked(tokens) -> tuple[pa.Array, np.ndarray]:
     return found, rank
 
 
-def _pair_ids(dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Internal user and item ids of a split, int64 [n] each."""
-    feat = dataset.inter_feat
-    return feat[dataset.uid_field].numpy().astype(np.int64), feat[dataset.iid_field].numpy().astype(np.int64)
+class Interactions(NamedTuple):
+    """Internal ids of users and items, int64 [n] each, and times, float64 [n], None where none are loaded."""
+
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray | None
+
+    def at(self, rows: np.ndarray) -> Interactions:
+        """Some of them."""
+        return Interactions(self.users[rows], self.items[rows], None if self.times is None else self.times[rows])
+
+    def plus(self, more: Interactions) -> Interactions:
+        """These and others; without times where either has none."""
+        timeless = self.times is None or more.times is None
+        both = (None if timeless and name == "times" else (getattr(self, name), getattr(more, name)) for name in self._fields)
+        return Interactions(*(None if parts is None else np.concatenate(parts) for parts in both))
+
+
+def targets(dataset) -> Interactions:
+    """The rows of a split, without what stands before them."""
+    feat = dataset.inter_feat.interaction
+    users, items = (feat[name].numpy().astype(np.int64) for name in (dataset.uid_field, dataset.iid_field))
+    time = feat.get(dataset.time_field)
+    return Interactions(users, items, None if time is None or time.dim() > 1 else time.numpy().astype(np.float64))
+
+
+def training_interactions(train) -> Interactions:
+    """All interactions that a training split knows, those before the targets of its sequences among them.
+
+    An item that begins a sequence is no target of any row. Where the sequences were made elsewhere, every item in them
+    counts that is no target.
+    """
+    if (known := getattr(train, "rlmrec_interactions", None)) is not None:
+        return known
+    rows, before = targets(train), _before_targets(train)
+    if before is None:
+        return rows
+    if not train.config["benchmark_filename"]:
+        return rows.plus(before)
+    keys = pair_key(before.users, before.items, train.item_num)
+    first = np.unique(keys, return_index=True)[1]
+    return rows.plus(before.at(first[~np.isin(keys[first], pair_key(rows.users, rows.items, train.item_num))]))
+
+
+def _before_targets(train) -> Interactions | None:
+    """What stands before the targets of a sequential split: where RecBole made the sequences, the first of each user alone."""
+    length, suffix = getattr(train, "item_list_length_field", None), train.config["LIST_SUFFIX"]
+    feat = train.inter_feat.interaction
+    if length not in feat:
+        return None
+    items, lengths = feat[f"{train.iid_field}{suffix}"].numpy(), feat[length].numpy()
+    if train.config["benchmark_filename"]:
+        rows, columns = np.nonzero(np.arange(items.shape[1]) < lengths[:, None])
+    else:
+        rows, columns = np.flatnonzero(lengths == 1), 0
+    times = feat.get(f"{train.time_field}{suffix}")
+    times = None if times is None or times.dim() != 2 else times.numpy()[rows, columns].astype(np.float64)
+    return Interactions(feat[train.uid_field].numpy()[rows].astype(np.int64), items[rows, columns].astype(np.int64), times)
 
 
 def pair_key(users, items, n_items: int):
@@ -73,15 +132,18 @@ def pair_keys(dataset, users: np.ndarray, items: np.ndarray) -> np.ndarray:
 
 
 def split_keys(dataset) -> np.ndarray:
-    """Keys of the interactions of a split, int64 [n], those with the padding left out."""
-    keys = pair_keys(dataset, *_pair_ids(dataset))
+    """Keys of the interactions that a training split knows, int64 [n], those with the padding left out."""
+    keys = pair_keys(dataset, *training_interactions(dataset)[:2])
     return keys[keys > 0]
 
 
 def heldout_keys(train) -> np.ndarray | None:
-    """Keys of the validation and test interactions; None where the training split does not know them."""
+    """Keys of the validation and test interactions, the targets; None where the training split does not know them."""
     heldout = getattr(train, "rlmrec_heldout", None)
-    return None if heldout is None else np.concatenate([split_keys(dataset) for dataset in heldout])
+    if heldout is None:
+        return None
+    keys = np.concatenate([pair_keys(dataset, *targets(dataset)[:2]) for dataset in heldout])
+    return keys[keys > 0]
 
 
 def token_prints(tokens) -> np.ndarray:
@@ -106,9 +168,12 @@ def _mix(values: np.ndarray) -> np.ndarray:
         return values ^ (values >> np.uint64(31))
 
 
-def split_prints(dataset) -> np.ndarray:
-    """Prints of the interactions of a split, uint64 [n]."""
-    users, items = _pair_ids(dataset)
+def split_prints(train) -> np.ndarray:
+    """Prints of the interactions that a training split knows, uint64 [n]."""
+    return _prints(train, *training_interactions(train)[:2])
+
+
+def _prints(dataset, users: np.ndarray, items: np.ndarray) -> np.ndarray:
     tokens = (dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
     user_prints, item_prints = map(token_prints, tokens)
     return pair_prints(user_prints[users], item_prints[items])
@@ -119,4 +184,4 @@ def heldout_prints(train) -> np.ndarray | None:
     heldout = getattr(train, "rlmrec_heldout", None)
     if heldout is None:
         return None
-    return np.setdiff1d(np.concatenate([split_prints(dataset) for dataset in heldout]), split_prints(train))
+    return np.setdiff1d(np.concatenate([_prints(dataset, *targets(dataset)[:2]) for dataset in heldout]), split_prints(train))

@@ -29,6 +29,8 @@ class Profile:
         The (user, item) interactions that the text was made from; ``[]`` for none, None where that is not known.
     extra : dict
         Further keys of the JSON object, kept as they are.
+    times : list of float or None, optional
+        When each of the pairs took place, in the numbers of the atomic files, None where that is not known.
     """
 
     token: str
@@ -36,6 +38,7 @@ class Profile:
     reasoning: str = ""
     pairs: list[tuple[str, str]] | None = None
     extra: dict = field(default_factory=dict)
+    times: list[float | None] | None = None
 
 
 def text_digest(text: str) -> str:
@@ -71,10 +74,10 @@ def parse_profile(record: object, side: str) -> Profile:
         raise BadRecord(f"{key!r} and 'profile' are required")
     rest = dict(record)
     token = parse_token(rest.pop(key))
-    text, reasoning, pairs = rest.pop("profile"), rest.pop("reasoning", None), rest.pop("pairs", None)
+    text, reasoning, pairs = rest.pop("profile"), rest.pop("reasoning", None), _parse_pairs(rest.pop("pairs", None))
     if not isinstance(text, str) or not isinstance(reasoning, str | None):
         raise BadRecord("'profile' and 'reasoning' must be texts")
-    return Profile(token, text, reasoning or "", _parse_pairs(pairs), rest)
+    return Profile(token, text, reasoning or "", pairs, rest, _parse_times(rest.pop("pair_times", None), pairs))
 
 
 def _parse_pairs(value: object) -> list[tuple[str, str]] | None:
@@ -85,6 +88,18 @@ def _parse_pairs(value: object) -> list[tuple[str, str]] | None:
     return [(parse_token(user), parse_token(item)) for user, item in value]
 
 
+def _parse_times(value: object, pairs: list | None) -> list[float | None] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != len(pairs or ()) or not all(map(_is_time, value)):
+        raise BadRecord("'pair_times' must be a list of numbers, or null, one for each of the 'pairs'")
+    return value
+
+
+def _is_time(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300)
+
+
 def to_line(profile: Profile, side: str) -> bytes:
     """The profile as one line of JSON in UTF-8, newline included."""
     record = {
@@ -93,5 +108,6 @@ def to_line(profile: Profile, side: str) -> bytes:
         "profile": profile.profile,
         "reasoning": profile.reasoning,
         "pairs": profile.pairs,
+        **({} if None in (profile.pairs, profile.times) else {"pair_times": profile.times}),
     }
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

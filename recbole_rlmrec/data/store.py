@@ -54,6 +54,10 @@ class Scan:
     unknown: bool
 
 
+def _pairs_of(profile: Profile) -> list[tuple[str, str]]:
+    return list(profile.pairs or ())
+
+
 def now() -> str:
     """The present moment in UTC, as manifests hold it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -157,14 +161,14 @@ class ProfileStore:
         texts = {profile.token: profile.profile for profile in self.iter(side)}
         return {token: texts[token] for token in sorted(texts) if texts[token].strip()}
 
-    def scan(self, side: str, reduced: Callable[[list[tuple[str, str]]], Any] = list) -> Scan:
+    def scan(self, side: str, reduced: Callable[[Profile], Any] = _pairs_of) -> Scan:
         """Digests and quoted pairs of a side in one pass that keeps no text; profiles of white space alone are left out.
 
         Parameters
         ----------
         side : str
         reduced : callable
-            What to keep of a profile's pairs.
+            What to keep of a profile whose pairs are known: the pairs.
         """
         digests, pairs = {}, {}
         for profile in self.iter(side):
@@ -172,7 +176,7 @@ class ProfileStore:
             pairs.pop(profile.token, None)
             if profile.profile.strip():
                 digests[profile.token] = text_digest(profile.profile)
-                pairs[profile.token] = None if profile.pairs is None else reduced(profile.pairs)
+                pairs[profile.token] = None if profile.pairs is None else reduced(profile)
         known = {token: quoted for token, quoted in pairs.items() if quoted is not None}
         return Scan(digests, known, len(known) < len(pairs))
 

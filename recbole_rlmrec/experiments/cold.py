@@ -17,6 +17,7 @@ from recbole_rlmrec.experiments.cold_judge import GROUPS, Judge, Task
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, stars, with_deviation
+from recbole_rlmrec.model.lookup import is_sequential
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:
@@ -25,6 +26,8 @@ def run(study: Study, args: argparse.Namespace) -> Results:
     if not 0 < args.share < 1:
         raise ConfigError(f"--share is a share of the {args.side}, between 0 and 1, not {args.share}.")
     study.check_models(variants)
+    if side == "user" and (sequential := next(filter(is_sequential, study.models), None)):
+        raise ConfigError(f"{sequential} knows users by their sequences, and cold ones have none; say --side items.")
     tasks = {seed: make_task(study, side, seed, None if args.from_data else args.share) for seed in study.seeds}
     settings = {seed: _profiles(study, task, side) for seed, task in tasks.items()}
     cells = [

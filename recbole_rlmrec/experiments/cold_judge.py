@@ -18,8 +18,10 @@ from recbole_rlmrec.experiments.cells.data import Data
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.experiments.text_baselines import Scorer, category_popularity, measure, popularity, profile_knn, text_knn
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX
+from recbole_rlmrec.runs.new_sequences import extend_sequences
 from recbole_rlmrec.runs.newcomers import read_unseen
-from recbole_rlmrec.runs.trained import Trained, load_trained
+from recbole_rlmrec.runs.trained import Trained, TrainedOnSequences, load_trained
 from recbole_rlmrec.runs.unseen import Unseen, extend, extend_data
 from recbole_rlmrec.semantic.more import tag_embeddings
 
@@ -146,7 +148,10 @@ class Judge:
         """Scores of a cell's model, which serves the cold ones if it can; the others are never ranked."""
         where = {"data_path": str(self._task.data.root), "semantic_path": str(self._profiles.path)}
         trained = load_trained(outcome.checkpoint, where)
-        if VARIANTS[outcome.cell.variant].text:
+        if isinstance(trained, TrainedOnSequences):
+            if outcome.cell.runs.endswith(SEMANTIC_SUFFIX):
+                trained = extend_sequences(trained, self.unseen)
+        elif VARIANTS[outcome.cell.variant].text:
             trained = extend(trained, self.unseen)
         ids = {side: self._ids(trained, side) for side in ("user", "item")}
         users, items = torch.from_numpy(ids["user"]), ids["item"]

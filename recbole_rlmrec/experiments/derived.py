@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def with_reasoning(profiles: Profiles, data: Data, root: Path, options: dict) ->
 
 
 def _joined(profile: Profile) -> Profile:
-    return Profile(profile.token, f"{profile.profile}\n{profile.reasoning}".strip(), profile.reasoning, profile.pairs)
+    return replace(profile, profile=f"{profile.profile}\n{profile.reasoning}".strip(), extra={})
 
 
 def _copy_store(profiles: Profiles, target: Path, tag: str, kind: str, sides) -> None:

@@ -124,8 +124,7 @@ def ask_about(
     seed : int
     """
     test, train = trained.items_of(["test"]), trained.items_of(["train"])
-    masked = ["train"] if trained.config["test_mask"] == "train" else ["train", "valid"]
-    hidden = trained.items_of(masked).without(test)
+    hidden = trained.items_of(trained.masked).without(test)
     names, titles = trained.tokens("user"), _Titles(trained)
     questions = []
     for part in users.split(trained.block):

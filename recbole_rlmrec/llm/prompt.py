@@ -27,6 +27,8 @@ class Prompt:
         Longest summary.
     tokens : int
         Tokens of the question.
+    times : tuple of float or None
+        When each of the pairs took place, in the numbers of the data; empty where the data have no times.
     """
 
     side: str
@@ -36,6 +38,7 @@ class Prompt:
     pairs: tuple[tuple[str, str], ...]
     max_words: int
     tokens: int
+    times: tuple[float | None, ...] = ()
 
     def messages(self) -> list[dict[str, str]]:
         """The conversation in the form that chat models take."""

@@ -9,6 +9,7 @@ import pkgutil
 import re
 
 import recbole.utils.utils as recbole_utils
+from recbole.utils import ModelType
 
 from recbole_rlmrec.errors import ModelError
 
@@ -45,6 +46,17 @@ def backbone_name(model: str) -> str:
 def suffix_of(model: str) -> str:
     """``_RLMRec``, ``_KAR`` or ``_Semantic`` where a model's name ends in it, else an empty text."""
     return next((suffix for suffix in SUFFIXES if model.endswith(suffix)), "")
+
+
+def is_sequential(model: str) -> bool:
+    """Whether a model ranks by the sequence of a user's items.
+
+    Raises
+    ------
+    ModelError
+        There is no such model.
+    """
+    return getattr(find_model(model), "type", None) == ModelType.SEQUENTIAL
 
 
 def find_model(model_name: str) -> type:

@@ -42,7 +42,7 @@ class RLMRecMixin:
         self._mask: Mask | None = None
         self.adapter.check_data(config, dataset)
         super().__init__(config, dataset)
-        self._in_blocks = bool(config["fast_loader"]) and self.adapter.blocks
+        self.ranks_in_blocks = bool(config["fast_loader"]) and self.adapter.blocks
         self.semantic_provenance = None
         self.softmax_loss = None
         if softmax is not None:
@@ -122,7 +122,7 @@ class RLMRecMixin:
         return (users[interaction[self.USER_ID]] @ items.T).view(-1)
 
     def _rank(self, rank, interaction) -> torch.Tensor:
-        if not self._in_blocks or self.training:
+        if not self.ranks_in_blocks or self.training:
             return rank(interaction)
         return rank_in_blocks(self, interaction, rank, self.adapter.trims, self.adapter.width(self))
 

@@ -70,19 +70,41 @@ def _missing_ids() -> str | None:
     return "RecBole leaves out the wrong rows where users and items are missing"
 
 
+def _given_sequences() -> str | None:
+    """RecBole makes sequences of a single file alone: data that come split must have them, under names of its choice."""
+    from recbole.data.dataset import Dataset, SequentialDataset
+
+    from recbole_rlmrec.plugin.sequences import presets, with_sequences
+
+    build = Dataset.build
+
+    def build_with_sequences(self):
+        parts = build(self)
+        return with_sequences(self, parts) if getattr(self, "rlmrec_makes_sequences", False) else parts
+
+    original = SequentialDataset._benchmark_presets
+    SequentialDataset._benchmark_presets = functools.partialmethod(functools.partial(presets, original))
+    Dataset.build = build_with_sequences
+    return "RecBole makes no sequences of data that come split"
+
+
 def _exact_times() -> str | None:
     """RecBole sorts by times that it has rounded to float32; after the split they are float32 here, too."""
     from recbole.data.dataset import Dataset
 
-    from recbole_rlmrec.plugin.times import as_recbole_has_them, to_interaction
+    from recbole_rlmrec.plugin.times import as_recbole_has_them, keeping_times, note_deadlines, remember_scale, to_interaction
 
     convert, build = Dataset._dataframe_to_interaction, Dataset.build
 
     def build_exactly(self):
-        datasets = build(self)
+        with keeping_times(self) as drop:
+            datasets = build(self)
+            note_deadlines(self, datasets)
+            drop(datasets)
         as_recbole_has_them([self, *datasets])
         return datasets
 
+    Dataset._normalize = functools.partialmethod(functools.partial(remember_scale, Dataset._normalize))
     Dataset._dataframe_to_interaction = functools.partialmethod(functools.partial(to_interaction, convert))
     Dataset.build = build_exactly
     return "RecBole sorts by times that float32 has rounded"
@@ -145,4 +167,30 @@ def _preloaded_type() -> str | None:
     return "RecBole's KSR fails on preloaded embeddings, which are of another type than its own"
 
 
-REPAIRS = (_atomic_files, _missing_ids, _exact_times, _download, _collected_counts, _preloaded_type)
+def _modules_in_checkpoints() -> str | None:
+    """RecBole writes modules whole, with the data that they hold, beside their weights: reading such a file runs it.
+
+    SASRecF, GRU4RecF, FDSA, DIN and DIEN name one of theirs as a further parameter; its weights are in the state, too.
+    """
+    from recbole.model.abstract_recommender import AbstractRecommender
+    from torch.nn import Module
+
+    original = AbstractRecommender.other_parameter
+
+    def other_parameter(self):
+        return {name: value for name, value in original(self).items() if not isinstance(value, Module)}
+
+    AbstractRecommender.other_parameter = other_parameter
+    return "RecBole's checkpoints of models with item features hold the data, and can be read only by running what they hold"
+
+
+REPAIRS = (
+    _atomic_files,
+    _missing_ids,
+    _given_sequences,
+    _exact_times,
+    _download,
+    _collected_counts,
+    _preloaded_type,
+    _modules_in_checkpoints,
+)

@@ -57,7 +57,8 @@ class UserRecord:
     def write(self, path: Path) -> None:
         """Write ``PATH`` (JSON: ``metrics``, ``users``, ``items``), ``STEM.values.npy`` and ``STEM.top.npy``.
 
-        ``values`` is float32 [n_users, n_metrics]; ``top`` holds positions in ``items``, int32 [n_users, max k], and is
+        ``values`` is float32 [n_users, n_metrics], of a user with several rows in a sequential split the mean; ``top``, of
+        such a user that of the last row, holds positions in ``items``, int32 [n_users, max k], and is
         absent where no metric ranks.
 
         Raises
@@ -68,13 +69,26 @@ class UserRecord:
         if self._data is None:
             raise ConfigError("--per_user_file needs a model that is evaluated by user, and this one is not; leave it out.")
         dataset = self._data._dataset
-        users = dataset.field2id_token[dataset.uid_field][np.asarray(self._data.uid_list)]
-        items = dataset.field2id_token[dataset.iid_field]
-        values = np.column_stack(list(self.values.values())) if self.values else np.empty((len(users), 0))
-        _save(path.with_suffix(".values.npy"), values.astype(np.float32))
+        rows = getattr(self._data, "uid_list", None)  # a sequential split is evaluated row by row
+        rows = np.asarray(dataset.inter_feat[dataset.uid_field] if rows is None else rows)
+        ids, last, place, counts = _once(rows)
+        users, items = dataset.field2id_token[dataset.uid_field][ids], dataset.field2id_token[dataset.iid_field]
+        values = np.column_stack(list(self.values.values())) if self.values else np.empty((len(rows), 0))
+        means = np.zeros((len(ids), values.shape[1]))
+        np.add.at(means, place, values)
+        _save(path.with_suffix(".values.npy"), (means / counts[:, None]).astype(np.float32))
         if self.top is not None:
-            _save(path.with_suffix(".top.npy"), self.top.astype(np.int32))
+            _save(path.with_suffix(".top.npy"), self.top[last].astype(np.int32))
         write_json(path, {"metrics": list(self.values), "users": [*map(str, users)], "items": [*map(str, items)]})
+
+
+def _once(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct values in the order of their first rows; the last row, the place and the count of each."""
+    ids, first, place, counts = np.unique(rows, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(first)
+    last = np.empty(len(ids), dtype=np.int64)
+    last[place] = np.arange(len(rows))
+    return ids[order], last[order], np.argsort(order)[place], counts[order]
 
 
 def _save(path: Path, array: np.ndarray) -> None:

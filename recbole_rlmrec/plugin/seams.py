@@ -57,13 +57,13 @@ def apply() -> None:
     configurator.Config._load_internal_config_dict = load_defaults
     configurator.Config._convert_config_dict = convert_options
     Dataset.build = _build
-    SequentialDataset.data_augmentation = _augment
-    _name_datasets()
     Dataset._remap = partialmethod(partial(loading.remap, Dataset._remap))
     Dataset._filter_by_inter_num = loading.filter_by_inter_num
     Dataset.split_by_ratio = loading.split_by_ratio
     Dataset.leave_one_out = loading.leave_one_out
     Dataset.time_based_split = loading.time_based_split
+    SequentialDataset.data_augmentation = _augment
+    _name_datasets()
     dataset_arguments.extend(["fast_loader", "test_mask"])  # compared before a cached split is used again
 
 

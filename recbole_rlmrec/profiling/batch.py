@@ -242,7 +242,8 @@ class Batches:
             _list(Failure(asked.prompt.side, token, *what), questions)
         else:
             extra = {"key": asked.key, "model": model, "usage": usage.as_dict(), **({SEVERAL: True} if answer.several else {})}
-            appender.append(Profile(token, answer.summary, answer.reasoning, list(asked.prompt.pairs), extra))
+            pairs, times = list(asked.prompt.pairs), list(asked.prompt.times) or None
+            appender.append(Profile(token, answer.summary, answer.reasoning, pairs, extra, times))
             questions.failures.discard(asked.prompt.side, token)
 
     def _get(self, path: str) -> dict:

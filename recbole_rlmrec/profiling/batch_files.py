@@ -74,7 +74,8 @@ class Asked:
     def __init__(self, side: str, asked: dict, sent: dict) -> None:
         system, user = (message["content"] for message in sent["body"]["messages"][:2])
         pairs = tuple((user_token, item_token) for user_token, item_token in asked["pairs"])
-        self.prompt = Prompt(side, asked["token"], system, user, pairs, asked["max_words"], asked["tokens"])
+        times = tuple(asked.get("times", ()))
+        self.prompt = Prompt(side, asked["token"], system, user, pairs, asked["max_words"], asked["tokens"], times)
         self.key: str = asked["key"]
         self.model: str = sent["body"]["model"]
         self.attempts: int = asked["attempts"]
@@ -115,6 +116,7 @@ class BatchWriter:
             "token": prompt.token,
             "key": question.key,
             "pairs": prompt.pairs,
+            "times": prompt.times,
             "max_words": prompt.max_words,
             "tokens": question.tokens,
             "attempts": question.before.attempts if question.before else 0,

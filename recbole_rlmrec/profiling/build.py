@@ -15,8 +15,9 @@ from recbole_rlmrec.data.texts import Picked, filled
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.llm.tokens import MESSAGE_TOKENS, TokenCounter
+from recbole_rlmrec.profiling.dates import dates
 from recbole_rlmrec.profiling.fitting import SHORTEST_PART, drop_longest, shorten
-from recbole_rlmrec.profiling.prompts import Domain, wrap
+from recbole_rlmrec.profiling.prompts import HISTORIES, Domain, wrap
 
 DESCRIBE_WITH = ("both", "description", "attributes", "reviews")
 MOST_ROUNDS = 8
@@ -40,6 +41,8 @@ class Sampling:
         What an item is described by, beside its title: ``both`` attributes and description, and reviews where there is no
         description; the ``description``, and all else only where there is none, as in the paper; ``attributes`` or
         ``reviews`` alone, and all else where there are none.
+    history : str
+        Which interactions a user's question quotes: a ``sample``, or the ``latest`` ones in the order of time.
     """
 
     seed: int
@@ -47,16 +50,20 @@ class Sampling:
     reviews: int = 6
     max_tokens: int = 3000
     describe_with: str = "both"
+    history: str = "sample"
 
     def __post_init__(self) -> None:
         if self.describe_with not in DESCRIBE_WITH:
             raise ConfigError(f"--describe-with is one of {', '.join(DESCRIBE_WITH)}, not {self.describe_with!r}.")
+        if self.history not in HISTORIES:
+            raise ConfigError(f"--history is one of {', '.join(HISTORIES)}, not {self.history!r}.")
 
 
 class PromptBuilder:
     """Makes the question for any user or item of a corpus.
 
-    Samples are uniform and without replacement, and depend on the seed and the tokens alone: the interactions with the
+    With ``history: latest`` a user's question quotes the latest training interactions, the oldest first, with dates where the
+    times are such. Samples are uniform and without replacement, and depend on the seed and the tokens alone: those with the
     smallest hash are taken, so that a new interaction changes a sample only when it enters it.
 
     Parameters
@@ -67,6 +74,11 @@ class PromptBuilder:
     domain : Domain
     counter : TokenCounter
     sampling : Sampling
+
+    Attributes
+    ----------
+    system : dict of str to str
+        The system prompts of both sides.
     """
 
     def __init__(self, corpus: Corpus, columns: Columns, domain: Domain, counter: TokenCounter, sampling: Sampling) -> None:
@@ -75,7 +87,7 @@ class PromptBuilder:
         self.sampling = sampling
         self._domain = domain
         self._counter = counter
-        self._system = {side: domain.system(side) for side in ("item", "user")}
+        self.system = {side: domain.system(side, sampling.history) for side in ("item", "user")}
         self._check_budget()
         self._titles = corpus.texts_of_items(columns.title) if columns.title else None
         self._descriptions = corpus.texts_of_items(columns.description) if columns.description else None
@@ -85,6 +97,11 @@ class PromptBuilder:
         self._ratings = corpus.texts_of_rows(columns.rating) if columns.rating else None
         self._scale = _scale(self._ratings)
         self._user_of, self._item_of = corpus.pairs()
+        self._times = np.full(len(self._user_of), np.nan)
+        if corpus.time_field in corpus.row_columns():
+            self._times = pd.to_numeric(texts_of_rows(corpus, corpus.time_field), errors="coerce").to_numpy(dtype=np.float64)
+        self._in_order = sampling.history == "latest"
+        self._dates = dates(texts_of_rows(corpus, columns.timestamp)) if self._in_order and columns.timestamp else None
         self._rows_of_user = _Grouped(self._user_of, len(self.users))
         self._rows_of_item = _Grouped(self._item_of, len(self.items)) if self._reviews else None
         self._user_hash = _hashes(self.users, sampling.seed)
@@ -98,8 +115,7 @@ class PromptBuilder:
         data, sample = self._about(position)
         if not data:
             return None
-        pairs = [self._pair(row) for row in sample]
-        return self._prompt("item", self.items[position], data, data.get("reviews"), pairs)
+        return self._prompt("item", self.items[position], data, data.get("reviews"), sample)
 
     def has_text(self, position: int) -> bool:
         """Whether there is a question about ``self.items[position]``."""
@@ -158,22 +174,24 @@ class PromptBuilder:
         profile_of : callable
             The profile of ``self.items[i]``, or None.
         """
-        history, pairs, quoted = [], [], set()
+        history, rows, quoted = [], [], set()
         for row in self._sample_history(position):
             entry = self._entry(row, profile_of)
             if entry.get("review") in quoted:
                 del entry["review"]
-            if entry.keys() - {"rating"}:
+            if entry.keys() - {"rating", "date"}:
                 quoted.add(entry.get("review", ""))
                 history.append(entry)
-                pairs.append(self._pair(row))
+                rows.append(row)
             if len(history) == self.sampling.items:
                 break
         if not history:
             return None
+        if self._in_order:
+            history, rows = history[::-1], rows[::-1]
         rated = any("rating" in entry for entry in history)
         data = {"rating_scale": self._scale, "history": history} if rated else {"history": history}
-        return self._prompt("user", self.users[position], data, history, pairs)
+        return self._prompt("user", self.users[position], data, history, rows)
 
     def quoted_items(self, position: int) -> list[int]:
         """Positions of the items that the question about ``self.users[position]`` may quote."""
@@ -184,7 +202,7 @@ class PromptBuilder:
         return self._title(position) or self.items[position]
 
     def _check_budget(self) -> None:
-        for side, system in self._system.items():
+        for side, system in self.system.items():
             needed = self._counter.count_messages([system, wrap({})]) + 4 * SHORTEST_PART
             if self.sampling.max_tokens < needed:
                 raise ConfigError(
@@ -199,6 +217,7 @@ class PromptBuilder:
         item = self._item_of[row]
         entry = {
             "title": self._title(item),
+            "date": self._dates[row] if self._dates is not None else "",
             "profile": profile_of(item),
             "rating": str(self._ratings[row]).strip() if self._ratings is not None else "",
             "review": self._review(row),
@@ -214,6 +233,8 @@ class PromptBuilder:
     def _sample_history(self, position: int) -> Sequence[int]:
         rows = self._rows_of_user[position]
         rows = rows[self._item_of[rows] >= 0]
+        if self._in_order:
+            return rows[::-1].tolist()
         return _ordered(rows, self._item_of[rows], self._item_hash, self._user_hash[position])
 
     def _sample_reviews(self, position: int) -> Sequence[int]:
@@ -231,16 +252,18 @@ class PromptBuilder:
                 break
         return sample
 
-    def _prompt(self, side: str, token: str, data: dict, entries: list | None, pairs: list) -> Prompt:
-        system = self._system[side]
-        message, tokens = self._fit(system, data, entries, pairs)
+    def _prompt(self, side: str, token: str, data: dict, entries: list | None, rows: list) -> Prompt:
+        system = self.system[side]
+        message, tokens = self._fit(system, data, entries, rows, 0 if side == "user" and self._in_order else -1)
         words = getattr(self._domain, side).max_words
-        return Prompt(side, token, system, message, tuple(pairs), words, tokens)
+        pairs = tuple(self._pair(row) for row in rows)
+        times = tuple(map(_number, self._times[rows])) if not np.isnan(self._times[rows]).all() else ()
+        return Prompt(side, token, system, message, pairs, words, tokens, times)
 
-    def _fit(self, system: str, data: dict, entries: list | None, pairs: list) -> tuple[str, int]:
+    def _fit(self, system: str, data: dict, entries: list | None, rows: list, least: int) -> tuple[str, int]:
         """Message of at most ``max_tokens`` and its tokens.
 
-        The longest texts are cut first; where little would be left of each, the last entry goes, with its pair.
+        The longest texts are cut first; where little would be left of each, the entry at ``least`` goes, with its row.
         """
         count, most = self._counter.count, self.sampling.max_tokens
         fixed = count(system) + 2 * MESSAGE_TOKENS
@@ -255,10 +278,21 @@ class PromptBuilder:
                 message = wrap(data)
                 tokens = fixed + count(message)
             if entries and len(entries) > 1:
-                entries.pop()
-                pairs.pop()
+                entries.pop(least)
+                rows.pop(least)
             else:
                 drop_longest(data)
+
+
+def texts_of_rows(corpus: Corpus, column: str) -> pd.Series:
+    """A column of the training interactions in memory."""
+    values = corpus.texts_of_rows(column)
+    return pd.Series(values.values() if isinstance(values, Picked) else values, dtype=object)
+
+
+def _number(value: float) -> float | None:
+    """A number as JSON has it, None for nan."""
+    return None if np.isnan(value) else int(value) if float(value).is_integer() else float(value)
 
 
 def _attribute(name: str) -> str:

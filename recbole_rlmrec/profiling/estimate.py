@@ -31,8 +31,8 @@ _TWO_SIDED_95 = 1.96
 logger = getLogger()
 
 
-def describe_columns(columns: Columns) -> str:
-    """Which column was taken for what, and the options that change it."""
+def describe_columns(columns: Columns, dated: bool = False) -> str:
+    """Which column was taken for what, and the options that change it; the times only where questions have dates."""
     roles = {
         "--title-field": columns.title,
         "--description-field": columns.description,
@@ -40,6 +40,8 @@ def describe_columns(columns: Columns) -> str:
         "--review-fields": ",".join(columns.reviews),
         "--rating-field": columns.rating,
     }
+    if columns.timestamp and dated:
+        roles["--date-field"] = columns.timestamp
     said = ", ".join(f"{option}={column or '(none)'}" for option, column in roles.items())
     return said if not columns.aggregates else f"{said}; {left_out(columns.aggregates)}"
 
@@ -48,7 +50,7 @@ def show_prompts(questions: Questions, domain: Domain, number: int) -> str:
     """The first questions of both sides as they would be sent."""
     parts = []
     for side in SIDES:
-        parts.append(f"=== {side}: system prompt ({domain.name}, {domain.language}) ===\n{domain.system(side)}")
+        parts.append(f"=== {side}: system prompt ({domain.name}, {domain.language}) ===\n{questions.builder.system[side]}")
         shown = islice(_all_questions(questions, side, domain), number)
         parts += [
             f"=== {side} {question.prompt.token}: {question.prompt.tokens} tokens ===\n{question.prompt.user}"

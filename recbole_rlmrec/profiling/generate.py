@@ -238,7 +238,8 @@ class _Run:
         self._open.pop(id(outcome), None)
         if outcome.summary:
             extra = {"key": key, "model": model, "usage": usage, **({SEVERAL: True} if outcome.several else {})}
-            appender.append(Profile(prompt.token, outcome.summary, outcome.reasoning, list(prompt.pairs), extra))
+            pairs, times = list(prompt.pairs), list(prompt.times) or None
+            appender.append(Profile(prompt.token, outcome.summary, outcome.reasoning, pairs, extra, times))
             self._questions.failures.discard(side, prompt.token)
         else:
             what = outcome.kind, outcome.failure, outcome.attempts

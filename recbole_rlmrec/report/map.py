@@ -7,13 +7,14 @@ import math
 import numpy as np
 
 from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.model.lookup import is_sequential
 from recbole_rlmrec.report.figures import COLOURS, MORE, SYMBOLS, Figure, Figures, text
 from recbole_rlmrec.report.geometry import CLUSTERS, NEAREST, agreement, clusters, neighbours, project
 from recbole_rlmrec.report.parts import Section
 from recbole_rlmrec.report.spaces import SEMANTIC, Spaces
 
 MAP_LIMIT = 800
-_PLURAL = {"user": "users", "item": "items"}
+_PLURAL = {"user": "users", "item": "items", "sequence": "users' sequences"}
 _CLUSTER = (COLOURS["con"], COLOURS["gen"], *MORE)
 
 
@@ -21,12 +22,12 @@ def map_section(spaces: Spaces, how: str) -> Section | None:
     """Maps of the semantic space and of the collaborative spaces; None where no trained model was kept."""
     if not spaces.variants:
         return None
-    choices, counts = {}, []
+    choices, counts, sequences = {}, [], is_sequential(spaces.model)
     for side in SIDES:
-        positions = _mappable(spaces, side)
+        positions, plural = _mappable(spaces, side), _PLURAL["sequence" if sequences and side == "user" else side]
         if len(positions) > 3:
-            choices[_PLURAL[side]] = _maps(spaces, side, positions, how)
-            counts.append(f"{len(positions)} {_PLURAL[side]}")
+            choices[plural] = _maps(spaces, side, positions, how)
+            counts.append(f"{len(positions)} {plural}")
     if not choices:
         return None
     method = {"pca": "principal components", "tsne": "t-SNE"}[how]

@@ -196,4 +196,7 @@ def representations(outcome: Outcome) -> dict[str, np.ndarray]:
     """
     options = options_of(outcome)
     trained = load_trained(outcome.checkpoint, {name: options[name] for name in PLACES if options.get(name)})
-    return {side: table[1:].float().numpy() for side, table in zip(SIDES, trained.representations(), strict=True)}
+    found = {side: table[1:].float().numpy().copy() for side, table in zip(SIDES, trained.representations(), strict=True)}
+    for table in found.values():
+        table[~table.any(axis=1)] = np.nan  # a user without a sequence
+    return found

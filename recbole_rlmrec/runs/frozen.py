@@ -53,7 +53,7 @@ class FrozenSplit:
         return f"{self.folder}: {self.about['users']} users, {self.about['items']} items; {counts}; profiles: {tags}"
 
 
-def freeze_split(dataset: str, name: str, root: Path | str, options: Mapping | None = None) -> FrozenSplit:
+def freeze_split(dataset: str, name: str, root: Path | str, options: Mapping | None = None, model: str = "BPR") -> FrozenSplit:
     """Draw the split that a run with these options draws, and write it.
 
     Parameters
@@ -66,6 +66,8 @@ def freeze_split(dataset: str, name: str, root: Path | str, options: Mapping | N
         Folder above it.
     options : mapping, optional
         RecBole's options: filters, ``eval_args``, ``seed``, ``data_path``, ``semantic_path`` ...
+    model : str
+        Whose protocol the split follows where ``eval_args`` say nothing: sequential ones leave the last two out.
 
     Returns
     -------
@@ -83,7 +85,7 @@ def freeze_split(dataset: str, name: str, root: Path | str, options: Mapping | N
         raise ConfigError(f"{name!r} cannot be the name of the frozen split of {dataset}; choose another one.")
     if target.exists():
         raise DataError(f"{target} exists; remove it or choose another name for the split.")
-    config = make_config("BPR", dataset, options or {})
+    config = make_config(model, dataset, options or {})
     if config["benchmark_filename"]:
         raise ConfigError(f"{dataset} comes split (benchmark_filename is set); there is nothing to draw.")
     data, splits = draw_split(config, _NumberedDataset)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from logging import getLogger
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.atomic import read_atomic
@@ -18,6 +19,7 @@ from recbole_rlmrec.data.profile import BadRecord, parse_profile, parse_token
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import DataError
 from recbole_rlmrec.profiling.sentences import ItemTexts
+from recbole_rlmrec.runs.sequential import TrainedOnSequences
 from recbole_rlmrec.runs.trained import Trained
 from recbole_rlmrec.runs.unseen import Unseen, semantic_tag
 from recbole_rlmrec.semantic.leakage import check_leakage
@@ -92,13 +94,17 @@ def read_unseen(
     pairs = pd.DataFrame(found["user"].pairs, columns=["user", "item"], dtype=object)
     if interactions:
         pairs = pd.concat([pairs, _read_pairs(trained, interactions)], ignore_index=True)
+    new_users = [token for token in found["user"].tokens if token not in known["user"]]
+    if isinstance(trained, TrainedOnSequences):
+        found["user"].texts.clear()  # it ranks by histories alone
+        if items is None:
+            return Unseen(new_users, (), {}, pairs), {}, found["user"].tokens
     tag = semantic_tag(trained)
     quoted = pd.DataFrame([*found["item"].quoted, *found["user"].quoted], columns=["user", "item"], dtype=object)
     check_leakage(quoted, trained.splits[0], trained.config["leakage"] or "error", tag)
     texts = {side: {token: one.texts[token] for token in one.tokens if token in one.texts} for side, one in found.items()}
     encoded = embed_texts(trained.config, tag, {side: list(one.values()) for side, one in texts.items()})
     vectors = {side: (list(texts[side]), rows) for side, rows in encoded.items()}
-    new_users = [token for token in found["user"].tokens if token not in known["user"]]
     return Unseen(new_users, found["item"].tokens, vectors, pairs), found["item"].titles, found["user"].tokens
 
 
@@ -208,7 +214,10 @@ def _read_pairs(trained: Trained, path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path} is not there; give a file of interactions, as NAME.inter.")
     file, train = read_atomic(path, *_format(trained)), trained.splits[0]
-    fields = [train.uid_field, train.iid_field]
+    fields, time = [train.uid_field, train.iid_field], train.time_field
     if missing := [name for name in fields if name not in file.table]:
         raise DataError(f"{path} has no column {missing[0]!r} but {', '.join(file.table)}; its first line names the columns.")
+    if time in file.table:
+        times = pd.to_numeric(file.table[time], errors="coerce").to_numpy(dtype=np.float64)
+        return file.table.iloc[np.argsort(times, kind="stable")][fields].set_axis(["user", "item"], axis=1)
     return file.table[fields].set_axis(["user", "item"], axis=1)

@@ -1,221 +1,35 @@
-"""A trained model out of its checkpoint: its data, its scores by user and item, and what it has learnt."""
+"""A trained model out of its checkpoint."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Mapping
 
-import numpy as np
 import torch
 from recbole.config import Config
-from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, init_seed
 
-from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
-from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.data.reading import misshapen, understanding
-from recbole_rlmrec.errors import CheckpointError, DataError, ModelError
-from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, backbone_name, find_model
+from recbole_rlmrec.errors import CheckpointError
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, find_model
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
-from recbole_rlmrec.plugin.evaluation import expands_pairs
-from recbole_rlmrec.plugin.sampler import UserItems
+from recbole_rlmrec.runs.histories import Histories
+from recbole_rlmrec.runs.scoring import Trained
+from recbole_rlmrec.runs.sequential import TrainedOnSequences
 from recbole_rlmrec.runs.split import draw_split
 
-SCORES_PER_BLOCK = 2**20
+__all__ = ["PLACES", "Trained", "TrainedOnSequences", "load_trained"]
+
 _SHAPE = {"config": Config, "state_dict": {str: torch.Tensor}, "other_parameter?": dict}
 PLACES = ("data_path", "semantic_path")
 ALIGNED = "alignment."
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained model, on the CPU.
-
-    Attributes
-    ----------
-    config : recbole.config.Config
-        Of the run that trained it.
-    model : torch.nn.Module
-        In evaluation mode.
-    dataset : recbole.data.dataset.Dataset
-        The filtered data.
-    splits : list of Dataset
-        Training, validation and test split.
-    alignment : str
-        The alignment that it was trained with, ``none`` where it has none.
-    aligned : dict of str to Tensor
-        What that alignment has learnt, by name; the model itself does without.
-    """
-
-    config: object
-    model: torch.nn.Module
-    dataset: object
-    splits: list
-    alignment: str = "none"
-    aligned: Mapping[str, torch.Tensor] = field(default_factory=dict)
-
-    @property
-    def n_items(self) -> int:
-        """Number of internal item ids, padding included."""
-        return self.dataset.item_num
-
-    def user_ids(self, tokens: Sequence[str]) -> torch.Tensor:
-        """Internal ids of users [k].
-
-        Raises
-        ------
-        DataError
-            The data does not have one of them.
-        """
-        known = self.dataset.field2token_id[self.dataset.uid_field]
-        unknown = [token for token in tokens if known.get(token, 0) == 0]
-        if unknown:
-            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-            raise DataError(
-                f"{self.config['dataset']} has no user {', '.join(map(repr, unknown[:3]))}{more} after the filters of the run; "
-                "write ids as they stand in the .inter file."
-            )
-        return torch.tensor([known[token] for token in tokens])
-
-    def tokens(self, side: str) -> np.ndarray:
-        """Tokens of users or items by internal id, an object array; the first is the padding's."""
-        return self.dataset.field2id_token[self.dataset.uid_field if side == "user" else self.dataset.iid_field]
-
-    def items_of(self, parts: Sequence[str]) -> UserItems:
-        """Items of each user in some of the splits ``train``, ``valid`` and ``test``."""
-        chosen = dict(zip(("train", "valid", "test"), self.splits, strict=True))
-        return UserItems.of_datasets([chosen[part] for part in parts])
-
-    @property
-    def block(self) -> int:
-        """How many users to score at a time."""
-        scores = int(self.config["eval_batch_size"]) if expands_pairs(self.config) else SCORES_PER_BLOCK
-        return max(scores // self.n_items, 1)
-
-    def scores(self, users: torch.Tensor) -> torch.Tensor:
-        """Scores of all items for users [k], float [k, n_items]; they need not be in the test split."""
-        rows = self.dataset.join(Interaction({self.dataset.uid_field: users}))
-        with torch.no_grad():
-            try:
-                found = self.model.full_sort_predict(rows)
-            except NotImplementedError:
-                pairs = rows.repeat_interleave(self.n_items)
-                pairs.update(self.dataset.get_item_feature().repeat(len(users)))
-                step = max(int(self.config["eval_batch_size"]), 1)
-                parts = range(0, len(pairs), step)
-                found = torch.cat([self.model.predict(pairs[start : start + step]).view(-1) for start in parts])
-        return found.view(-1, self.n_items).float()
-
-    def top(
-        self, users: torch.Tensor, k: int, hidden: UserItems, allowed: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The best items of each user but the hidden ones.
-
-        Parameters
-        ----------
-        users : LongTensor [b]
-        k : int
-        hidden : UserItems
-            Items that are left out.
-        allowed : BoolTensor [n_items], optional
-            Items that may be shown to anyone.
-
-        Returns
-        -------
-        scores : FloatTensor [b, min(k, n_items)]
-            Descending; -inf where a user has no items left.
-        items : LongTensor [b, min(k, n_items)]
-        """
-        scores = self.scores(users).clone()
-        scores[:, 0] = -torch.inf
-        scores[hidden.rows(users)] = -torch.inf
-        if allowed is not None:
-            scores[:, ~allowed] = -torch.inf
-        return torch.topk(scores, min(k, self.n_items), dim=1)
-
-    @cached_property
-    def item_file(self) -> AtomicFile | None:
-        """``NAME.item`` as text, the first row of each item; None where there is none."""
-        config, item = self.config, self.dataset.iid_field
-        path = Path(config["data_path"]) / f"{config['dataset']}.item"
-        if not path.is_file():
-            return None
-        file = read_atomic(path, config["field_separator"] or "\t", config["encoding"] or "utf-8")
-        if item not in file.table:
-            return None
-        return AtomicFile(path, file.table.drop_duplicates(item).set_index(item), file.types)
-
-    @cached_property
-    def titles(self) -> dict[str, str]:
-        """Titles by item token; empty where ``NAME.item`` has none."""
-        file = self.item_file
-        column = None if file is None else guess_title(file.table, file.types)
-        return {} if column is None else {token: title for token, title in file.table[column].items() if title}
-
-    def representations(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the model represents users [n_users, d] and items [n_items, d] by; row 0 is the padding.
-
-        Raises
-        ------
-        ModelError
-            The model has no such tables.
-        """
-        from recbole_rlmrec.model.adapters import get_adapter
-
-        name = backbone_name(self.config["model"])
-        adapter = getattr(self.model, "adapter", None) or get_adapter(name)
-        with torch.no_grad(), _observed(self.model, adapter) as calls:
-            self.scores(torch.ones(1, dtype=torch.long))
-            try:
-                users, items = adapter.lookups(self.model, calls)
-            except NotImplementedError:
-                users = items = None
-            if users is None or items is None:
-                raise ModelError(f"{name} has no table of representations of its users and items.")
-            return users(torch.arange(self.dataset.user_num)), items(torch.arange(self.n_items))
-
-
-@contextmanager
-def _observed(model, adapter):
-    """Collect the calls that yield representations, caches of earlier ones dropped."""
-    from recbole_rlmrec.model.adapters import Call
-
-    calls: list[Call] = []
-
-    def keep(_, args, output):
-        calls.append(Call(args, output))
-
-    hooks = [module.register_forward_hook(keep) for module in adapter.observed(model)]
-    original = model.forward
-
-    def forward(*args, **kwargs):
-        output = original(*args, **kwargs)
-        keep(model, args, output)
-        return output
-
-    cached = {name: getattr(model, name) for name in model.other_parameter_name or ()}
-    for name in cached:
-        setattr(model, name, None)
-    if not hooks:
-        model.forward = forward
-    try:
-        yield calls
-    finally:
-        vars(model).pop("forward", None)
-        for hook in hooks:
-            hook.remove()
-        for name, value in cached.items():
-            setattr(model, name, value)
-
-
 def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = None) -> Trained:
     """Read a checkpoint, the data it was trained on, and put the model together, on the CPU.
 
-    The profiles are not needed where only the alignment loss reads them.
+    The profiles are not needed where only the alignment loss reads them. A sequential recommender knows of its users what it
+    knows at test: what they did up to the end of validation.
 
     Parameters
     ----------
@@ -230,8 +44,6 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
         The file cannot be read, or is of other data.
     DataError
         The data is not there.
-    ModelError
-        The model ranks sequences.
     """
     checkpoint = load_checkpoint(path, map_location="cpu")
     if not isinstance(checkpoint, dict) or misshapen(checkpoint, _SHAPE):
@@ -258,12 +70,13 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
             "set --data_path to the data that it was trained on."
         ) from None
     model.load_other_parameter(checkpoint.get("other_parameter"))
-    return Trained(config, model.eval(), dataset, splits, alignment if aligned else "none", aligned)
+    found = config, model.eval(), dataset, splits, alignment if aligned else "none", aligned
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        return TrainedOnSequences(*found, Histories.of_splits(dataset, splits, 2))
+    return Trained(*found)
 
 
 def _prepared(config, places: Mapping[str, str]):
-    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-        raise ModelError(f"{config['model']} ranks by the sequence of a user's items, which is not supported here.")
     config["device"] = torch.device("cpu")
     if config["model"].endswith((SUFFIX, SEMANTIC_SUFFIX)):
         config["alignment"] = "none"

@@ -95,7 +95,7 @@ def extend(trained: Trained, unseen: Unseen) -> Trained:
     _check_placed(train, semantic, trained)
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, train)
-    model.load_state_dict(_fitted(trained, model))
+    model.load_state_dict(fitted(trained, model))
     found = replace(trained, model=model.eval(), dataset=dataset, splits=splits)
     return _projected(found, semantic) if _is_projected(trained) else found
 
@@ -108,7 +108,7 @@ def extend_data(trained: Trained, unseen: Unseen) -> tuple[object, list, Semanti
     trained.config["semantic_tag"] = semantic_tag(trained)
     fields = trained.dataset.uid_field, trained.dataset.iid_field
     new = {name: list(tokens) for name, tokens in zip(fields, (unseen.users, unseen.items))}
-    dataset, *splits = (_grown(data, new) for data in (trained.dataset, *trained.splits))
+    dataset, *splits = (grown(data, new) for data in (trained.dataset, *trained.splits))
     splits[0] = _with_pairs(splits[0], unseen.pairs)
     splits[0].rlmrec_heldout = tuple(splits[1:])
     splits[0].rlmrec_more = dict(unseen.vectors)
@@ -141,7 +141,7 @@ def _is_projected(trained: Trained) -> bool:
     return trained.config["model"].endswith(SUFFIX) and trained.alignment == "con"
 
 
-def _grown(dataset, new: Mapping[str, list[str]]):
+def grown(dataset, new: Mapping[str, list[str]]):
     """A copy of a data set that has further users and items, without interactions."""
     grown = copy.copy(dataset)
     ids, numbers = dict(dataset.field2id_token), dict(dataset.field2token_id)
@@ -203,7 +203,7 @@ def _check_placed(train, semantic, trained: Trained) -> None:
             )
 
 
-def _fitted(trained: Trained, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def fitted(trained: Trained, model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Weights of a larger model: those of the trained one, zeros for new rows."""
     old, fitted = trained.model.state_dict(), {}
     n_users, n_items = trained.dataset.user_num, trained.n_items

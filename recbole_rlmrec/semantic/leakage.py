@@ -1,53 +1,92 @@
-"""The leak check: no profile may quote an interaction that the run holds out."""
+"""The leak check: what profiles may quote.
+
+One rule, for profiles of users and of items alike. A quoted interaction leaks where it is
+
+1. a validation or test interaction of the run that is not one of training's too, compared as a pair of user and item; or,
+2. where the run holds out the latest interactions, any interaction at or after the first held-out one of its user that is
+   not one of training's, whichever item it is of. Its time is the one that the profile records, else the first that the
+   run's files have of the pair; where neither has one, the first rule is all there is.
+
+Training interactions may be quoted, whatever they are used for. Those of augmented sequences are the targets of training rows
+and what stands before them; a profile may quote the target of a training row, and interactions later than it, for everything
+that is measured comes later. Interactions that a filter took from the run, or of whom it does not know, fall under the second
+rule alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from logging import getLogger
 
 import numpy as np
 import pandas as pd
 
+from recbole_rlmrec.data.deadlines import Deadlines, earliest_in_files
 from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, pair_of, split_keys
+from recbole_rlmrec.data.profile import Profile
 from recbole_rlmrec.errors import LeakageError, quoted
 from recbole_rlmrec.semantic.origin import check_mode
 
 logger = getLogger()
 
 
-def check_leakage(pairs: pd.DataFrame, train, mode: str = "error", tag: str = "TAG") -> int | None:
-    """As :func:`check_keys`, for ``user`` and ``item`` tokens of quoted interactions."""
-    return check_keys(quoted_keys(train)(list(zip(pairs["user"], pairs["item"]))), train, mode, tag)
+@dataclass(frozen=True)
+class Quotes:
+    """Interactions that profiles quote, repeats allowed, in little memory.
 
-
-def quoted_keys(train) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
-    """A function that turns (user, item) tokens into the keys of the run's pairs, int64 [n], which take little memory.
-
-    Parameters
+    Attributes
     ----------
-    train : recbole.data.dataset.Dataset
-        The training split. The key of a pair that the run does not have is 0.
+    users, items : int64 arrays [n]
+        The run's internal ids, 0 for those that it does not have.
+    times : float64 array [n]
+        As the profiles record them; nan where they do not.
+    strangers : tuple of (str, str)
+        User and item tokens of those without a time whose user the run has and whose item it does not.
     """
+
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+    strangers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Iterable[Quotes]) -> Quotes:
+        """All of them in one."""
+        parts = [cls(*np.zeros((2, 0), dtype=np.int64), np.zeros(0)), *parts]
+        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("users", "items", "times"))
+        return cls(*columns, tuple(pair for part in parts for pair in part.strangers))
+
+
+def reading_quotes(train) -> Callable[[Profile], Quotes]:
+    """A function that turns the quoted interactions of a profile into a run's :class:`Quotes`."""
     users, items = train.field2token_id[train.uid_field], train.field2token_id[train.iid_field]
 
-    def keys(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    def read(profile: Profile) -> Quotes:
+        pairs, times = profile.pairs or [], profile.times or [None] * len(profile.pairs or ())
         ids = np.array([(users.get(user, 0), items.get(item, 0)) for user, item in pairs], dtype=np.int64).reshape(-1, 2)
-        return pair_keys(train, ids[:, 0], ids[:, 1])
+        at = np.array([np.nan if time is None else time for time in times], dtype=np.float64)
+        unknown = (ids[:, 0] > 0) & (ids[:, 1] == 0) & np.isnan(at)
+        return Quotes(ids[:, 0], ids[:, 1], at, tuple(tuple(pairs[place]) for place in np.flatnonzero(unknown)))
 
-    return keys
+    return read
 
 
-def check_keys(keys: np.ndarray, train, mode: str = "error", tag: str = "TAG") -> int | None:
-    """Look for quoted interactions that lie in the run's validation or test split and not in its training split.
+def check_leakage(pairs: pd.DataFrame, train, mode: str = "error", tag: str = "TAG") -> int | None:
+    """As :func:`check_quotes`, for ``user`` and ``item`` tokens of quoted interactions whose times are not recorded."""
+    quotes = reading_quotes(train)(Profile("", "", pairs=list(zip(pairs["user"], pairs["item"]))))
+    return check_quotes(quotes, train, mode, tag)
 
-    Pairs of users or items that the run does not have, or that a filter removed, are fine.
+
+def check_quotes(quotes: Quotes, train, mode: str = "error", tag: str = "TAG") -> int | None:
+    """Look for quoted interactions that a run must not know.
 
     Parameters
     ----------
-    keys : int64 array [n]
-        Of the quoted pairs, as :func:`quoted_keys` makes them, repeats allowed.
+    quotes : Quotes
     train : recbole.data.dataset.Dataset
-        The training split; its ``rlmrec_heldout`` holds the validation and the test split.
+        The training split; its ``rlmrec_heldout`` holds the validation and the test split, its ``rlmrec_deadlines`` from when
+        on they hold interactions of each user.
     mode : str
         ``error`` or ``warn``.
     tag : str
@@ -73,23 +112,70 @@ def check_keys(keys: np.ndarray, train, mode: str = "error", tag: str = "TAG") -
             "build the dataset with recbole_rlmrec imported."
         )
         return None
-    leaked = np.setdiff1d(np.intersect1d(keys, heldout), split_keys(train))
+    keys, known = pair_keys(train, quotes.users, quotes.items), split_keys(train)
+    leaked = np.setdiff1d(np.intersect1d(keys, heldout), known)
+    late = _late(quotes, keys, known, leaked, train)
+    if len(leaked) or late:
+        _report(leaked, late, mode, tag, train)
+    return len(leaked) + len(late)
+
+
+def _late(quotes: Quotes, keys: np.ndarray, known: np.ndarray, leaked: np.ndarray, train) -> list[tuple[int, str, float]]:
+    """What the second rule finds beside the first: user ids, items and times, each once."""
+    deadlines: Deadlines | None = getattr(train, "rlmrec_deadlines", None)
+    if deadlines is None:
+        return []
+    found = deadlines.passed(quotes.users, quotes.items, quotes.times) & ~np.isin(keys, leaked)
+    names = train.field2id_token[train.iid_field]
+    late = {
+        (int(user), str(names[item]) if item else "", float(time))
+        for user, item, time in zip(quotes.users[found], quotes.items[found], quotes.times[found])
+    }
+    timeless = np.unique(keys[np.isnan(quotes.times) & (keys > 0)])
+    timeless = timeless[~np.isin(timeless, known) & ~np.isin(timeless, leaked)]
+    return sorted(late | _late_in_files([*quotes.strangers, *_tokens(timeless, train)], deadlines, train))
+
+
+def _late_in_files(pairs: Sequence[tuple[str, str]], deadlines: Deadlines, train) -> set[tuple[int, str, float]]:
+    """Of interactions that the run does not have, those that its files date at or after a deadline."""
+    if not pairs:
+        return set()
+    ids, items = train.field2token_id[train.uid_field], train.field2token_id[train.iid_field]
+    times = earliest_in_files(train.config, set(pairs))
+    there = [(ids[user], items.get(item, 0), item, time) for (user, item), time in times.items()]
+    columns = [np.array([row[place] for row in there]) for place in (0, 1, 3)]
+    passed = deadlines.passed(*columns) if there else []
+    return {(user, item, time) for (user, _, item, time), late in zip(there, passed) if late}
+
+
+def _tokens(keys: np.ndarray, train) -> list[tuple[str, str]]:
+    users, items = pair_of(keys, train.item_num)
+    names = (train.field2id_token[field] for field in (train.uid_field, train.iid_field))
+    return [tuple(map(str, pair)) for pair in zip(*(tokens[ids] for tokens, ids in zip(names, (users, items))))]
+
+
+def _report(leaked: np.ndarray, late: list[tuple[int, str, float]], mode: str, tag: str, train) -> None:
+    clauses = []
     if len(leaked):
-        _report(leaked, mode, tag, train)
-    return len(leaked)
-
-
-def _report(leaked: np.ndarray, mode: str, tag: str, train) -> None:
-    count, (user, item) = len(leaked), pair_of(int(leaked[0]), train.item_num)
-    names = [str(train.field2id_token[field][one]) for field, one in ((train.uid_field, user), (train.iid_field, item))]
-    found = (
-        f"The profiles of tag {tag!r} quote {count} interaction{'s' if count > 1 else ''} of this run's validation or "
-        f"test split, for example user {names[0]!r} with item {names[1]!r}"
-    )
+        (user, item), count = _tokens(leaked[:1], train)[0], len(leaked)
+        clauses.append(
+            f"{count} interaction{'s' if count > 1 else ''} of this run's validation or test split, for example user {user!r} "
+            f"with item {item!r}"
+        )
+    if late:
+        number, item, time = late[0]
+        user, count = str(train.field2id_token[train.uid_field][number]), len(late)
+        with_item, first = f" with item {item!r}" if item else "", train.rlmrec_deadlines.time_of(number)
+        clauses.append(
+            f"{count} interaction{'s' if count > 1 else ''} from the time on at which this run holds out what their users did, "
+            f"for example user {user!r}{with_item} at {time:.15g}, held out from {first:.15g} on"
+        )
+    found = f"The profiles of tag {tag!r} quote {' and '.join(clauses)}"
     if mode == "warn":
         logger.warning(f"{found}; the results are too good to be true (leakage: warn).")
         return
+    model = f"--model={train.config['model']} and " if hasattr(train, "item_list_length_field") else ""
     raise LeakageError(
         f"{found}. Make profiles for this split (recbole-rlmrec profile --dataset {quoted(train.dataset_name)} --tag NEW with "
-        f"this run's options), run with the split and seed they were made for, or set leakage: warn to go on regardless."
+        f"{model}this run's options), run with the split and seed they were made for, or set leakage: warn to go on regardless."
     )

@@ -20,7 +20,7 @@ from recbole_rlmrec.encoding.embeddings import (
     read_embeddings,
 )
 from recbole_rlmrec.errors import SemanticError, quoted
-from recbole_rlmrec.semantic.leakage import check_keys, quoted_keys
+from recbole_rlmrec.semantic.leakage import Quotes, check_quotes, reading_quotes
 from recbole_rlmrec.semantic.origin import Origin, check_origin
 from recbole_rlmrec.semantic.reduction import reduce
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
@@ -117,10 +117,10 @@ def check_profiles(store: ProfileStore, found: Embeddings, train, mode: str | No
     SemanticError, LeakageError, ConfigError
         See :func:`load_semantic`.
     """
-    scans = {side: store.scan(side, quoted_keys(train)) for side in SIDES}
+    scans = {side: store.scan(side, reading_quotes(train)) for side in SIDES}
     check_unchanged(found, scans)
-    quoted_pairs = [np.zeros(0, dtype=np.int64), *(keys for scan in scans.values() for keys in scan.pairs.values())]
-    leaked = check_keys(np.concatenate(quoted_pairs), train, mode or "error", store.folder.name)
+    quotes = Quotes.joined(part for scan in scans.values() for part in scan.pairs.values())
+    leaked = check_quotes(quotes, train, mode or "error", store.folder.name)
     unknown = any(scan.unknown for scan in scans.values())
     made_for = store.manifest.get("split_hash")
     same = made_for and made_for == split_hash(train)

@@ -21,6 +21,8 @@ from recbole_rlmrec.model.adapters import ADAPTERS, NOT_ALIGNABLE, SequenceAdapt
 from recbole_rlmrec.model.lookup import find_model
 from recbole_rlmrec.plugin.initial import export_initial, load_initial
 from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.runs.trained import load_trained
+from recbole_rlmrec.runs.unseen import Unseen, extend
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
@@ -73,7 +75,7 @@ def profiles(monkeypatch):
             table(train.user_num, config["device"]), table(train.item_num, config["device"]), "tag", "", {"tag": "tag"}
         )
 
-    for module in ("model.rlmrec", "model.semantic_input", "plugin.initial_semantic"):
+    for module in ("model.rlmrec", "model.semantic_input", "plugin.initial_semantic", "runs.unseen"):
         monkeypatch.setattr(f"recbole_rlmrec.{module}.load_semantic", load)
 
 
@@ -342,6 +344,12 @@ def test_runs_in_each_protocol_and_loads_again(run, name, kind, loss, protocol):
     trainer.eval_collector.data_collect(test)
     if protocol == "LS-full":
         assert dict(trainer.evaluate(test, load_best_model=False)) == dict(result["test_result"])
+    if name == "BERT4Rec_Semantic" and protocol == "LS-full":  # its mask stays behind the items when a new one comes
+        texts = {"item": (["new"], np.ones((1, WIDTH), dtype=np.float32))}
+        more = extend(load_trained(checkpoint), Unseen(items=["new"], vectors=texts)).model
+        old, new = model.item_embedding.weight, more.item_embedding.weight
+        assert torch.equal(old[:-1], new[:-2]) and torch.equal(old[-1], new[-1]) and not new[-2].any()
+        assert more.mask_token == len(new) - 1 == model.mask_token + 1
     assert type(model).__name__ == name and 0 <= result["test_result"]["ndcg@10"] <= 1
 
 

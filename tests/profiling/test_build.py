@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from films import DESCRIPTION, Setup, make_corpus
 
@@ -12,6 +13,7 @@ from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import unwrap
 from recbole_rlmrec.llm.tokens import TokenCounter
 from recbole_rlmrec.profiling.build import PromptBuilder
+from recbole_rlmrec.profiling.dates import dates
 
 
 def nothing(position: int) -> None:
@@ -183,3 +185,65 @@ def test_without_item_file_reviews_are_enough(setup):
     builder = setup.builder()
     assert list(unwrap(builder.item(0).user)) == ["reviews"]
     assert unwrap(builder.user(0, nothing).user)["history"][0].keys() == {"rating", "review"}
+
+
+def in_time(setup, times: list) -> None:
+    """Rows of each user at these times."""
+    rows = setup.corpus.interactions
+    rows["timestamp"] = [str(times[place]) for place in rows.groupby("user").cumcount()]
+    setup.corpus.time_field = "timestamp"
+    setup.corpus.field_types["timestamp"] = setup.corpus.field_types["rating"]
+
+
+def latest(setup, **sampling):
+    setup.sampling = dataclasses.replace(setup.sampling, history="latest", **sampling)
+    return setup.builder()
+
+
+def test_the_latest_interactions_are_a_sequence_with_dates_and_record_their_times(setup):
+    in_time(setup, [875000000, 875000000, 875080000.5, 876000000, ""])
+    own = setup.corpus.interactions.query("user == 'u2'")
+    prompt = latest(setup, items=4).user(2, nothing)
+    entries = unwrap(prompt.user)["history"]
+    assert [item for _, item in prompt.pairs] == own["item"].tolist()[1:]
+    assert [entry["title"] for entry in entries] == [f"Film {item[1:]}" for _, item in prompt.pairs]
+    assert [entry.get("date") for entry in entries] == ["1997-09-23", "1997-09-24", "1997-10-04", None]
+    assert prompt.times == (875000000, 875080000.5, 876000000, None)
+    assert "a sequence" in prompt.system and "the latest of the films" in prompt.system
+    assert setup.builder().quoted_items(2) == [int(item[1:]) for item in own["item"].tolist()[:0:-1]]
+
+
+def test_a_sample_says_nothing_of_time_but_records_it(setup):
+    before = setup.builder().user(2, nothing)
+    in_time(setup, [875000000 + place for place in range(5)])
+    prompt = setup.builder().user(2, nothing)
+    assert (prompt.system, prompt.user) == (before.system, before.user) and before.times == ()
+    own = setup.corpus.interactions.query("user == 'u2'").set_index("item")["timestamp"]
+    assert prompt.times == tuple(int(own[item]) for _, item in prompt.pairs)
+    assert "a sample of the films" in prompt.system and "date" not in prompt.system
+
+
+@pytest.mark.parametrize("unit", [1, 1000, 10**6, 10**9])
+def test_days_are_those_of_unix_times_in_whatever_unit(unit):
+    found = dates(pd.Series([str(value * unit) for value in (1_700_000_000, 1_700_086_399)] + ["", "0"], dtype=object))
+    assert found.tolist() == ["2023-11-14", "2023-11-15", "", ""]
+
+
+@pytest.mark.parametrize("values", [["1", "2006"], ["", ""], ["875000000", "3"], ["19970923"], ["1e30"]])
+def test_other_numbers_are_no_dates(values):
+    assert dates(pd.Series(values, dtype=object)) is None
+
+
+def test_what_does_not_fit_of_a_sequence_is_its_oldest_part(tmp_path):
+    corpus = make_corpus(n_items=30, per_user=30)
+    corpus.interactions["review"] = ["fine " * 200] * len(corpus.interactions)
+    setup = Setup(tmp_path, corpus, max_tokens=600, items=30)
+    prompt = latest(setup).user(0, nothing)
+    kept = [item for _, item in prompt.pairs]
+    assert 1 < len(kept) < 30 and kept == corpus.interactions.query("user == 'u0'")["item"].tolist()[-len(kept) :]
+    assert len(unwrap(prompt.user)["history"]) == len(kept) and prompt.tokens <= 600
+
+
+def test_which_history_is_checked(setup):
+    with pytest.raises(ConfigError, match="--history is one of sample, latest, not 'first'"):
+        dataclasses.replace(setup.sampling, history="first")

@@ -100,7 +100,7 @@ class Data:
         return config, draw_split(config)[1][0]
 
 
-def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = None) -> Data:
+def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = None, model: str = "LightGCN_RLMRec") -> Data:
     """The dataset as its cells read it: where it lies if it comes split, else frozen into the results folder.
 
     Parameters
@@ -112,6 +112,8 @@ def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = Non
         RecBole's options of the experiment.
     seed : int, optional
         Draw the split of this seed; by default that of RecBole's default seed.
+    model : str
+        Whose protocol the split follows.
 
     Raises
     ------
@@ -120,10 +122,10 @@ def prepare(dataset: str, output: Path, options: Mapping, seed: int | None = Non
     DataError
         Files are missing.
     """
-    config = make_config("LightGCN_RLMRec", dataset, options)
+    config = make_config(model, dataset, options)
     parts = config["benchmark_filename"] or found_parts(Path(config["data_path"]), dataset)
     if not parts:
-        return _frozen(dataset, output / "data", options, seed)
+        return _frozen(dataset, output / "data", options, seed, model)
     if seed is not None:
         raise ConfigError(f"{dataset} comes split, so --resplit cannot draw other splits; leave it out.")
     read = {"benchmark_filename": list(parts), **{key: None for key in FILTERS if key not in options}}
@@ -141,13 +143,13 @@ def found_parts(folder: Path, dataset: str) -> list[str] | None:
     return list(PARTS) if there and not (folder / f"{dataset}.inter").is_file() else None
 
 
-def _frozen(dataset: str, root: Path, options: Mapping, seed: int | None) -> Data:
+def _frozen(dataset: str, root: Path, options: Mapping, seed: int | None, model: str) -> Data:
     name = f"{dataset}-split" if seed is None else f"{dataset}-split-{seed}"
     options = dict(options) if seed is None else {**options, "seed": seed}
     folder = (root / name).resolve()
-    wanted = make_config("LightGCN_RLMRec", dataset, options)
+    wanted = make_config(model, dataset, options)
     if not folder.exists():
-        freeze_split(dataset, name, folder.parent, options)
+        freeze_split(dataset, name, folder.parent, options, model)
     about = read_json(folder / "split.json", StoreError, "delete that folder and call the experiment again")
     drawn = {key: wanted[key] for key in about["drawn"]}
     if drawn != about["drawn"] or about["source_digest"] != digest_files(Path(wanted["data_path"]), dataset):

@@ -94,9 +94,7 @@ class RayLauncher:
         try:
             import ray
         except ImportError:
-            raise ConfigError(
-                "--ray needs Ray, which is not installed: pip install 'recbole-rlmrec[ray]'."
-            ) from None
+            raise ConfigError("--ray needs Ray, which is not installed: pip install 'recbole-rlmrec[ray]'.") from None
         variables = {name: value for name, value in environment(cpus).items() if name in ("PYTHONPATH", *_THREADS)}
         try:
             ray.init(

@@ -19,7 +19,7 @@ from recbole_rlmrec.experiments.cells.data import Data, prepare
 from recbole_rlmrec.experiments.cells.runner import Runner
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.model.adapters import get_adapter
-from recbole_rlmrec.model.lookup import SUFFIX, find_model
+from recbole_rlmrec.model.lookup import SUFFIX, find_model, is_sequential
 from recbole_rlmrec.semantic.load import load_semantic
 
 PLAN = "plan.json"
@@ -106,8 +106,13 @@ class Study:
         """The split that a seed's cells use."""
         drawn = seed if self.resplit else None
         if drawn not in self._data:
-            self._data[drawn] = prepare(self.dataset, self.output, self.options, drawn)
+            self._data[drawn] = prepare(self.dataset, self.output, self.options, drawn, self._splits_for)
         return self._data[drawn]
+
+    @property
+    def _splits_for(self) -> str:
+        """The model whose protocol the split follows: a sequential one where there is any."""
+        return next((f"{model}{SUFFIX}" for model in self.models if is_sequential(model)), f"LightGCN{SUFFIX}")
 
     def claim(self) -> None:
         """Make the results folder this dataset's.
@@ -142,6 +147,8 @@ class Study:
                 raise ModelError(f"--models takes backbones: write {model.removesuffix(SUFFIX)}, not {model}.")
             for variant in {"base", *variants}:
                 find_model(VARIANTS[variant].runs(model))
+            if "softmax" in variants and is_sequential(model):
+                raise ModelError(f"{model} has a softmax of its own (loss_type: CE) in every variant; leave softmax out.")
             masking = get_adapter(model).masking
             if "gen" in variants and masking:
                 raise ModelError(f"{model} cannot be aligned with gen: {masking}; leave it out or say --variants base,con.")
@@ -207,7 +214,7 @@ class Study:
         """
         data = data or self.data_of(seed)
         kind = VARIANTS[variant]
-        merged = {**self.options, **data.run_options(), **kind.options}
+        merged = {**self.options, **data.run_options(), **kind.options_for(model)}
         identity = {"data": data.digest, "split": data.split_hash}
         if kind.text:
             profiles = profiles or self.profiles(data)

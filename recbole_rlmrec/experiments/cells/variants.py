@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.model.lookup import is_sequential
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Variant:
         """Name of the model that is run."""
         return self.model.format(backbone)
 
+    def options_for(self, backbone: str) -> dict:
+        """Options that make the variant of a backbone: a sequential one has its own softmax loss, ``loss_type: CE``."""
+        own = self.options if "{}" not in self.model or not is_sequential(backbone) else {**self.options, "loss": None}
+        return {key: value for key, value in own.items() if value is not None}
+
 
 _ALIGNED = "{}_RLMRec"
 VARIANTS = {
@@ -59,12 +65,18 @@ VARIANTS = {
             "id embeddings plus projected text as input",
             {"alignment": "none", "loss": "softmax"},
         ),
+        Variant(
+            "text",
+            "{}_Semantic",
+            "projected text in place of id embeddings",
+            {"alignment": "none", "loss": "softmax", "semantic_input": "replace"},
+        ),
         Variant("alpharec", "AlphaRec", "projected text alone; no parameter belongs to a user or an item"),
     )
 }
 PAPER = ("base", "con", "gen")
 """Variants of the RLMRec paper."""
-COLD = ("base", "softmax", "con", "semantic", "alpharec")
+COLD = ("base", "softmax", "con", "semantic", "text", "alpharec")
 """Variants that an experiment with users and items that training never saw takes; the first two rank known items alone."""
 
 

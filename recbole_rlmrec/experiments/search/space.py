@@ -8,6 +8,7 @@ from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
+from recbole_rlmrec.model.lookup import is_sequential
 
 RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
 
@@ -35,7 +36,8 @@ def search_space(model: str, variant: str, given: dict | None = None) -> dict:
     folder, runs = PROPERTIES / "hyper", VARIANTS[variant].model
     backbone = folder / f"{model}.yaml"
     if "{}" in runs:
-        files = [backbone if backbone.is_file() else folder / "backbone.yaml", folder / f"{variant}.yaml"]
+        own = folder / "sequential" if is_sequential(model) else folder
+        files = [backbone if backbone.is_file() else folder / "backbone.yaml", own / f"{variant}.yaml"]
     else:  # a model of its own, without a backbone
         files = [folder / f"{runs}.yaml"]
     space: dict = {}

@@ -82,7 +82,7 @@ class Contrastive(Alignment):
             own = projected[covered.part(place)] if columns is None else covered.part(columns)
             positive = (anchors * own).sum(dim=1) / temperature
             total = total - counts @ positive
-            if columns is not None and term.lookup is None and not on_gpu(place):  # repeats of a user, as counts
+            if columns is not None and term.lookup is None and not on_gpu(ids):  # repeats of a user, as counts
                 repeats = torch.bincount(place, minlength=len(projected)).to(projected.dtype)
                 total = total + self._total(anchors, projected, counts, repeats.log().clamp_min(ABSENT))
             elif columns is not None:

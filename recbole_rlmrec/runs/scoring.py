@@ -1,0 +1,213 @@
+"""A trained model: its data, its scores by user and item, and what it has learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
+from recbole_rlmrec.data.columns import guess_title
+from recbole_rlmrec.data.pairs import targets, training_interactions
+from recbole_rlmrec.errors import DataError, ModelError
+from recbole_rlmrec.model.lookup import backbone_name
+from recbole_rlmrec.plugin.evaluation import expands_pairs
+from recbole_rlmrec.plugin.sampler import UserItems
+
+SCORES_PER_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, on the CPU.
+
+    Attributes
+    ----------
+    config : recbole.config.Config
+        Of the run that trained it.
+    model : torch.nn.Module
+        In evaluation mode.
+    dataset : recbole.data.dataset.Dataset
+        The filtered data.
+    splits : list of Dataset
+        Training, validation and test split.
+    alignment : str
+        The alignment that it was trained with, ``none`` where it has none.
+    aligned : dict of str to Tensor
+        What that alignment has learnt, by name; the model itself does without.
+    """
+
+    config: object
+    model: torch.nn.Module
+    dataset: object
+    splits: list
+    alignment: str = "none"
+    aligned: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def n_items(self) -> int:
+        """Number of internal item ids, padding included."""
+        return self.dataset.item_num
+
+    def user_ids(self, tokens: Sequence[str]) -> torch.Tensor:
+        """Internal ids of users [k].
+
+        Raises
+        ------
+        DataError
+            The data does not have one of them.
+        """
+        known = self.dataset.field2token_id[self.dataset.uid_field]
+        unknown = [token for token in tokens if known.get(token, 0) == 0]
+        if unknown:
+            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+            raise DataError(
+                f"{self.config['dataset']} has no user {', '.join(map(repr, unknown[:3]))}{more} after the filters of the run; "
+                "write ids as they stand in the .inter file."
+            )
+        return torch.tensor([known[token] for token in tokens])
+
+    def tokens(self, side: str) -> np.ndarray:
+        """Tokens of users or items by internal id, an object array; the first is the padding's."""
+        return self.dataset.field2id_token[self.dataset.uid_field if side == "user" else self.dataset.iid_field]
+
+    def items_of(self, parts: Sequence[str]) -> UserItems:
+        """Items of each user in some of the splits ``train``, ``valid`` and ``test``."""
+        splits = dict(zip(("train", "valid", "test"), self.splits, strict=True))
+        found = [training_interactions(splits[part]) if part == "train" else targets(splits[part]) for part in parts]
+        pairs = np.concatenate([np.zeros((2, 0), dtype=np.int64), *(one[:2] for one in found)], axis=1)
+        return UserItems.of_pairs(*torch.from_numpy(pairs), self.dataset.user_num, self.n_items)
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """Splits whose items are not ranked at test."""
+        return ("train",) if self.config["test_mask"] == "train" else ("train", "valid")
+
+    @property
+    def block(self) -> int:
+        """How many users to score at a time."""
+        scores = int(self.config["eval_batch_size"]) if expands_pairs(self.config) else SCORES_PER_BLOCK
+        return max(scores // self.n_items, 1)
+
+    def scores(self, users: torch.Tensor) -> torch.Tensor:
+        """Scores of all items for users [k], float [k, n_items]; they need not be in the test split."""
+        return self._scores(self.dataset.join(Interaction({self.dataset.uid_field: users})))
+
+    def _scores(self, rows: Interaction) -> torch.Tensor:
+        with torch.no_grad():
+            try:
+                found = self.model.full_sort_predict(rows)
+            except NotImplementedError:
+                pairs = rows.repeat_interleave(self.n_items)
+                pairs.update(self.dataset.get_item_feature().repeat(len(rows)))
+                step = max(int(self.config["eval_batch_size"]), 1)
+                parts = range(0, len(pairs), step)
+                found = torch.cat([self.model.predict(pairs[start : start + step]).view(-1) for start in parts])
+        return found.view(-1, self.n_items).float()
+
+    def top(
+        self, users: torch.Tensor, k: int, hidden: UserItems, allowed: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best items of each user but the hidden ones.
+
+        Parameters
+        ----------
+        users : LongTensor [b]
+        k : int
+        hidden : UserItems
+            Items that are left out.
+        allowed : BoolTensor [n_items], optional
+            Items that may be shown to anyone.
+
+        Returns
+        -------
+        scores : FloatTensor [b, min(k, n_items)]
+            Descending; -inf where a user has no items left.
+        items : LongTensor [b, min(k, n_items)]
+        """
+        scores = self.scores(users).clone()
+        scores[:, 0] = -torch.inf
+        scores[hidden.rows(users)] = -torch.inf
+        if allowed is not None:
+            scores[:, ~allowed] = -torch.inf
+        return torch.topk(scores, min(k, self.n_items), dim=1)
+
+    @cached_property
+    def item_file(self) -> AtomicFile | None:
+        """``NAME.item`` as text, the first row of each item; None where there is none."""
+        config, item = self.config, self.dataset.iid_field
+        path = Path(config["data_path"]) / f"{config['dataset']}.item"
+        if not path.is_file():
+            return None
+        file = read_atomic(path, config["field_separator"] or "\t", config["encoding"] or "utf-8")
+        if item not in file.table:
+            return None
+        return AtomicFile(path, file.table.drop_duplicates(item).set_index(item), file.types)
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Titles by item token; empty where ``NAME.item`` has none."""
+        file = self.item_file
+        column = None if file is None else guess_title(file.table, file.types)
+        return {} if column is None else {token: title for token, title in file.table[column].items() if title}
+
+    def representations(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the model represents users [n_users, d] and items [n_items, d] by; row 0 is the padding.
+
+        Raises
+        ------
+        ModelError
+            The model has no such tables.
+        """
+        from recbole_rlmrec.model.adapters import get_adapter
+
+        name = backbone_name(self.config["model"])
+        adapter = getattr(self.model, "adapter", None) or get_adapter(name)
+        with torch.no_grad(), observed(self.model, adapter) as calls:
+            self.scores(torch.ones(1, dtype=torch.long))
+            try:
+                users, items = adapter.lookups(self.model, calls)
+            except NotImplementedError:
+                users = items = None
+            if users is None or items is None:
+                raise ModelError(f"{name} has no table of representations of its users and items.")
+            return users(torch.arange(self.dataset.user_num)), items(torch.arange(self.n_items))
+
+
+@contextmanager
+def observed(model, adapter):
+    """Collect the calls that yield representations, caches of earlier ones dropped."""
+    from recbole_rlmrec.model.adapters import Call
+
+    calls: list[Call] = []
+
+    def keep(module, args, output):
+        calls.append(Call(args, output, module))
+
+    hooks = [module.register_forward_hook(keep) for module in adapter.observed(model)]
+    original = model.forward
+
+    def forward(*args, **kwargs):
+        output = original(*args, **kwargs)
+        keep(None, args, output)
+        return output
+
+    cached = {name: getattr(model, name) for name in getattr(model, "other_parameter_name", None) or ()}
+    for name in cached:
+        setattr(model, name, None)
+    if not hooks or adapter.sees_forward:
+        model.forward = forward
+    try:
+        yield calls
+    finally:
+        vars(model).pop("forward", None)
+        for hook in hooks:
+            hook.remove()
+        for name, value in cached.items():
+            setattr(model, name, value)

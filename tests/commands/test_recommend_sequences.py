@@ -1,0 +1,142 @@
+"""``recbole-rlmrec recommend`` with sequential recommenders: histories, sequences that are given, what came later."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_rlmrec.cli import execute
+from recbole_rlmrec.errors import ConfigError, DataError, ModelError
+from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.runs.trained import load_trained
+
+SEQUENTIAL = {
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    "train_neg_sample_args": None,
+    "MAX_ITEM_LIST_LENGTH": 6,
+    "epochs": 1,
+    "hidden_size": 8,
+    "eval_batch_size": 64,
+}
+
+
+def recommend(capsys, *argv) -> list[dict]:
+    assert execute(["recommend", "--format", "jsonl", "--topk", "30", *map(str, argv)]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def order(found: dict) -> list[str]:
+    return [one["item"] for one in found["items"]]
+
+
+@pytest.fixture
+def trained(run):
+    run("GRU4Rec", **SEQUENTIAL)
+    return last_record().checkpoint
+
+
+@pytest.fixture
+def history(workdir):
+    """What every user of the small data set did, in the order of time."""
+    rows = [line.split("\t") for line in (workdir / "dataset/tiny/tiny.inter").read_text().splitlines()[1:]]
+    found: dict[str, list[str]] = {}
+    for user, item, _, _ in sorted(rows, key=lambda row: float(row[3])):
+        found.setdefault(user, []).append(item)
+    return found
+
+
+def ranked(known, items: list[str], hidden: set[str]) -> list[str]:
+    """The model's own order after a sequence."""
+    ids = [known.dataset.field2token_id["item_id"][item] for item in items[-6:]]
+    row = torch.zeros(1, 6, dtype=torch.long)
+    row[0, : len(ids)] = torch.tensor(ids)
+    with torch.no_grad():
+        scores = known.model.full_sort_predict(Interaction({"item_id_list": row, "item_length": torch.tensor([len(ids)])}))
+    names = known.tokens("item")
+    return [names[n] for n in np.argsort(-scores.view(-1).numpy(), kind="stable") if n and names[n] not in hidden]
+
+
+def test_users_are_ranked_by_all_that_is_known_of_them_or_up_to_a_split(trained, history, capsys):
+    known = load_trained(trained)
+    users = ["u3", "u11", "u20"]
+    for argv, kept, hidden in (
+        ([], None, lambda items: set(items)),
+        (["--keep", "heldout"], -2, lambda items: set(items[:-2])),
+        (["--until", "valid", "--keep", "all"], -1, lambda items: set()),
+        (["--until", "train", "--keep", "all"], -2, lambda items: set()),
+    ):
+        answers = recommend(capsys, "--checkpoint", trained, "--user", ",".join(users), *argv)
+        for user, found in zip(users, answers, strict=True):
+            assert order(found) == ranked(known, history[user][:kept], hidden(history[user]))
+
+
+def test_a_sequence_that_is_given_counts_in_its_order_and_with_its_repeats(trained, capsys):
+    known = load_trained(trained)
+    one, other = (["i4", "i9", "i4"], ["i9", "i4", "i4"])
+    found = [recommend(capsys, "--checkpoint", trained, "--items", ",".join(items))[0] for items in (one, other)]
+    assert [order(answer) for answer in found] == [ranked(known, items, {"i4", "i9"}) for items in (one, other)]
+    assert found[0]["user"] == "who chose i4, i9, i4"
+    repeated = recommend(capsys, "--checkpoint", trained, "--items", "i4", "--items", "i9", "--keep", "all")[0]
+    assert order(repeated) == ranked(known, ["i4", "i9"], set())
+
+
+def test_new_users_and_later_interactions_come_from_files(trained, history, workdir, capsys):
+    known = load_trained(trained)
+    people = [{"user_id": "new", "history": ["i7", "i2"]}, {"user_id": "u3", "history": ["i1", "i0"]}]
+    (workdir / "people.jsonl").write_text("".join(json.dumps(one) + "\n" for one in people))
+    lines = ["user_id:token\titem_id:token\ttimestamp:float", "u5\ti8\t9002", "u5\ti6\t9001", "new\ti5\t9000"]
+    (workdir / "later.inter").write_text("\n".join(lines) + "\n")
+    files = ("--new-users", workdir / "people.jsonl", "--interactions", workdir / "later.inter")
+    new, known_one = recommend(capsys, "--checkpoint", trained, *files)
+    assert (new["user"], order(new)) == ("new", ranked(known, ["i7", "i2", "i5"], {"i7", "i2", "i5"}))
+    whole = [*history["u3"], "i1", "i0"]
+    assert order(known_one) == ranked(known, whole, set(whole))
+    other = recommend(capsys, "--checkpoint", trained, *files, "--user", "u5")[0]
+    assert order(other) == ranked(known, [*history["u5"], "i6", "i8"], {*history["u5"], "i6", "i8"})
+
+
+REFUSED = [
+    (["--items", "i3,i99"], "tiny has no item 'i99'"),
+    (["--items", " , "], "--items needs at least one id"),
+    (["--new-users", "quiet.jsonl"], "New user 'quiet' has no history, and GRU4Rec ranks by nothing else"),
+    (["--user", "u3", "--new-items", "items.jsonl"], "GRU4Rec knows items by their ids alone.*SASRec_Semantic"),
+    (["--user", "u3", "--interactions", "other.inter"], "'u3' with item 'i99' names one that neither the run"),
+]
+
+
+def test_what_cannot_be_served_is_said(trained, workdir):
+    (workdir / "quiet.jsonl").write_text('{"user_id": "quiet", "profile": "likes tea"}\n')
+    (workdir / "items.jsonl").write_text('{"item_id": "tea", "profile": "a tea"}\n')
+    (workdir / "other.inter").write_text("user_id:token\titem_id:token\nu3\ti99\n")
+    for argv, said in REFUSED:
+        with pytest.raises((ConfigError, DataError, ModelError), match=said):
+            execute(["recommend", "--checkpoint", str(trained), *argv])
+
+
+def test_models_that_know_their_users_serve_no_others(run, capsys):
+    run("HGN", **SEQUENTIAL)
+    checkpoint = last_record().checkpoint
+    assert len(order(recommend(capsys, "--checkpoint", checkpoint, "--user", "u3")[0])) > 5
+    with pytest.raises(ModelError, match="HGN knows users by their ids beside their sequences"):
+        execute(["recommend", "--checkpoint", str(checkpoint), "--items", "i3"])
+
+
+def test_options_of_sequences_are_refused_for_other_models(run):
+    run("BPR", epochs=1)
+    with pytest.raises(ConfigError, match="BPR ranks by no sequences; leave --items out"):
+        execute(["recommend", "--checkpoint", str(last_record().checkpoint), "--items", "i3"])
+    with pytest.raises(ConfigError, match="leave --until out"):
+        execute(["recommend", "--checkpoint", str(last_record().checkpoint), "--user", "u3", "--until", "valid"])
+
+
+@pytest.mark.parametrize("model", ["GRU4Rec", "GRU4Rec_RLMRec"])
+def test_what_a_sequential_model_represents_users_and_items_by_gives_its_scores(run, model):
+    run(model, **SEQUENTIAL)
+    known = load_trained(last_record().checkpoint).until("test")
+    users, items = known.representations()
+    torch.testing.assert_close(users[1:] @ items.T, known.scores(torch.arange(1, known.dataset.user_num)), atol=1e-5, rtol=1e-4)
+    assert not users[0].any()

@@ -1,0 +1,72 @@
+"""Experiments with sequential backbones: their split, their variants, their search spaces, what is measured."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from launchers import SMALL, run_experiment
+
+from recbole_rlmrec.data.atomic import read_atomic
+from recbole_rlmrec.errors import ConfigError, ModelError
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
+from recbole_rlmrec.experiments.search.space import search_space, space_size
+from recbole_rlmrec.plugin.per_user import _once
+from recbole_rlmrec.runs.trained import load_trained
+
+SEQUENTIAL = ("base", "con", "gen", "init", "semantic", "text")
+ONE = ("--epochs=1", "--eval_step=1", "--hidden_size=8", *SMALL)
+
+
+def study(launcher, name, *more, models="GRU4Rec"):
+    where = ("--dataset", "tiny", "--output", "out", "--seeds", "1", "--models", models)
+    assert run_experiment(launcher, name, *where, *more, *ONE) == 0
+    with open(f"out/{name}/results.json") as file:
+        return json.load(file)
+
+
+def test_sequential_and_other_backbones_share_a_split_that_leaves_the_last_two_out(tiny, workdir, here):
+    results = study(here, "compare", "--variants", "con,text", models="GRU4Rec,BPR")
+    folders = {(cell["model"], cell["variant"]): workdir / "out" / cell["folder"] for cell in results["cells"]}
+    assert set(folders) == {(model, variant) for model in ("GRU4Rec", "BPR") for variant in ("con", "text")}
+    rows = read_atomic(workdir / "dataset/tiny/tiny.inter").table
+    rows = rows.sort_values("timestamp", key=lambda times: times.astype(float))
+    own = {user: items.tolist() for user, items in rows.groupby("user_id")["item_id"]}
+    for part, place in (("valid", -2), ("test", -1)):
+        held = read_atomic(workdir / f"out/data/tiny-split/tiny-split.{part}.inter").table
+        assert dict(zip(held["user_id"], held["item_id"])) == {user: items[place] for user, items in own.items()}
+    settings = {key: json.loads((folder / "cell.json").read_text())["options"] for key, folder in folders.items()}
+    assert "loss" not in settings["GRU4Rec", "text"] and settings["BPR", "text"]["loss"] == "softmax"
+    assert settings["GRU4Rec", "text"]["semantic_input"] == "replace"
+    users = json.loads((folders["GRU4Rec", "con"] / "users.json").read_text())["users"]
+    assert len(users) == len(set(users)) == 24
+    known = load_trained(folders["GRU4Rec", "con"] / "model.pth")
+    history = known.histories.inputs(known.user_ids(["u3"]))["item_id_list"][0]
+    assert [str(known.tokens("item")[item]) for item in history if item] == own["u3"][:-1]
+
+
+def test_cold_items_are_served_by_texts_in_sequences(tiny, workdir, here):
+    results = study(here, "cold", "--variants", "con,text", "--share", "0.3")
+    means = {one["variant"]: one for one in results["means"]}
+    assert means["con"]["recall@10 cold"] == 0 < means["text"]["recall@10 cold"]
+    assert all(means[variant]["recall@10 warm"] > 0 for variant in ("con", "text"))
+    with pytest.raises(ConfigError, match="GRU4Rec knows users by their sequences"):
+        study(here, "cold", "--variants", "base", "--side", "users")
+
+
+def test_every_variant_of_a_sequential_backbone_has_as_many_points_and_only_options_that_it_takes(tiny, here):
+    spaces = {variant: search_space("SASRec", variant) for variant in SEQUENTIAL}
+    assert {space_size(space) for space in spaces.values()} == {4 * 60}
+    assert not any({"loss", "softmax_temperature"} & set(space["choice"]) for space in spaces.values())
+    assert all("loss" not in VARIANTS[variant].options_for("SASRec") for variant in SEQUENTIAL)
+    assert space_size(search_space("LightGCN", "text")) == space_size(search_space("LightGCN", "semantic"))
+    with pytest.raises(ModelError, match="GRU4Rec has a softmax of its own"):
+        study(here, "compare", "--variants", "base,softmax")
+
+
+def test_users_with_several_rows_count_once():
+    rows = np.array([7, 2, 7, 9, 2, 7])
+    ids, last, place, counts = _once(rows)
+    assert (ids.tolist(), last.tolist(), counts.tolist()) == ([7, 2, 9], [5, 4, 3], [3, 2, 1])
+    assert (ids[place] == rows).all()
