@@ -19,7 +19,7 @@ from pathlib import Path
 import recbole_rlmrec  # noqa: F401  (registers NAME_RLMRec)
 
 RUNS = {
-    "RecBole": ("", {"train_neg_sample_args": None}),
+    "RecBole": ("", {"train_neg_sample_args": None, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}),
     "none": ("_RLMRec", {"alignment": "none"}),
     "con": ("_RLMRec", {"alignment": "con"}),
     "gen": ("_RLMRec", {"alignment": "gen"}),

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from recbole_rlmrec.errors import ConfigError, ModelError
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.adapters.base import BatchAdapter, Call, Lookup, token_rows
 from recbole_rlmrec.model.alignment.base import Mask, Term
 
@@ -119,9 +120,13 @@ class SequenceAdapter(BatchAdapter):
 
 
 class Means:
-    """Mean of the rows [m, d] that each of several ids [m] has; a function from ids [k] that are there to means [k, d]."""
+    """Mean of the rows [m, d] that each of several ids [m] has; a function from ids [k] that are there to means [k, d].
+
+    Of several processes each gives its own, and the means are over those of all.
+    """
 
     def __init__(self, ids: torch.Tensor, rows: torch.Tensor):
+        ids, rows = (parallel.gather(parallel.counted(part)) for part in (ids, rows))
         self.ids, places, counts = ids.unique(return_inverse=True, return_counts=True)
         sums = rows.new_zeros(len(self.ids), rows.shape[1]).index_add(0, places, rows)
         self._means = sums / counts.unsqueeze(1)
