@@ -254,3 +254,9 @@ def test_a_split_for_each_seed(tiny, workdir, fake):
     before = len(fake.started)
     compare(fake, "--resplit", "--checkpoints", "none", seeds="2021,2022")
     assert len(fake.started) == before + len(cells) // 2
+
+
+def test_texts_are_compared_with_every_variant_without(tiny, workdir, here, capsys):
+    assert compare(here, "--variants=base,softmax,con", seeds="1") == 0
+    _, against = capsys.readouterr().out.split("Tests against softmax")
+    assert "con" in against and " base " not in against
