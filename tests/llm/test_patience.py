@@ -106,7 +106,7 @@ def _until(end: float) -> str:
 
 
 def test_a_question_is_put_back_until_it_is_known_whose_fault_it_is():
-    shared, tries = patience(), Tries()
+    shared, tries = patience(3.0), Tries()
     send, calls = failing(10**6, AWAY)
     for number in (1, 2):
         with pytest.raises(PutBack):

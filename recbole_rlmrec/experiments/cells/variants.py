@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.model.lookup import is_sequential
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Variant:
 
     def options_for(self, backbone: str) -> dict:
         """Options that make the variant of a backbone: a sequential one has its own softmax loss, ``loss_type: CE``."""
+        from recbole_rlmrec.model.lookup import is_sequential  # loads torch, which a command's --help does without
+
         own = self.options if "{}" not in self.model or not is_sequential(backbone) else {**self.options, "loss": None}
         return {key: value for key, value in own.items() if value is not None}
 
