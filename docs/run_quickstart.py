@@ -4,6 +4,7 @@
 
 A block below ``<!-- file: NAME -->`` is written as that file; each bash block is run; each line of the text block that follows
 it has to come in the output, in this order, where ``...`` stands for anything. ``--print`` prints all output.
+The blocks on a database and on an index need the extras ``sql`` and ``faiss``, as the page says.
 """
 
 from __future__ import annotations
