@@ -3,9 +3,9 @@
     python benchmarks/where_text_wins.py yelp-xrec-sparse --data_path=FOLDER --output=FOLDER
 
 Three steps of the command line, printed before they run and resumed when run again: the same number of trials and of choices
-for every variant, hopeless ones ended early, on the first seed; five seeds with what the search found; the variants with text
-once more with the texts of others. The items' texts are their LLM profile where there is one, behind the columns of .item that
-TEXTS names; users' profiles are those of the data set. LightGCN, MiniLM; training items masked at test.
+for every variant, hopeless ones ended early, on the first seed; five seeds with what the search found; con, semantic and
+alpharec once more with the texts of others. The items' texts are their LLM profile where there is one, behind the columns of
+.item that TEXTS names; users' profiles are those of the data set. LightGCN, MiniLM; training items masked at test.
 """
 
 from __future__ import annotations

@@ -97,11 +97,11 @@ class PromptBuilder:
         self._ratings = corpus.texts_of_rows(columns.rating) if columns.rating else None
         self._scale = _scale(self._ratings)
         self._user_of, self._item_of = corpus.pairs()
-        self._times = np.full(len(self._user_of), np.nan)
-        if corpus.time_field in corpus.row_columns():
-            self._times = pd.to_numeric(texts_of_rows(corpus, corpus.time_field), errors="coerce").to_numpy(dtype=np.float64)
+        self._times = corpus.times()
         self._in_order = sampling.history == "latest"
-        self._dates = dates(texts_of_rows(corpus, columns.timestamp)) if self._in_order and columns.timestamp else None
+        self._dates = None
+        if self._in_order and columns.timestamp:
+            self._dates = dates(pd.Series(_in_memory(corpus.texts_of_rows(columns.timestamp))))
         self._rows_of_user = _Grouped(self._user_of, len(self.users))
         self._rows_of_item = _Grouped(self._item_of, len(self.items)) if self._reviews else None
         self._user_hash = _hashes(self.users, sampling.seed)
@@ -284,10 +284,8 @@ class PromptBuilder:
                 drop_longest(data)
 
 
-def texts_of_rows(corpus: Corpus, column: str) -> pd.Series:
-    """A column of the training interactions in memory."""
-    values = corpus.texts_of_rows(column)
-    return pd.Series(values.values() if isinstance(values, Picked) else values, dtype=object)
+def _in_memory(texts: Picked | np.ndarray) -> np.ndarray:
+    return texts.values() if isinstance(texts, Picked) else texts
 
 
 def _number(value: float) -> float | None:
@@ -314,8 +312,8 @@ class _Grouped:
 
 def _scale(ratings: Picked | np.ndarray | None) -> str:
     """For example "1 to 5": the range of the ratings of the training interactions."""
-    values = ratings.values() if isinstance(ratings, Picked) else ratings
-    numbers = pd.to_numeric(pd.Series(pd.unique(values), dtype=object), errors="coerce").dropna() if values is not None else []
+    texts = [] if ratings is None else pd.unique(_in_memory(ratings))
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").dropna()
     return f"{min(numbers):g} to {max(numbers):g}" if len(numbers) else ""
 
 
