@@ -235,13 +235,9 @@ class Corpus:
         """Names of the columns of ``.item`` but the id."""
         return list(self._table("item"))
 
-    def times(self) -> np.ndarray:
-        """Time of each row of ``interactions``, float64 [n]; NaN where there is none."""
-        if (rows := self._on_disk("interactions")) is not None:
-            return np.full(len(rows.users), np.nan) if rows.times is None else rows.times
-        frame = self.interactions
-        texts = frame[self.time_field] if self.time_field in frame else pd.Series(np.nan, index=frame.index)
-        return pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
+    def row_columns(self) -> list[str]:
+        """Names of the columns of ``interactions`` but ``user`` and ``item``."""
+        return list(self._table("inter"))
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the user and of the item of each row of ``interactions`` among ``users`` and ``items``, int [n] each."""

@@ -28,14 +28,11 @@ class Rows:
         Positions among the tokens of the run.
     columns : dict of str to Picked
         The other columns of ``.inter``.
-    times : float64 [n] or None
-        NaN where there is none; None where the file has no such column.
     """
 
     users: np.ndarray
     items: np.ndarray
     columns: dict[str, Picked]
-    times: np.ndarray | None = None
 
     def frame(self, users: list[str], items: list[str]) -> pd.DataFrame:
         """All of it in memory: columns ``user`` and ``item``, then the others."""
@@ -88,18 +85,17 @@ class Raw:
         order = np.arange(size) if times is None else np.argsort(times, kind="stable")
         known = known_by_then(self._train, self.keys, times)
         order = order[known[order]].astype(_row_type(size))
-        del known
+        del times, known
         keys, rows, blank = matching_rows(self._train, self.keys, order, keep)
         if (rows < 0).any():
             lost = int((rows < 0).sum())
             raise DataError(f"{self.path} lacks {lost} training interactions of the run; it is not the file of this run.")
-        rows = np.where(blank, -1, rows).astype(_row_type(size))
-        return self._picked(keys, rows, None if times is None else np.append(times, np.nan)[rows])
+        return self._picked(keys, np.where(blank, -1, rows).astype(_row_type(size)))
 
-    def _picked(self, keys: np.ndarray, rows: np.ndarray, times: np.ndarray | None = None) -> Rows:
+    def _picked(self, keys: np.ndarray, rows: np.ndarray) -> Rows:
         users, items = pair_of(keys, self._train.item_num)
         columns = {name: Picked(self.columns[name], rows) for name in self.types}
-        return Rows((users - 1).astype(np.int32), (items - 1).astype(np.int32), columns, times)
+        return Rows((users - 1).astype(np.int32), (items - 1).astype(np.int32), columns)
 
     def _lists_sequences(self) -> bool:
         """Whether the file has the sequence before each row in columns of its own."""
@@ -140,7 +136,6 @@ class Raw:
             listed = Texts()
             listed.append(pa.array(times, type=pa.string()))
             found.columns[self._time_field] = Picked(listed, np.arange(len(times)))
-            found.times = pd.to_numeric(pd.Series(times), errors="coerce").to_numpy(dtype=np.float64)
         return found
 
 

@@ -97,7 +97,7 @@ class PromptBuilder:
         self._ratings = corpus.texts_of_rows(columns.rating) if columns.rating else None
         self._scale = _scale(self._ratings)
         self._user_of, self._item_of = corpus.pairs()
-        self._times = corpus.times()
+        self._times = corpus.texts_of_rows(corpus.time_field) if corpus.time_field in corpus.row_columns() else None
         self._in_order = sampling.history == "latest"
         self._dates = None
         if self._in_order and columns.timestamp:
@@ -257,7 +257,8 @@ class PromptBuilder:
         message, tokens = self._fit(system, data, entries, rows, 0 if side == "user" and self._in_order else -1)
         words = getattr(self._domain, side).max_words
         pairs = tuple(self._pair(row) for row in rows)
-        times = tuple(map(_number, self._times[rows])) if not np.isnan(self._times[rows]).all() else ()
+        times = tuple(_number(self._times[row]) for row in rows) if self._times is not None else ()
+        times = times if any(time is not None for time in times) else ()
         return Prompt(side, token, system, message, pairs, words, tokens, times)
 
     def _fit(self, system: str, data: dict, entries: list | None, rows: list, least: int) -> tuple[str, int]:
@@ -288,9 +289,13 @@ def _in_memory(texts: Picked | np.ndarray) -> np.ndarray:
     return texts.values() if isinstance(texts, Picked) else texts
 
 
-def _number(value: float) -> float | None:
-    """A number as JSON has it, None for nan."""
-    return None if np.isnan(value) else int(value) if float(value).is_integer() else float(value)
+def _number(text: str) -> float | None:
+    """A time as JSON has it, None where there is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return None if np.isnan(value) else int(value) if value.is_integer() else value
 
 
 def _attribute(name: str) -> str:
