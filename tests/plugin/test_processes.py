@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import together
 
-from recbole_rlmrec.errors import ConfigError, ProcessError
+from recbole_rlmrec import cli
+from recbole_rlmrec.errors import ConfigError, ProcessError, StoreError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.loss_kinds import loss_kinds
 from recbole_rlmrec.plugin import launch, meeting
 from recbole_rlmrec.plugin.launch import Plan
 from recbole_rlmrec.plugin.shards import shard_of
-from recbole_rlmrec.runs import run
+from recbole_rlmrec.runs import list_files, run
 
 OPTIONS = {
     "dataset": "tiny",
@@ -67,6 +69,7 @@ EVALUATIONS = {
         "eval_batch_size": 7,
     },
 }
+FORMS = ["csv", "parquet"]
 RUN = ["--model=LightGCN_RLMRec", "--dataset=tiny", "--epochs=3", "--stopping_step=9", "--config_files=run.yaml"]
 
 
@@ -81,6 +84,7 @@ def pair(tmp_path_factory, write_tiny):
         "differences": {"cases": CASES, "options": OPTIONS, "sizes": [23, 1]},
         "evaluations": {"cases": EVALUATIONS, "options": OPTIONS},
         "trainings": {"argv": RUN, "until": 2},
+        "lists": {"forms": FORMS, "per_part": 7},
         "interrupted_for_later": {"argv": [*RUN, "--checkpoint_dir=later"], "until": 1},
     }
     plan = Plan(2, 2, 0, "localhost", 0, 120)
@@ -133,6 +137,19 @@ def test_one_process_trains_the_same(pair, monkeypatch):
         assert both["run"]["series"]["losses"][name] == pytest.approx(series, rel=1e-4)
     with pytest.raises(ConfigError, match="with 2 processes, and this is 1; give --nproc=2"):
         run.main([*RUN, "--checkpoint_dir=later", "--resume"])
+
+
+def test_lists_are_those_of_one_process_byte_by_byte(pair, monkeypatch):
+    monkeypatch.chdir(pair.folder)
+    monkeypatch.setattr(list_files, "LISTS_PER_PART", 7)
+    checkpoint, said = pair.lists
+    assert said.count("The lists of 24 users were there from a call that was interrupted.") == len(FORMS)
+    for form in FORMS:
+        output = f"alone.{form}"
+        assert cli.execute(["recommend", "--checkpoint", checkpoint, "--all-users", "--format", form, "-o", output]) == 0
+        assert (pair.folder / f"both.{form}").read_bytes() == (pair.folder / output).read_bytes()
+    assert len((pair.folder / "both.csv").read_text().splitlines()) == 1 + 24 * 10
+    assert not list(pair.folder.glob(".both*"))
 
 
 # --- without processes -----------------------------------------------------------------------------------------------
@@ -226,13 +243,29 @@ def test_torchrun_has_the_say(tiny, monkeypatch, extra):
         monkeypatch.setenv(name, "2")
     with pytest.raises(ConfigError, match=f"leave {extra[0].split('=')[0]} out"):
         run.main(["--dataset=tiny", *extra])
+    with pytest.raises(ConfigError, match="leave --nproc out"):
+        cli.execute(["recommend", "--checkpoint=a.pth", "--all-users", "--output=a.csv", "--nproc=2"])
+
+
+def test_processes_of_recommend(monkeypatch, tmp_path):
+    lists, seen = ["recommend", "--checkpoint=a.pth", "--all-users", "--nproc=2"], []
+    with pytest.raises(ConfigError, match="name it with --output"):
+        cli.execute(lists)
+    monkeypatch.setattr(launch, "together", lambda *given: seen.append(given))
+    assert cli.execute([*lists, "--output=a.csv"]) == 0
+    plan, action, arguments, gpus, again = seen[0]
+    assert (plan.here, gpus, action.__qualname__, str(arguments["args"].checkpoint)) == (2, [], "make", "a.pth")
+    lost = launch._failure(tmp_path, plan, [SimpleNamespace(exitcode=-9)], again)
+    assert str(lost).endswith("The same command goes on with the lists that are there.")
+    with pytest.raises(StoreError, match="2 of 2 parts of a.csv are not in"):
+        list_files._end(Path("a.csv"), [tmp_path / "0", tmp_path / "1"], None)
 
 
 def test_processes_in_a_file_of_options(tiny, monkeypatch, workdir):
     (workdir / "run.yaml").write_text("nproc: 3\nepochs: 1\ngpu_id: ''\n")
     seen = {}
     monkeypatch.setattr(
-        launch, "together", lambda plan, action, arguments, gpus: seen.update(plan=plan, action=action, **arguments)
+        launch, "together", lambda plan, action, arguments, *more: seen.update(plan=plan, action=action, **arguments)
     )
     run.main(["--dataset=tiny", "--config_files=run.yaml"])
     assert seen["plan"].here == 3 and seen["action"] is run.train and seen["dataset"] == "tiny"
