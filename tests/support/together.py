@@ -36,7 +36,12 @@ def differences(cases: dict[str, tuple[str, dict]], options: dict, sizes: list[i
         For each case and each number of interactions: the largest relative difference of a loss, and the largest absolute
         one of a gradient divided by the largest gradient.
     """
-    return {name: _differences(model, {**options, **own}, sizes) for name, (model, own) in cases.items()}
+    found = {}
+    for name, (model, own) in cases.items():
+        torch.set_default_dtype(torch.float64 if "float64" in name else torch.float32)
+        found[name] = _differences(model, {**options, **own}, sizes)
+    torch.set_default_dtype(torch.float32)
+    return found
 
 
 def _differences(model: str, options: dict, sizes: list[int]) -> list[list[float]]:
@@ -95,7 +100,11 @@ def _build(model: str, options: dict, sizes: list[int]):
     trainer.model.train()
     whole, times = next(iter(loader)), getattr(loader, "times", 1)
     count = len(whole) // times
-    rows = [torch.cat([torch.arange(size) + count * repeat for repeat in range(times)]) for size in sizes if size <= count]
+    if "MASK_INDEX" in whole:  # first a row with targets, then one without
+        order = (whole["MASK_INDEX"] == 0).all(dim=1).int().argsort(stable=True)
+        whole, sizes = whole[torch.cat([order[:1], order[-1:], order[1:-1]])], [*sizes, 2]
+    parts = [torch.arange(min(size, count)) for size in sizes]
+    rows = [torch.cat([part + count * repeat for repeat in range(times)]) for part in parts]
     return trainer, [Interaction({key: value[part] for key, value in whole.interaction.items()}) for part in rows], times
 
 
