@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import together
+import torch
+from recbole.utils import get_model
 
 from recbole_rlmrec import cli
 from recbole_rlmrec.errors import ConfigError, ProcessError, StoreError
-from recbole_rlmrec.model import parallel
+from recbole_rlmrec.model import loss_kinds as loss_kinds_of, parallel
 from recbole_rlmrec.model.loss_kinds import loss_kinds
 from recbole_rlmrec.plugin import launch, meeting
 from recbole_rlmrec.plugin.launch import Plan
@@ -267,6 +269,30 @@ def test_kinds_of_losses():
 
     assert loss_kinds(NCL(), 4) == ("mean", "sum", "part", "sum") and loss_kinds(Mine(), 2) == ("sum", "sum")
     assert loss_kinds(object(), 1) == ("mean",)
+    s3rec = type("S3Rec", (), {})()
+    for s3rec.train_stage, kind in {"pretrain": "sum", "finetune": "mean"}.items():
+        assert loss_kinds(s3rec, 1) == (kind,)
+
+
+def test_what_several_processes_do_not_make_equal_is_said(build):
+    tables = (loss_kinds_of._KINDS, loss_kinds_of._BESIDE, loss_kinds_of._COUNTED, loss_kinds_of._UNEQUAL)
+    for name in (*loss_kinds_of._NORMS_OF_ROWS, *loss_kinds_of._NORMS_OF_TABLES, *(name for table in tables for name in table)):
+        assert get_model(name).__name__ == name
+    unequal = (Path(__file__).parents[2] / "docs" / "scale.md").read_text().split("### What is not\n")[1].split("###")[0]
+    assert not [name for name in loss_kinds_of._UNEQUAL if name not in unequal]
+    assert loss_kinds_of.unequal(build("MultiVAE")[1]) == "it draws noise for its rows"
+    assert loss_kinds_of.unequal(build("BPR")[1]) is None
+    assert loss_kinds_of.unequal(torch.nn.Sequential(torch.nn.BatchNorm1d(2))) == "it normalises over a process's rows"
+
+
+def test_what_no_row_carries_is_added_beside_the_rows():
+    parallel.at_work_on(part := parallel.Shard(torch.zeros(1, dtype=torch.long), 0, 3, 3))
+    try:
+        assert parallel.as_part_of_loss(torch.tensor(2.0)) == 0 and part.beside == [2.0]
+        parallel.at_work_on(parallel.Shard(torch.zeros(1, dtype=torch.long), 1, 3, 3, weight=0.25))
+        assert parallel.as_part_of_loss(torch.tensor(2.0)) == 8.0
+    finally:
+        parallel.at_work_on(None)
 
 
 @pytest.mark.parametrize("extra", [["--nproc=2"], ["--port=1"]])
