@@ -72,6 +72,14 @@ class TrainedOnSequences(Trained):
         return
 
     @property
+    def served(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """As :attr:`Trained.served`; a user's vector is that of the sequence, and users without one have none."""
+        tables, everybody = self.representations(), torch.arange(1, self.dataset.user_num)
+        ids = everybody[self._inputs(everybody)[0]]
+        tables = self._as_products(tables, ids) if len(ids) else None
+        return None if tables is None else (ids, tables[0][ids], tables[1])
+
+    @property
     def block(self) -> int:
         return min(max(SCORES_PER_BLOCK // self.n_items, 1), SEQUENCES_PER_BLOCK)
 
