@@ -195,7 +195,7 @@ class Trained:
         return None if self.tables is None else (ids, self.tables[0][ids], self.tables[1])
 
     def _as_products(self, tables, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The tables, as they are or of unit length, whose products are the scores of some of the users; None where none are."""
+        """The tables, as they are or of unit length, whose products are the scores of some users; None where none are."""
         some = users[torch.linspace(0, len(users) - 1, 8).long().unique()]
         scores = self.scores(some)
         for mine, items in (tables, tuple(map(normalize_rows, tables))):

@@ -39,7 +39,7 @@ def schedule_option(default: str) -> Option:
 PROJECTION = Option(
     "align_projection",
     "mlp",
-    "what targets pass before they are compared: two layers, or nothing",
+    "what targets pass before they are compared: two layers or none",
     kind=str,
     words=("mlp", "none"),
 )
