@@ -12,6 +12,7 @@ import torch
 
 from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
 from recbole_rlmrec.plugin.record import versions
@@ -22,7 +23,6 @@ FORMS = ("parquet", "safetensors")
 INDEX = "items.faiss"
 AT = 10
 QUERIES = 1000
-SIDES = ("user", "item")
 
 
 def export_tables(trained: Trained, folder: Path, form: str = "parquet", index: str | None = None) -> dict:

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.options import choice
 from recbole_rlmrec.model.text_input import TextInput, TextSettings, part
 from recbole_rlmrec.semantic.load import load_semantic
 
-SIDES = ("user", "item")
 WAYS = ("add", "concat", "replace")
 
 

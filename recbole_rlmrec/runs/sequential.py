@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.model.lookup import backbone_name
@@ -17,7 +18,6 @@ from recbole_rlmrec.runs.histories import Histories
 from recbole_rlmrec.runs.scoring import SCORES_PER_BLOCK, Trained, observed
 
 SEQUENCES_PER_BLOCK = 1024
-PARTS = ("train", "valid", "test")
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.device import on_gpu
 from recbole_rlmrec.model.options import Option
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
-SIDES = ("user", "item")
 # For narrow numbers a CPU keeps a kernel for every shape that it meets, some hundred MiB where each step has another.
 ROWS = 256
 
