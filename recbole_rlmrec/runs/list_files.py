@@ -141,7 +141,7 @@ def write_lists(path: Path, wanted: Sequence, make: Callable[[Sequence], Lists],
         for number in missing[parallel.rank() :: parallel.size()]:
             write_part(parts[number], wanted[starts[number] : starts[number] + LISTS_PER_PART], number == 0)
         parallel.wait()
-        parallel.on_first(lambda: _end(path, parts, join))
+        parallel.on_first(lambda: _end(path, folder, parts, join))
     return sum(len(wanted[starts[number] : starts[number] + LISTS_PER_PART]) for number in there)
 
 
@@ -153,16 +153,16 @@ def _begin(stack: ExitStack, path: Path, folder: Path, parts: Sequence[Path]) ->
     return [number for number, part in enumerate(parts) if part.exists()]
 
 
-def _end(path: Path, parts: Sequence[Path], join: Callable[[Path, Sequence[Path]], None]) -> None:
+def _end(path: Path, folder: Path, parts: Sequence[Path], join: Callable[[Path, Sequence[Path]], None]) -> None:
     """Put the parts together."""
     if missing := [part for part in parts if not part.exists()]:
         raise StoreError(
-            f"{len(missing)} of {len(parts)} parts of {path} are not in {parts[0].parent}: their processes wrote into another "
+            f"{len(missing)} of {len(parts)} parts of {path} are not in {folder}: their processes wrote into another "
             "folder, or read other data. Give all of them the same data and an --output in a folder that they share."
         )
     with replacing(path) as temporary:
         join(temporary, parts)
-    shutil.rmtree(parts[0].parent, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_text(path: Path, found: Lists, form: Form, head: bool) -> None:

@@ -19,11 +19,11 @@ from recbole_rlmrec.encoding.embeddings import (
     list_encoders,
     read_embeddings,
 )
-from recbole_rlmrec.errors import ConfigError, SemanticError, quoted
+from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.semantic.leakage import Quotes, check_quotes, reading_quotes
 from recbole_rlmrec.semantic.origin import Origin, check_origin
 from recbole_rlmrec.semantic.reduction import reduce
-from recbole_rlmrec.semantic.table import Semantic, SemanticTable
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
 
 __all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
 
@@ -58,9 +58,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     ConfigError
         An option is out of range.
     """
-    root, home = semantic_root(config), config["semantic_device"] or None
-    if home not in (None, "cpu"):
-        raise ConfigError(f"semantic_device is {home!r}: set it to cpu, or leave it empty for the model's device.")
+    root, home = semantic_root(config), home_of(config)
     tag = _resolve_tag(config, train, root)
     store = ProfileStore(root / tag)
     manifest = store.manifest

@@ -9,6 +9,22 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from recbole_rlmrec.errors import ConfigError
+
+
+def home_of(config) -> str | None:
+    """Where a run keeps its matrices, ``semantic_device``; None for the model's device.
+
+    Raises
+    ------
+    ConfigError
+        It is something else than ``cpu``.
+    """
+    home = config["semantic_device"] or None
+    if home not in (None, "cpu"):
+        raise ConfigError(f"semantic_device is {home!r}: set it to cpu, or leave it empty for the model's device.")
+    return home
+
 
 class SemanticTable:
     """Frozen embeddings of the users or of the items of a run.

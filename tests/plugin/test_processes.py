@@ -316,7 +316,7 @@ def test_processes_of_recommend(monkeypatch, tmp_path):
     lost = launch._failure(tmp_path, plan, [SimpleNamespace(exitcode=-9)], again)
     assert str(lost).endswith("The same command goes on with the lists that are there.")
     with pytest.raises(StoreError, match="2 of 2 parts of a.csv are not in"):
-        list_files._end(Path("a.csv"), [tmp_path / "0", tmp_path / "1"], None)
+        list_files._end(Path("a.csv"), tmp_path, [tmp_path / "0", tmp_path / "1"], None)
 
 
 def test_processes_in_a_file_of_options(tiny, monkeypatch, workdir):
