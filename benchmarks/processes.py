@@ -149,7 +149,7 @@ def kill(folder: Path, line: list[str], due: Callable[[], bool], role: int, wait
     while time.monotonic() - begun < 60 and (started.poll() is None or any(map(alive, pids))):
         time.sleep(0.05)
     took, orphans = time.monotonic() - begun, [pid for pid in pids if alive(pid)]
-    said = (folder / "run.log").read_text().strip().splitlines()[-1]
+    said = (folder / "run.log").read_text().strip().rpartition("\n")[2]
     sentence = role == 0 or (said.startswith("recbole-rlmrec: Process ") and "was killed (SIGKILL)" in said)
     told = "" if role == 0 else "with a sentence, " if sentence else "without a sentence, "
     words = f"all ended {took:.1f} s later, {len(orphans)} orphans, {told}"
