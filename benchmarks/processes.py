@@ -149,8 +149,8 @@ def kill(folder: Path, line: list[str], due: Callable[[], bool], role: int, wait
     while time.monotonic() - begun < 60 and (started.poll() is None or any(map(alive, pids))):
         time.sleep(0.05)
     took, orphans = time.monotonic() - begun, [pid for pid in pids if alive(pid)]
-    said = (folder / "run.log").read_text().strip().rpartition("\n")[2]
-    sentence = role == 0 or (said.startswith("recbole-rlmrec: Process ") and "was killed (SIGKILL)" in said)
+    said = [line for line in (folder / "run.log").read_text().splitlines() if line.startswith("recbole-rlmrec: Process ")]
+    sentence = role == 0 or (len(said) == 1 and "was killed (SIGKILL)" in said[0])  # Python may add that it cleaned up
     told = "" if role == 0 else "with a sentence, " if sentence else "without a sentence, "
     words = f"all ended {took:.1f} s later, {len(orphans)} orphans, {told}"
     return started.poll() is not None and not orphans and sentence, words
@@ -201,13 +201,16 @@ def lists(folder: Path, count: int) -> bool:
         fine, words = kill(
             folder, both, lambda wanted=wanted: len(list(parts.glob("[0-9]*"))) >= wanted, role, moments.uniform(0, 0.5)
         )
-        unwritten, left = not (folder / "lists.csv").exists(), len(list(parts.glob("[0-9]*")))
+        unwritten, left = not (folder / "lists.csv").exists(), [int(part.name[:10]) for part in parts.glob("[0-9]*")]
         said = subprocess.run(both, **quiet).stderr
         same = (folder / "lists.csv").read_bytes() == (folder / "whole.csv").read_bytes()
-        used = f"The lists of {min(left * 8192, 40_000):,} users were there" in said
+        used = f"The lists of {sum(min(8192, 40_000 - start) for start in left):,} users were there" in said
         (folder / "lists.csv").unlink()
         good += fine and same and unwritten and used
-        print(f"{ROLES[role]} killed: {words}{left} of 5 parts there, then {'the same' if same else 'other'} lists", flush=True)
+        print(
+            f"{ROLES[role]} killed: {words}{len(left)} of 5 parts there, then {'the same' if same else 'other'} lists",
+            flush=True,
+        )
     print(f"{good} of {count} kills ended well")
     return good == count
 
