@@ -11,9 +11,10 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch.autograd import Function
 
-from recbole_rlmrec.model.device import at_least_float32, no_autocast
+from recbole_rlmrec.model.device import at_least_float32, no_autocast, on_gpu
 
 
 class Graph:
@@ -143,9 +144,7 @@ class Graph:
 
     def matmul(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Product of the pattern filled with ``values`` [nnz] and x [n, d], without gradient."""
-        with no_autocast(x.device):
-            x = at_least_float32(x)
-            return self._csr(values.to(x.dtype)) @ x
+        return csr_matmul(self._csr(values.to(at_least_float32(x).dtype)), x)
 
     def sample(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """The stored entries of left @ right.T, [nnz], without gradient."""
@@ -156,6 +155,31 @@ class Graph:
 
     def _csr(self, values: torch.Tensor) -> torch.Tensor:
         return torch.sparse_csr_tensor(*self._narrow, values, size=(self.n, self.n), check_invariants=False)
+
+
+def csr_matmul(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Product of a constant CSR matrix and a dense one, without gradient; on a CPU several times as fast as that of torch.
+
+    There the rows of x are summed as the words of a bag are, by a kernel that fetches the next ones ahead.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor
+        CSR [r, n].
+    x : torch.Tensor
+        [n, d]; taken as float32 at least.
+
+    Returns
+    -------
+    torch.Tensor
+        [r, d]
+    """
+    with no_autocast(x.device):
+        x = at_least_float32(x.detach()).contiguous()
+        if on_gpu(x) or x.dtype != torch.float32:
+            return matrix @ x
+        crow, col, values = matrix.crow_indices(), matrix.col_indices(), matrix.values()
+        return F.embedding_bag(col, x, crow, mode="sum", per_sample_weights=values, include_last_offset=True)
 
 
 class NormalizedAdjacency(Graph):

@@ -4,10 +4,11 @@ import copy
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from recbole_rlmrec.model.alignment.infonce import logsumexp_total, normalize_rows
-from recbole_rlmrec.model.graph import Graph, bipartite_adjacency, combine_layers, edge_graph
+from recbole_rlmrec.model.graph import Graph, bipartite_adjacency, combine_layers, csr_matmul, edge_graph
 
 USERS, ITEMS = np.array([1, 1, 2, 4, 1, 3, 4]), np.array([1, 3, 3, 2, 1, 1, 5])
 N_USERS, N_ITEMS = 6, 7
@@ -111,6 +112,20 @@ def test_float32_products():
     torch.set_default_dtype(torch.float32)
     graph, x = bipartite_adjacency(USERS, ITEMS, N_USERS, N_ITEMS), features()
     assert graph.values.dtype == graph.propagate(x).dtype == graph.dots(x, x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("index", [torch.int32, torch.int64])
+@pytest.mark.parametrize(("dtype", "result"), [("float16", "float32"), ("float32", "float32"), ("float64", "float64")])
+@pytest.mark.parametrize("shape", [(9, 5, 0.3), (4, 6, 0.0), (1, 1, 1.0), (200, 300, 0.1)])
+def test_products_of_csr_matrices(index, dtype, result, shape):
+    rows, columns, share = shape
+    matrix = sp.random(rows, columns, share, format="csr", random_state=3)
+    parts = [torch.from_numpy(part).to(index) for part in (matrix.indptr, matrix.indices)]
+    values = torch.from_numpy(matrix.data).to(getattr(torch, result))
+    x = torch.randn(columns, 7).to(getattr(torch, dtype)).T.contiguous().T.requires_grad_()
+    found = csr_matmul(torch.sparse_csr_tensor(*parts, values, size=matrix.shape), x)
+    assert found.dtype == getattr(torch, result) and not found.requires_grad
+    torch.testing.assert_close(found.double(), torch.from_numpy(matrix @ x.detach().double().numpy()), rtol=1e-4, atol=1e-4)
 
 
 def test_edges_are_merged_and_sorted():
