@@ -28,10 +28,12 @@ SAME = 200
 def probe(side: str, root: Path, users: int | None) -> dict:
     """Evaluate some users, or all, and say how long it took."""
     import torch
-    from recbole.data import create_dataset, data_preparation
-    from recbole.utils import get_model, get_trainer, init_seed
 
-    import recbole_rlmrec  # noqa: F401  (registers)
+    import recbole_rlmrec  # noqa: F401  (registers, so it comes first)
+
+    from recbole.data import create_dataset, data_preparation  # isort: skip
+    from recbole.utils import get_model, get_trainer, init_seed  # isort: skip
+
     from recbole_rlmrec.runs.split import make_config
 
     options = {"data_path": str(root / "dataset"), "checkpoint_dir": str(root / "saved"), "gpu_id": "", "embedding_size": 64}

@@ -2,10 +2,10 @@
 
     python benchmarks/graph_growth.py [--users 10000,100000] [--rows REGEX] [--output benchmarks/results/graph_growth]
 
-Synthetic data: 10 interactions for each user, a fifth as many items as users, popular items more often, random semantic embeddings
-of 256 dimensions in float16, d 64, three layers. A row is a process of its own: it builds the recommender, takes --steps steps
-with Adam after one that does not count, and multiplies their median by the number of steps in an epoch. Reading the data and
-drawing negatives are not in it (growth.py has them). Memory is the peak of the process less what its imports take.
+Synthetic data: 10 interactions for each user, a fifth as many items as users, popular items more often, random semantic
+embeddings of 256 dimensions in float16, d 64, three layers. A row is a process of its own: it builds the recommender, takes
+--steps steps with Adam after one that does not count, and multiplies their median by the number of steps in an epoch. Reading
+the data and drawing negatives are not in it (growth.py has them). Memory is the peak of the process less what its imports take.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def probe(row: str, users: int, steps: int) -> dict:
     import numpy as np
     import torch
     from recbole.data.interaction import Interaction
-    from recbole.utils import get_model
 
     import recbole_rlmrec.model.rlmrec as rlmrec
+    from recbole_rlmrec.model.lookup import find_model
     from recbole_rlmrec.plugin.batch_size import settle
     from recbole_rlmrec.runs.split import make_config
     from recbole_rlmrec.semantic.table import Semantic, SemanticTable
@@ -70,7 +70,7 @@ def probe(row: str, users: int, steps: int) -> dict:
     settle(config, dataset)
     size = config["train_batch_size"]
     start = time.process_time()
-    model = get_model(model_name)(config, dataset)
+    model = find_model(model_name)(config, dataset)
     built = time.process_time() - start
     optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"])
     seconds = []

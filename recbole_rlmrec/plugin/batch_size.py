@@ -1,4 +1,4 @@
-"""``train_batch_size: auto``: batches that grow with the data, for recommenders that pass over the whole graph in every step."""
+"""``train_batch_size: auto``: batches that grow with the data, where every step passes over the whole graph."""
 
 from __future__ import annotations
 
