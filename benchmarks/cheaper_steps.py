@@ -3,8 +3,8 @@
     python benchmarks/cheaper_steps.py --dataset=yelp-xrec-sparse --data_path=FOLDER --semantic_path=FOLDER --semantic_tag=TAG
         [--seeds 3] [--rows REGEX] [--output benchmarks/results/cheaper_steps]
 
-LightGCN_RLMRec with default weights; the model of the best validation is tested. Other --key=value are RecBole's. Larger batches
-have the learning rate of `train_batch_size: auto`: times the square root.
+LightGCN_RLMRec with default weights; the model of the best validation is tested. Other --key=value are RecBole's. Larger
+batches have the learning rate of `train_batch_size: auto`: times the square root.
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ import torch
 from recbole_rlmrec.model.alignment.anchors import ANCHORS, draw, group
 from recbole_rlmrec.model.alignment.base import (
     BLOCK,
+    PROJECTION,
     Alignment,
     Step,
-    projection,
     schedule_option,
+    target_projection,
     temperature_option,
     weight_option,
 )
@@ -53,16 +54,17 @@ class Contrastive(Alignment):
             least=1,
         ),
         ANCHORS,
+        PROJECTION,
         BLOCK,
     )
     spreads = True
 
     def __init__(self, semantic, settings, dim, initial_dim):
         super().__init__(semantic, settings, dim, initial_dim)
-        self.down = projection(semantic.dim, dim)
+        self.down = target_projection(settings, semantic.dim, dim)
 
     def loss(self, step: Step) -> torch.Tensor:
-        total = self.down[2].bias.new_zeros(())
+        total = torch.zeros((), device=self.semantic.user.covered.device)
         for side in ("user", "item"):
             terms = [term for term in step.terms if term.side == side]
             if terms and getattr(self.semantic, side).count:

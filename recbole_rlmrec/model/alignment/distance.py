@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from recbole_rlmrec.model.alignment.anchors import ANCHORS, group
-from recbole_rlmrec.model.alignment.base import Alignment, Step, projection, weight_option
+from recbole_rlmrec.model.alignment.base import PROJECTION, Alignment, Step, target_projection, weight_option
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.options import Option
 
@@ -24,13 +24,14 @@ class Distance(Alignment):
         weight_option(0.01),
         Option("align_distance", "cosine", "1 - cosine, or the mean squared difference", kind=str, words=("cosine", "mse")),
         ANCHORS,
+        PROJECTION,
     )
 
     spreads = True
 
     def __init__(self, semantic, settings, dim, initial_dim):
         super().__init__(semantic, settings, dim, initial_dim)
-        self.down = projection(semantic.dim, dim)
+        self.down = target_projection(settings, semantic.dim, dim)
 
     def loss(self, step: Step) -> torch.Tensor:
         total = self.zero()
