@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch.autograd import Function
 
-from recbole_rlmrec.model.graph import csr_matmul
+from recbole_rlmrec.model.sparse import csr_matmul
 
 
 class HistoryMean:

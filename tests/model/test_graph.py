@@ -8,7 +8,8 @@ import scipy.sparse as sp
 import torch
 
 from recbole_rlmrec.model.alignment.infonce import logsumexp_total, normalize_rows
-from recbole_rlmrec.model.graph import Graph, bipartite_adjacency, combine_layers, csr_matmul, edge_graph
+from recbole_rlmrec.model.graph import Graph, bipartite_adjacency, combine_layers, edge_graph
+from recbole_rlmrec.model.sparse import csr_matmul
 
 USERS, ITEMS = np.array([1, 1, 2, 4, 1, 3, 4]), np.array([1, 3, 3, 2, 1, 1, 5])
 N_USERS, N_ITEMS = 6, 7
@@ -149,6 +150,19 @@ def test_edges_of_graphs_beyond_the_precision_of_float32():
 
 def test_a_copied_model_shares_its_graph(graph):
     assert copy.deepcopy(graph) is graph
+
+
+@pytest.mark.parametrize("how", ["mean", "sum"])
+@pytest.mark.parametrize("n_layers", [0, 1, 3])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_combined_layers_and_their_gradient(graph, how, n_layers, dropped):
+    graph, x = graph.dropped(0.5) if dropped else graph, features()
+    layers = [x]
+    for _ in range(n_layers):
+        layers.append(dense(graph, graph.values) @ layers[-1])
+    ours, theirs = graph.combined(x, n_layers, how), combine_layers(layers, how)
+    torch.testing.assert_close(ours, theirs)
+    same_gradients(ours, theirs, (x,))
 
 
 def test_combinations_of_layers():
