@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=None, help="path without suffix of the .md and .json files")
     args = parser.parse_args()
     given, sys.argv = " ".join(sys.argv[1:]), sys.argv[:1]
+    output = args.output and args.output.resolve()
     import torch
 
     import recbole_rlmrec  # noqa: F401  (registers)
@@ -175,9 +176,9 @@ def main() -> None:
         records.append({"run": run.name, "seconds": run.seconds, "ratio": seconds / unit, "operations": counts[run.name]})
     text = "\n".join(lines) + "\n"
     print(text)
-    if args.output:
-        args.output.with_suffix(".md").write_text(text, encoding="utf-8")
-        args.output.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    if output:
+        output.with_suffix(".md").write_text(text, encoding="utf-8")
+        output.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
