@@ -197,12 +197,15 @@ class ProfileStore:
         scans = [self.scan(side) for side in SIDES]
         return pairs_frame(scans), any(scan.unknown for scan in scans)
 
-    def write(self, side: str, profiles: Iterable[Profile]) -> None:
-        """Replace the file of a side, whole or not at all."""
+    def write(self, side: str, profiles: Iterable[Profile]) -> int:
+        """Replace the file of a side, whole or not at all; returns how many profiles it holds."""
+        count = 0
         with replacing(self.path(side)) as temporary, open(temporary, "wb") as file:
-            file.writelines(to_line(profile, side) for profile in profiles)
+            for count, profile in enumerate(profiles, 1):
+                file.write(to_line(profile, side))
             file.flush()
             os.fsync(file.fileno())
+        return count
 
     @contextmanager
     def appender(self, side: str) -> Iterator[Appender]:

@@ -120,8 +120,7 @@ def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{tag}-", dir=root))
     try:
         store = ProfileStore(temporary / "new")
-        store.write("item", items)
-        store.write("user", users)
+        counts = {"users": store.write("user", users), "items": store.write("item", items)}
         store.write_manifest(
             {
                 "dataset": config["dataset"],
@@ -131,8 +130,7 @@ def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
                 "how": {"columns": vars(columns)},
                 "split_hash": corpus.split_hash,
                 "made_of": made_of,
-                "users": len(users),
-                "items": len(items),
+                **counts,
                 "provenance": "recorded",
             }
         )
@@ -143,7 +141,7 @@ def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     why = "has other users, items or texts than its profiles" if known else "had no profiles for this split"
-    logger.info(f"{config['dataset']} {why}: made {len(items)} of items, {len(users)} of users.")
+    logger.info(f"{config['dataset']} {why}: made {counts['items']} of items, {counts['users']} of users.")
     if columns.aggregates:
         logger.info(f"{left_out(columns.aggregates)[0].upper()}{left_out(columns.aggregates)[1:]}.")
 
