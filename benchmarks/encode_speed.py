@@ -116,8 +116,8 @@ def main() -> None:
         f"`python benchmarks/encode_speed.py {' '.join(Path(a).name if os.sep in a else a for a in sys.argv[1:])}`",
         "",
         f"{len(texts)} texts of {lengths.mean():.0f} tokens on average ({lengths.min()} to {lengths.max()}); one thread, "
-        f"Python {platform.python_version()}, torch {torch.__version__}. Padding: {padding(lengths, by_text):.1%} in batches of "
-        f"32 texts, {padding(lengths, by_token):.1%} in batches of {BATCH_TOKENS['cpu']:,} tokens.",
+        f"Python {platform.python_version()}, torch {torch.__version__}. Padding: {padding(lengths, by_text):.1%} in batches "
+        f"of 32 texts, {padding(lengths, by_token):.1%} in batches of {BATCH_TOKENS['cpu']:,} tokens.",
         "",
         "| | texts per CPU-second | x | cosine, mean | least | start-up, CPU-s |",
         "| --- " * 6 + "|",
