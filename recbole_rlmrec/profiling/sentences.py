@@ -7,15 +7,13 @@ values, favourites by rating and eras. The sentences have few words of their own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.columns import SAMPLE, Columns, mean_words, snake
-from recbole_rlmrec.data.corpus import Corpus
-from recbole_rlmrec.data.texts import Picked, filled
+from recbole_rlmrec.data.columns import snake
+from recbole_rlmrec.profiling.shared import Shared, texts_at
 
 N_VALUES = 5
 N_FAVOURITES = 8
@@ -25,7 +23,6 @@ REVIEW_WORDS = 60
 LIFT = 1.3
 MIN_COUNT = 3
 BLOCK = 4096
-_ROWS = 1 << 16
 
 _YEAR = r"(?<!\d)((?:1[5-9]|20)\d\d)(?!\d)"
 
@@ -40,93 +37,6 @@ def user_texts(shared: Shared) -> Iterator[tuple[str, str, list[tuple[str, str]]
     """Yield token, text and quoted pairs of each user, a block of them in memory at a time."""
     for start in range(0, len(shared.users), BLOCK):
         yield from UserTexts(shared, start, min(start + BLOCK, len(shared.users))).profiles()
-
-
-class Shared:
-    """What texts about any user or item need of all of them: values by which items are sorted into kinds, and who rated.
-
-    Parameters
-    ----------
-    corpus : Corpus
-    columns : Columns
-    """
-
-    def __init__(self, corpus: Corpus, columns: Columns):
-        self.corpus, self.columns = corpus, columns
-        self.users, self.items = np.array(corpus.users, dtype=object), np.array(corpus.items, dtype=object)
-        self.values = {name: found for name in columns.attributes if (found := self._categories(name)) is not None}
-        self.rows_users, self.rows_items = corpus.pairs()
-
-    def _categories(self, name: str) -> Values | None:
-        """Values of a column by item if it is one that sorts items into kinds, None for free text."""
-        texts = self.corpus.texts_of_items(name)
-        places = np.flatnonzero(filled(texts))
-        some = pd.Series(_at(texts, places[:: max(len(places) // SAMPLE, 1)]), dtype=object)
-        sentences = some.str.contains(r"[.!?]$", regex=True).mean() if len(some) else 1.0
-        if sentences > 0.2 or mean_words(some) > 10:
-            return None
-        values = Values(self.corpus.item_values(name), self.items)
-        return values if values.repeats >= 2 and values.numbers <= 0.5 else None
-
-    @cached_property
-    def rated(self) -> bool:
-        """Whether there are ratings, and not all alike."""
-        if not self.columns.rating:
-            return False
-        texts, seen = self.corpus.texts_of_rows(self.columns.rating), set()
-        for start in range(0, len(texts), _ROWS):
-            ratings = pd.to_numeric(pd.Series(_at(texts, slice(start, start + _ROWS))), errors="coerce")
-            seen.update(ratings.dropna().unique().tolist()[:2])
-            if len(seen) > 1:
-                return True
-        return False
-
-    @cached_property
-    def shares(self) -> dict[str, pd.Series]:
-        """Share of each value in all interactions, by attribute."""
-        chosen = np.bincount(self.rows_items, minlength=len(self.items))
-        return {name: values.shares(chosen) for name, values in self.values.items()}
-
-    @cached_property
-    def by_item(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of interactions by item, and where those of each item begin, int [n] and [items + 1]."""
-        order = np.argsort(self.rows_items, kind="stable").astype(self.rows_items.dtype)
-        return order, np.searchsorted(self.rows_items[order], np.arange(len(self.items) + 1))
-
-    def rows(self, rows: np.ndarray | slice, names: list[str]) -> pd.DataFrame:
-        """Some interactions: ``user`` and ``item`` tokens and columns of text."""
-        texts = {name: _at(self.corpus.texts_of_rows(name), rows) for name in names}
-        users, items = self.users[self.rows_users[rows]], self.items[self.rows_items[rows]]
-        return pd.DataFrame({"user": users, "item": items, **texts}, dtype=object)
-
-
-class Values:
-    """Values of an attribute of items: numbers that stand for them, by item."""
-
-    def __init__(self, values: pd.DataFrame, items: np.ndarray):
-        places = pd.Index(items).get_indexer(values["item"])
-        known = places >= 0
-        codes, self.names = pd.factorize(values["value"].to_numpy(dtype=object)[known])
-        places = places[known]
-        order = np.argsort(places, kind="stable")
-        self._codes = codes[order].astype(np.int32)
-        self._starts = np.searchsorted(places[order], np.arange(len(items) + 1))
-        self._items = items
-        self.repeats = len(codes) / max(len(self.names), 1)
-        numbers = pd.Series(self.names, dtype=object).str.match(r"^[\d.+-]+$").to_numpy(dtype=bool)
-        self.numbers = numbers[codes].mean() if len(codes) else 0.0
-
-    def of(self, places: np.ndarray) -> pd.DataFrame:
-        """Those of some items, columns ``item`` and ``value``."""
-        starts, counts = self._starts[places], self._starts[places + 1] - self._starts[places]
-        at = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
-        items = np.repeat(self._items[places], counts)
-        return pd.DataFrame({"item": items, "value": self.names[self._codes[at]]}, dtype=object)
-
-    def shares(self, chosen: np.ndarray) -> pd.Series:
-        """Share of each value where items come so often."""
-        counts = np.bincount(self._codes, np.repeat(chosen, np.diff(self._starts)), len(self.names))
-        return pd.Series(counts / max(counts.sum(), 1), index=self.names)
 
 
 class ItemTexts:
@@ -145,7 +55,7 @@ class ItemTexts:
         texts = np.full(len(self._places), "", dtype=object)
         chosen = slice(None) if wanted is None else wanted.to_numpy(dtype=bool)
         if name:
-            texts[chosen] = _at(self._shared.corpus.texts_of_items(name), self._places[chosen])
+            texts[chosen] = texts_at(self._shared.corpus.texts_of_items(name), self._places[chosen])
         return pd.Series(texts, index=self._tokens, dtype=object)
 
     def _kinds(self) -> pd.Series:
@@ -187,7 +97,7 @@ class ItemTexts:
         order, starts = self._shared.by_item
         rows = np.concatenate([order[starts[place] : starts[place + 1]] for place in self._places[wanted]])
         rows = _longest_reviews(self._shared.rows(rows, self._columns.reviews), self._columns.reviews, "item")
-        pairs = {item: list(zip(group["user"], group["item"])) for item, group in rows.groupby("item")}
+        pairs = _grouped(rows["item"], zip(rows["user"], rows["item"]))
         return _joined(rows, "item", "review", " / ").reindex(empty.index, fill_value=""), pairs
 
 
@@ -215,7 +125,7 @@ class UserTexts:
         parts.append(self._reviews())
         parts = [part.reindex(self._tokens, fill_value="") for part in parts]
         texts = _sentences(*parts)
-        history = {user: list(zip(g["user"], g["item"])) for user, g in self._rows.groupby("user", sort=False)}
+        history = _grouped(self._rows["user"], zip(self._rows["user"], self._rows["item"]))
         from_history = _sentences(*parts[1:]) != ""
         for token, text in texts.items():
             yield token, text, history.get(token, []) if from_history[token] else []
@@ -224,7 +134,7 @@ class UserTexts:
         """What .user says."""
         parts = []
         for name in self._columns.user_attributes:
-            column = pd.Series(_at(self._shared.corpus.texts_of_users(name), self._places), self._tokens, dtype=object)
+            column = pd.Series(texts_at(self._shared.corpus.texts_of_users(name), self._places), self._tokens, dtype=object)
             column = column.str.strip()
             parts.append(column.where(column == "", f"{_words(name)}: " + column))
         return _sentences(*parts) if parts else pd.Series("", index=self._tokens, dtype=object)
@@ -292,13 +202,18 @@ class UserTexts:
         return rows.groupby("user", sort=False).head(N_FAVOURITES)
 
 
-def _at(texts: Picked | np.ndarray, places: np.ndarray | slice) -> np.ndarray:
-    return texts[places] if isinstance(texts, np.ndarray) else texts.values(places)
-
-
 def _joined(rows: pd.DataFrame, key: str, column: str, separator: str = ", ") -> pd.Series:
     """Values of ``column`` in one text per ``key``, in the order of the rows."""
-    return rows.groupby(key, sort=False)[column].agg(separator.join).astype(object)
+    texts = {token: separator.join(values) for token, values in _grouped(rows[key], rows[column]).items()}
+    return pd.Series(list(texts.values()), index=pd.Index(list(texts), dtype=object, name=key), dtype=object)
+
+
+def _grouped(keys: Iterable[str], values: Iterable) -> dict[str, list]:
+    """Values by key, both in the order in which they come."""
+    found = {}
+    for key, value in zip(keys, values, strict=True):
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def _row_text(*parts: pd.Series, separator: str) -> pd.Series:

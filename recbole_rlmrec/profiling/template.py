@@ -11,7 +11,8 @@ from logging import getLogger
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.store import Profile
-from recbole_rlmrec.profiling.sentences import Shared, item_texts, user_texts
+from recbole_rlmrec.profiling.sentences import item_texts, user_texts
+from recbole_rlmrec.profiling.shared import Shared
 
 logger = getLogger()
 

@@ -18,7 +18,8 @@ from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.profile import BadRecord, parse_profile, parse_token
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import DataError
-from recbole_rlmrec.profiling.sentences import Shared, item_texts
+from recbole_rlmrec.profiling.sentences import item_texts
+from recbole_rlmrec.profiling.shared import Shared
 from recbole_rlmrec.runs.sequential import TrainedOnSequences
 from recbole_rlmrec.runs.trained import Trained
 from recbole_rlmrec.runs.unseen import Unseen, semantic_tag
