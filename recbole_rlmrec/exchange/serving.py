@@ -12,6 +12,7 @@ import torch
 
 from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
 from recbole_rlmrec.plugin.record import versions
@@ -22,11 +23,12 @@ FORMS = ("parquet", "safetensors")
 INDEX = "items.faiss"
 AT = 10
 QUERIES = 1000
-SIDES = ("user", "item")
 
 
 def export_tables(trained: Trained, folder: Path, form: str = "parquet", index: str | None = None) -> dict:
     """Write the tables of a trained model; the score of a user and an item is the product of their vectors.
+
+    A user of a sequential recommender is the sequence as it ends now; users without one are left out.
 
     Parameters
     ----------
@@ -53,16 +55,19 @@ def export_tables(trained: Trained, folder: Path, form: str = "parquet", index: 
     StoreError
         The folder is there.
     """
-    if trained.tables is None:
+    if folder.exists():
+        raise StoreError(f"{folder} exists already; choose another --output.")
+    served = trained.served
+    if served is None:
         raise ModelError(
             f"Scores of {trained.config['model']} are no products of a vector of the user and one of the item, so there are no "
             "tables to serve; recommend --all-users writes its lists."
         )
-    if folder.exists():
-        raise StoreError(f"{folder} exists already; choose another --output.")
     faiss = _faiss() if index else None
-    tokens = {side: [str(token) for token in trained.tokens(side)[1:]] for side in SIDES}
-    tables = {side: np.ascontiguousarray(table[1:].numpy()) for side, table in zip(SIDES, trained.tables)}
+    ids, users, items = served
+    tokens = {"user": [str(token) for token in trained.tokens("user")[ids.numpy()]]}
+    tokens["item"] = [str(token) for token in trained.tokens("item")[1:]]
+    tables = {"user": np.ascontiguousarray(users.numpy()), "item": np.ascontiguousarray(items[1:].numpy())}
     about = {
         "model": trained.config["model"],
         "alignment": trained.alignment,

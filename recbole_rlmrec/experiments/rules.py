@@ -37,6 +37,7 @@ class Rule(NamedTuple):
 BASE = "--model LightGCN_RLMRec --alignment none --loss softmax"
 TEXT_ALONE = "--model AlphaRec"
 TEXT_AND_IDS = "--model LightGCN_Semantic --loss softmax"
+IDS_FROM_TEXT = "--model LightGCN_RLMRec --alignment none --initial_embeddings semantic"
 
 RULES = (
     Rule("no text", lambda m: m.covered_items == 0, BASE, "No item has a text, so the other variants have nothing to read."),
@@ -46,6 +47,13 @@ RULES = (
         TEXT_ALONE,
         "{unseen:.0%} of the held-out interactions are with items that training never saw: only a model of texts ranks them "
         "(`recommend --new-items` serves further ones without training).",
+    ),
+    Rule(
+        "popular",
+        lambda m: m.popularity > m.knn > 0 and m.gain >= GAIN_SMALL,
+        IDS_FROM_TEXT,
+        "Texts add {gain:+.0%} to item-kNN on the validation split, but popularity ({popularity:.4f}) is ahead of item-kNN "
+        "({knn:.4f}): the softmax loss ranks by cosines, which know no popularity. Keep BPR, and let ids start from the texts.",
     ),
     Rule(
         "thin and telling",

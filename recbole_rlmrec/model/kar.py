@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.alignment import ALIGNMENTS
 from recbole_rlmrec.model.options import choice, count
 from recbole_rlmrec.semantic.load import load_semantic
 from recbole_rlmrec.semantic.table import Semantic
-
-SIDES = ("user", "item")
 
 
 class HybridExperts(nn.Module):

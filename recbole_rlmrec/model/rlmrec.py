@@ -21,6 +21,7 @@ from recbole_rlmrec.model.blocks import rank_in_blocks
 from recbole_rlmrec.model.device import no_autocast
 from recbole_rlmrec.model.graph_recommender import PairwiseLoss
 from recbole_rlmrec.model.softmax import SoftmaxLoss, SoftmaxSettings, item_popularity
+from recbole_rlmrec.semantic.learnt import load_learnt
 from recbole_rlmrec.semantic.load import load_semantic
 
 
@@ -54,7 +55,7 @@ class RLMRecMixin:
             raise ModelError(
                 f"alignment: {settings.kind} does not work for {self.backbone}: {self.adapter.masking}. Use alignment: con."
             )
-        semantic = load_semantic(config, dataset)
+        semantic = load_learnt(config, dataset) if config["align_with"] else load_semantic(config, dataset)
         self.semantic_provenance = semantic.provenance
         initial_dim = self.adapter.initial_dim(self) if alignment.masks else 0
         self.alignment = alignment(semantic, settings, self.adapter.dim(self), initial_dim).to(self.device)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model.options import choice
 from recbole_rlmrec.model.text_input import TextInput, TextSettings, part
 from recbole_rlmrec.semantic.load import load_semantic
 
-SIDES = ("user", "item")
 WAYS = ("add", "concat", "replace")
 
 
@@ -42,8 +42,9 @@ class SemanticMixin:
         self.adapter = copy.copy(self.adapter)
         self.adapter.reads_rows = False
         names = self.adapter.input_names(self)
-        semantic = load_semantic(config, dataset) if self.alignment is None else self.alignment.semantic
-        self.semantic_provenance = semantic.provenance
+        other = {"align_with": self.semantic_provenance} if self.alignment is not None and config["align_with"] else {}
+        semantic = load_semantic(config, dataset) if self.alignment is None or other else self.alignment.semantic
+        self.semantic_provenance = {**semantic.provenance, **other}
         self._inputs = [(name, side) for pair in names for name, side in zip(pair, SIDES) if name]
         self._n = {side: getattr(semantic, side).n for side in SIDES}
         inputs = [TextInput(semantic, settings, dataset, self._narrowed(user, item), bool(user)) for user, item in names]

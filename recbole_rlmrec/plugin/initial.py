@@ -10,12 +10,12 @@ import torch
 
 from recbole_rlmrec.data.files import building, write_json
 from recbole_rlmrec.data.pairs import split_hash, split_prints
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.encoding.embeddings import Embeddings, read_embeddings, seal
 from recbole_rlmrec.errors import CheckpointError, ConfigError
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.semantic.origin import PRINTS, Origin, check_origin, read_prints, write_prints
 
-SIDES = ("user", "item")
 SEMANTIC = "semantic"  # initial_embeddings: no folder but the run's profiles
 
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.pairs import pair_key, pair_of
 
 KEY = "rlmrec_data"
-PARTS = ("train", "valid", "test")
 SHAPE = {"user": [str], "item": [str], "splits": {part: {"users": torch.Tensor, "items": torch.Tensor} for part in PARTS}}
 
 

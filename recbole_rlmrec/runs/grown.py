@@ -13,10 +13,10 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_rlmrec.data.pairs import pair_key, pair_of
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import CheckpointError
 from recbole_rlmrec.plugin.vocabulary import PARTS, known_keys, sorted_keys
 
-SIDES = ("user", "item")
 NAMED = 3
 
 

@@ -186,11 +186,21 @@ class Trained:
             tables = tuple(table.float() for table in self.representations())
         except ModelError:
             return None
-        some = torch.linspace(1, self.dataset.user_num - 1, 8).long().unique()
+        return self._as_products(tables, torch.arange(1, self.dataset.user_num))
+
+    @property
+    def served(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """Ids of the users that have a vector [k], these [k, d] and those of all items [n_items, d]; None as for ``tables``."""
+        ids = torch.arange(1, self.dataset.user_num)
+        return None if self.tables is None else (ids, self.tables[0][ids], self.tables[1])
+
+    def _as_products(self, tables, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The tables, as they are or of unit length, whose products are the scores of some users; None where none are."""
+        some = users[torch.linspace(0, len(users) - 1, 8).long().unique()]
         scores = self.scores(some)
-        for users, items in (tables, tuple(map(normalize_rows, tables))):
-            if users.shape[1] == items.shape[1] and torch.allclose(scores, users[some] @ items.T, atol=1e-5, rtol=1e-4):
-                return users, items
+        for mine, items in (tables, tuple(map(normalize_rows, tables))):
+            if mine.shape[1] == items.shape[1] and torch.allclose(scores, mine[some] @ items.T, atol=1e-5, rtol=1e-4):
+                return mine, items
         return None
 
     @cached_property

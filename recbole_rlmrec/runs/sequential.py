@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.model.lookup import backbone_name
@@ -17,7 +18,6 @@ from recbole_rlmrec.runs.histories import Histories
 from recbole_rlmrec.runs.scoring import SCORES_PER_BLOCK, Trained, observed
 
 SEQUENCES_PER_BLOCK = 1024
-PARTS = ("train", "valid", "test")
 
 
 @contextmanager
@@ -70,6 +70,14 @@ class TrainedOnSequences(Trained):
     def tables(self) -> None:
         """Scores are made of sequences, none for who has none."""
         return
+
+    @property
+    def served(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """As :attr:`Trained.served`; a user's vector is that of the sequence, and users without one have none."""
+        tables, everybody = self.representations(), torch.arange(1, self.dataset.user_num)
+        ids = everybody[self._inputs(everybody)[0]]
+        tables = self._as_products(tables, ids) if len(ids) else None
+        return None if tables is None else (ids, tables[0][ids], tables[1])
 
     @property
     def block(self) -> int:

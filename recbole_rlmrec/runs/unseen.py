@@ -12,14 +12,13 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import DataError, ModelError, SemanticError
 from recbole_rlmrec.model.alignment.base import projection
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, find_model
 from recbole_rlmrec.runs.trained import Trained
 from recbole_rlmrec.semantic.load import Semantic, load_semantic
-
-SIDES = ("user", "item")
 
 
 @dataclass(frozen=True)

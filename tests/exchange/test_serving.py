@@ -108,5 +108,4 @@ def test_models_without_tables_are_refused(run, workdir):
         export_tables(trained, workdir / "tables")
     assert not (workdir / "tables").exists()
     with pytest.raises(StoreError, match="exists"):
-        trained.__dict__["tables"] = ()
         export_tables(trained, workdir / "dataset")

@@ -51,6 +51,7 @@ def test_no_text(tiny, workdir):
         ({"covered_items": 0.0, "unseen": 0.9}, "no text"),
         ({"unseen": 0.3}, "new items"),
         ({"per_item": 1, "blend": 0.25, "share": 0.5}, "thin and telling"),
+        ({"per_item": 1, "blend": 0.25, "share": 0.5, "popularity": 0.24}, "popular"),
         ({"per_item": 15, "blend": 0.25, "share": 0.5}, "telling"),
         ({"blend": 0.202}, "level"),
         ({"knn": 0.0, "blend": 0.0}, "level"),

@@ -322,6 +322,8 @@ def test_every_variant_has_as_many_choices():
     for model in ("LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF", "BPR"):
         assert len({space_size(search_space(model, variant)) for variant in shared}) == 1
     assert len({space_size(search_space("LightGCN", variant)) for variant in VARIANTS}) == 1
+    with_text = [name for name, variant in VARIANTS.items() if variant.text and "{}" in variant.model]
+    assert all(search_space("LightGCN", variant)["choice"]["loss"] == ["bpr", "softmax"] for variant in with_text)
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.device import on_gpu
 from recbole_rlmrec.model.options import Option
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
-SIDES = ("user", "item")
 # For narrow numbers a CPU keeps a kernel for every shape that it meets, some hundred MiB where each step has another.
 ROWS = 256
 
@@ -36,6 +36,13 @@ def schedule_option(default: str) -> Option:
     return Option("align_schedule", default, text, kind=str, words=("constant", "warmup", "decay"))
 
 
+PROJECTION = Option(
+    "align_projection",
+    "mlp",
+    "what targets pass before they are compared: two layers or none",
+    kind=str,
+    words=("mlp", "none"),
+)
 BLOCK = Option(
     "align_block", None, "number of similarity logits that may exist at a time; empty: what is fast", kind=int, least=1
 )
@@ -232,6 +239,8 @@ class Alignment(nn.Module):
 
     def project(self, network: nn.Module, x: torch.Tensor, narrow: bool = False) -> torch.Tensor:
         """Apply a projection network in ``align_dtype``; the result is of that type if ``narrow``, else of its weights'."""
+        if isinstance(network, nn.Identity):
+            return x.to(torch.get_default_dtype())
         x = x.to(network[0].weight.dtype)
         dtype = DTYPES[self.settings["align_dtype"]]
         if dtype is None:
@@ -251,6 +260,24 @@ def projection(n_in: int, n_out: int) -> nn.Sequential:
     for layer in (layers[0], layers[2]):
         nn.init.xavier_uniform_(layer.weight)
     return layers
+
+
+def target_projection(settings: AlignmentSettings, n_in: int, n_out: int) -> nn.Module:
+    """What targets of size ``n_in`` pass before they meet representations of size ``n_out``: ``align_projection``.
+
+    Raises
+    ------
+    ConfigError
+        Nothing stands between them, and their sizes differ.
+    """
+    if settings["align_projection"] == "mlp":
+        return projection(n_in, n_out)
+    if n_in != n_out:
+        raise ConfigError(
+            f"align_projection is 'none', but the targets have {n_in} dimensions and the representations {n_out}; "
+            "make the sizes equal or set align_projection to mlp."
+        )
+    return nn.Identity()
 
 
 class Group(NamedTuple):

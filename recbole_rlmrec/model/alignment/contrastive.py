@@ -6,11 +6,12 @@ import torch
 
 from recbole_rlmrec.model.alignment.base import (
     BLOCK,
+    PROJECTION,
     Alignment,
     Step,
     group,
-    projection,
     schedule_option,
+    target_projection,
     temperature_option,
     weight_option,
 )
@@ -49,16 +50,17 @@ class Contrastive(Alignment):
             words=("batch", "all"),
             least=1,
         ),
+        PROJECTION,
         BLOCK,
     )
     spreads = True
 
     def __init__(self, semantic, settings, dim, initial_dim):
         super().__init__(semantic, settings, dim, initial_dim)
-        self.down = projection(semantic.dim, dim)
+        self.down = target_projection(settings, semantic.dim, dim)
 
     def loss(self, step: Step) -> torch.Tensor:
-        total = self.down[2].bias.new_zeros(())
+        total = torch.zeros((), device=self.semantic.user.covered.device)
         for side in ("user", "item"):
             terms = [term for term in step.terms if term.side == side]
             if terms and getattr(self.semantic, side).count:

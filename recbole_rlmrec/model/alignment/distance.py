@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recbole_rlmrec.model.alignment.base import Alignment, Step, group, projection, weight_option
+from recbole_rlmrec.model.alignment.base import PROJECTION, Alignment, Step, group, target_projection, weight_option
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.options import Option
 
@@ -22,13 +22,14 @@ class Distance(Alignment):
     options = (
         weight_option(0.01),
         Option("align_distance", "cosine", "1 - cosine, or the mean squared difference", kind=str, words=("cosine", "mse")),
+        PROJECTION,
     )
 
     spreads = True
 
     def __init__(self, semantic, settings, dim, initial_dim):
         super().__init__(semantic, settings, dim, initial_dim)
-        self.down = projection(semantic.dim, dim)
+        self.down = target_projection(settings, semantic.dim, dim)
 
     def loss(self, step: Step) -> torch.Tensor:
         total = self.zero()
