@@ -129,7 +129,9 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if args.output:
-        args.output.write_text(text, encoding="utf-8")
+        before = args.output.read_text(encoding="utf-8") if args.output.is_file() else ""
+        _, heading, rest = before.partition("\n## ")  # what stands there beside this table stays
+        args.output.write_text(text + heading + rest, encoding="utf-8")
 
 
 if __name__ == "__main__":

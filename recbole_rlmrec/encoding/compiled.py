@@ -78,7 +78,7 @@ def compile_transformer(model, name: str, backend: str, precision: str) -> None:
         run = {"onnx": _onnx_runtime, "openvino": _openvino}[backend]
         names, inputs = _inputs(model, transformer)
         file = _exported(transformer, name, names, inputs, precision == "int8")
-        session, asked = run(file, precision)
+        session, asked = _started(run, file, precision, backend)
     except ImportError as reason:
         raise EncoderError(
             f"--backend={backend} needs a package that is not installed ({reason}); "
@@ -86,6 +86,22 @@ def compile_transformer(model, name: str, backend: str, precision: str) -> None:
         ) from None
     place = "model" if "model" in model[0]._modules else "auto_model"
     setattr(model[0], place, _Compiled(transformer.config, session, asked))
+
+
+def _started(run: Callable, file: Path, precision: str, backend: str) -> tuple[Callable, list[str]]:
+    try:
+        return run(file, precision)
+    except ImportError:
+        raise
+    except Exception as reason:  # each backend has exceptions of its own
+        raise EncoderError(
+            f"{backend} cannot run {file} ({_first_line(reason)}); delete {file.parent} and encode again, "
+            f"or leave --backend out."
+        ) from reason
+
+
+def _first_line(reason: Exception) -> str:
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")[:300]
 
 
 class _Compiled(torch.nn.Module):
@@ -107,7 +123,7 @@ def _onnx_runtime(file: Path, precision: str) -> tuple[Callable, list[str]]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return lambda feed: session.run(None, feed)[0], [found.name for found in session.get_inputs()]
 
 
@@ -120,7 +136,7 @@ def _openvino(file: Path, precision: str) -> tuple[Callable, list[str]]:
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if precision == "int8" else 0,
     }
-    compiled = openvino.Core().compile_model(file, "CPU", options)
+    compiled = openvino.Core().compile_model(str(file), "CPU", options)
     request = compiled.create_infer_request()
     return lambda feed: request.infer(feed)[0].copy(), [found.get_any_name() for found in compiled.inputs]
 
@@ -212,8 +228,7 @@ def _export(transformer, name: str, names: list[str], inputs: tuple[torch.Tensor
     except OSError:
         raise
     except Exception as reason:  # the exporter lets through whatever it met in the model's code
-        line = (str(reason).strip().splitlines() or [type(reason).__name__])[0][:300]
-        raise EncoderError(f"{name} cannot be exported to ONNX ({line}); leave --backend out.") from reason
+        raise EncoderError(f"{name} cannot be exported to ONNX ({_first_line(reason)}); leave --backend out.") from reason
 
 
 def _quantize(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -87,7 +88,7 @@ def test_vectors_of_another_precision_are_never_used_again(model, cache, tmp_pat
     assert same_encoder(told).info() == get_encoder(model, device="cpu").info()
 
 
-def test_what_no_backend_can_do_is_one_sentence(model, cache, monkeypatch):
+def test_what_no_backend_can_do_is_one_sentence(model, cache, monkeypatch, tmp_path):
     for options, message in (
         ({"precision": "int8"}, "int8 is for the backend onnx or openvino"),
         ({"backend": "onnx", "precision": "bfloat16"}, "precision must be one of float32, int8"),
@@ -97,7 +98,12 @@ def test_what_no_backend_can_do_is_one_sentence(model, cache, monkeypatch):
     ):
         with pytest.raises(ConfigError, match=message):
             get_encoder("nobody/no-such-model", **options)
-    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with monkeypatch.context() as patch:
+        (tmp_path / "model.onnx").write_bytes(b"no model")
+        patch.setattr(compiled, "_exported", lambda *arguments: tmp_path / "model.onnx")
+        with pytest.raises(EncoderError, match="onnx cannot run .*model.onnx .*; delete .* and encode again"):
+            get_encoder(model, backend="onnx")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(EncoderError, match=r"not installed.*pip install 'recbole-rlmrec\[onnx\]'") as error:
         get_encoder(model, backend="onnx")
     assert "\n" not in str(error.value)
