@@ -1,10 +1,12 @@
-"""CPU time and memory of `recbole-rlmrec recommend --all-users` for many users and items.
+"""Time and memory of `recbole-rlmrec recommend --all-users` for many users and items.
 
     python benchmarks/list_speed.py [--users 100000] [--items 100000] [--model LightGCN] [--forms csv,parquet]
         [--output benchmarks/results/list_speed]
 
 Synthetic interactions, ten for each user, and a model of 64 dimensions that is not trained: a list takes as long as with one
 that is. The call is a process of its own, measured from its start: it reads the data, draws the split and writes lists of 20.
+With `csv,csv --nproc=2` the lists of two processes are compared with those of one, byte by byte; CPU time is of all of them,
+memory of the largest.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ import torch
 from convert_speed import measure
 
 import recbole_rlmrec  # noqa: F401  (registers)
+from recbole_rlmrec.data.files import file_digest
 
 START = Path.cwd()
 FORMS = "csv,parquet,csv --diversify=0.3,csv --reasons"
@@ -69,7 +73,8 @@ def main() -> None:
     lines = [f"`python benchmarks/list_speed.py {written}`", ""]
     lines += [f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} thread.", ""]
     lines += [f"{args.model}, {args.users:,} users, {args.items:,} items, lists of 20.", ""]
-    lines += ["| format and options | file, MB | CPU, s | peak memory, MB |", "| --- | --- | --- | --- |"]
+    lines += ["| format and options | file, MB | CPU, s | clock, s | peak memory, MB |", "| --- | --- | --- | --- | --- |"]
+    digests: dict[tuple[str, ...], str] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_data(root / "dataset/many", args.users, args.items)
@@ -77,10 +82,14 @@ def main() -> None:
         start = [sys.executable, "-m", "recbole_rlmrec", "recommend", "--checkpoint", make_checkpoint(root, args.model)]
         for form, *more in map(str.split, args.forms.split(",")):
             command = [*start, "--all-users", "--topk", "20", "--format", form, *more, "--output", f"lists.{form}"]
+            begun = time.monotonic()
             seconds, memory, said = measure(command, folder)
+            clock = time.monotonic() - begun
             assert f"top 20 of {args.users} users" in said, said
-            size = (root / f"lists.{form}").stat().st_size / 1e6
-            lines.append(f"| {' '.join([form, *more])} | {size:.0f} | {seconds:.1f} | {memory:.0f} |")
+            plain = tuple([form, *(option for option in more if not option.startswith("--nproc"))])
+            digest, size = file_digest(root / f"lists.{form}"), (root / f"lists.{form}").stat().st_size / 1e6
+            assert digests.setdefault(plain, digest) == digest, f"{form} {more}: other lists than those of one process"
+            lines.append(f"| {' '.join([form, *more])} | {size:.0f} | {seconds:.1f} | {clock:.1f} | {memory:.0f} |")
             print(lines[-1], flush=True)
     text = "\n".join(lines) + "\n"
     print(text)

@@ -2,7 +2,8 @@
 
 ``python benchmarks/processes.py equal`` trains on ml-100k with one, two and four processes and compares losses, validation and
 test. ``... delays`` trains again and again in one pair of processes that wait a random time at every point where they meet.
-``... kills`` kills the command, process 0 or process 1 (SIGKILL) at random moments and resumes. ``... long`` trains for long.
+``... kills`` kills the command, process 0 or process 1 (SIGKILL) at random moments and resumes, ``... lists`` does
+so with `recommend`. ``... long`` trains for long.
 All are on the CPU; data is made up but for ``equal``.
 """
 
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from survive import SETTINGS, write_data
@@ -131,6 +133,29 @@ def alive(pid: int) -> bool:
         return False
 
 
+ROLES = ("the command", "process 0", "process 1")
+
+
+def kill(folder: Path, line: list[str], due: Callable[[], bool], role: int, wait: float) -> tuple[bool, str]:
+    """Start a command of two processes and kill one when it is due; whether all ended well, and what happened, in words."""
+    with open(folder / "run.log", "w") as log:
+        started = subprocess.Popen(line, cwd=folder, stdout=log, stderr=log)
+    while started.poll() is None and not due():
+        time.sleep(0.05)
+    time.sleep(wait)
+    pids = children_of(started.pid)
+    os.kill([started.pid, *pids][role] if role <= len(pids) else started.pid, signal.SIGKILL)
+    begun = time.monotonic()
+    while time.monotonic() - begun < 60 and (started.poll() is None or any(map(alive, pids))):
+        time.sleep(0.05)
+    took, orphans = time.monotonic() - begun, [pid for pid in pids if alive(pid)]
+    said = (folder / "run.log").read_text().strip().rpartition("\n")[2]
+    sentence = role == 0 or (said.startswith("recbole-rlmrec: Process ") and "was killed (SIGKILL)" in said)
+    told = "" if role == 0 else "with a sentence, " if sentence else "without a sentence, "
+    words = f"all ended {took:.1f} s later, {len(orphans)} orphans, {told}"
+    return started.poll() is not None and not orphans and sentence, words
+
+
 def kills(folder: Path, count: int) -> bool:
     """Kill each role in turn and resume; prints a line for each kill."""
     write_data(folder / "dataset" / "made-up")
@@ -138,37 +163,51 @@ def kills(folder: Path, count: int) -> bool:
     whole = run(folder, "whole", "LightGCN_RLMRec", options, "--dataset=made-up", "--nproc=2")
     good = 0
     for number in range(count):
-        role = number % 3
+        role, wanted = number % 3, moments.randint(0, 20)
         line = command(folder, "run", "LightGCN_RLMRec", options, "--dataset=made-up", "--nproc=2")
         (folder / "run.json").unlink(missing_ok=True)
-        with open(folder / "run.log", "w") as log:
-            started = subprocess.Popen(line, cwd=folder, stdout=log, stderr=log)
-        wanted = moments.randint(0, 20)
-        while started.poll() is None and (folder / "run.log").read_text().count(" training [") < wanted:
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0, 1.0))
-        pids = children_of(started.pid)
-        victim = [started.pid, *pids][role] if role <= len(pids) else started.pid
-        os.kill(victim, signal.SIGKILL)
-        begun = time.monotonic()
-        while time.monotonic() - begun < 60 and (started.poll() is None or any(map(alive, pids))):
-            time.sleep(0.05)
-        took, orphans = time.monotonic() - begun, [pid for pid in pids if alive(pid)]
-        said = (folder / "run.log").read_text().strip().splitlines()[-1]
-        sentence = role == 0 or (said.startswith("recbole-rlmrec: Process ") and "was killed (SIGKILL)" in said)
+        fine, words = kill(
+            folder,
+            line,
+            lambda wanted=wanted: (folder / "run.log").read_text().count(" training [") >= wanted,
+            role,
+            moments.uniform(0, 1.0),
+        )
         again = run(folder, "run", "LightGCN_RLMRec", options, "--dataset=made-up", "--nproc=2", "--resume")
         same = all(again[key] == whole[key] for key in ("test_result", "best_valid_result"))
         same = same and again["run"]["series"]["losses"] == whole["run"]["series"]["losses"]
-        fine = started.poll() is not None and not orphans and sentence and same
-        good += fine
-        who = ("the command", "process 0", "process 1")[role]
-        told = "" if role == 0 else "with a sentence, " if sentence else "without a sentence, "
+        good += fine and same
         print(
-            f"{who} killed after {wanted} epochs: all ended {took:.1f} s later, {len(orphans)} orphans, "
-            f"{told}resumed from {again['run']['resumed_from']}, "
+            f"{ROLES[role]} killed after {wanted} epochs: {words}resumed from {again['run']['resumed_from']}, "
             f"{'the same' if same else 'another'} result",
             flush=True,
         )
+    print(f"{good} of {count} kills ended well")
+    return good == count
+
+
+def lists(folder: Path, count: int) -> bool:
+    """Kill each role while lists are made, and call again; prints a line for each kill."""
+    write_data(folder / "dataset" / "made-up", 40_000, 100, 5)
+    run(folder, "one", "BPR", {"epochs": 1, "train_batch_size": 8192}, "--dataset=made-up")
+    checkpoint = next((folder / "saved").glob("*.pth"))
+    make = [sys.executable, "-m", "recbole_rlmrec", "recommend", f"--checkpoint={checkpoint}", "--all-users", "--format=csv"]
+    quiet = {"cwd": folder, "check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    subprocess.run([*make, "--output=whole.csv"], **quiet)
+    good, moments, parts = 0, random.Random(7), folder / ".lists.csv.parts"
+    for number in range(count):
+        role, wanted = number % 3, 1 + number % 2
+        both = [*make, "--output=lists.csv", "--nproc=2"]
+        fine, words = kill(
+            folder, both, lambda wanted=wanted: len(list(parts.glob("[0-9]*"))) >= wanted, role, moments.uniform(0, 0.5)
+        )
+        unwritten, left = not (folder / "lists.csv").exists(), len(list(parts.glob("[0-9]*")))
+        said = subprocess.run(both, **quiet).stderr
+        same = (folder / "lists.csv").read_bytes() == (folder / "whole.csv").read_bytes()
+        used = f"The lists of {min(left * 8192, 40_000):,} users were there" in said
+        (folder / "lists.csv").unlink()
+        good += fine and same and unwritten and used
+        print(f"{ROLES[role]} killed: {words}{left} of 5 parts there, then {'the same' if same else 'other'} lists", flush=True)
     print(f"{good} of {count} kills ended well")
     return good == count
 
@@ -186,13 +225,13 @@ def long(folder: Path, count: int) -> bool:
 def main() -> int:
     """Run a benchmark; the exit status is 1 where something is not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("equal", "delays", "kills", "long"))
+    parser.add_argument("what", choices=("equal", "delays", "kills", "lists", "long"))
     parser.add_argument(
         "--models", default=",".join(MODELS), help=f"of equal, separated by commas (default: {','.join(MODELS)})"
     )
-    parser.add_argument("--count", type=int, help="epochs (equal, long), runs (delays) or kills")
+    parser.add_argument("--count", type=int, help="epochs (equal, long), runs (delays) or kills (kills, lists)")
     args = parser.parse_args()
-    count = args.count or {"equal": 3, "delays": 20, "kills": 20, "long": 1600}[args.what]
+    count = args.count or {"equal": 3, "delays": 20, "kills": 20, "lists": 6, "long": 1600}[args.what]
     with tempfile.TemporaryDirectory(prefix="processes-") as name:
         more = [args.models.split(",")] if args.what == "equal" else []
         return 0 if globals()[args.what](Path(name), count, *more) else 1

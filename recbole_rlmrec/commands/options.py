@@ -346,6 +346,8 @@ def _recommend(parser: Parser) -> None:
         action="store_true",
         help="with each item the nearest ones of the user's history, and the sentence of the user's profile that fits it best",
     )
+    share = "processes that share the users, 8,192 at a time (default: 1); torchrun starts them too"
+    parser.group("processes").add_argument("--nproc", metavar="N", help=share)
     add = parser.group("output").add_argument
     add("--format", choices=FORMATS, default="table", help="how to write them (default: table)")
     add(

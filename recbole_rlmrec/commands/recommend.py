@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stderr
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +15,8 @@ import torch
 from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.files import file_digest
 from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.model import parallel
+from recbole_rlmrec.plugin import launch, meeting
 from recbole_rlmrec.runs.candidates import allowed_items
 from recbole_rlmrec.runs.list_files import Form, digest, texts, write_lists
 from recbole_rlmrec.runs.lists import Reasons, Wanted, profile_texts, recommend
@@ -21,12 +25,41 @@ from recbole_rlmrec.runs.newcomers import read_unseen
 from recbole_rlmrec.runs.trained import PLACES, Trained, TrainedOnSequences, load_trained
 from recbole_rlmrec.runs.unseen import Unseen, check_serves, extend, serves
 
+AGAIN = "The same command goes on with the lists that are there."
 HIDDEN = {"none": ("train", "valid", "test", "later"), "heldout": ("train", "later"), "all": ()}
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Print or write the recommendations; returns the exit status."""
     _check(args)
+    given = {} if args.nproc is None else {"nproc": args.nproc}
+    launch.in_processes(make, {"args": args}, given, lambda: [], AGAIN)
+    return 0
+
+
+def make(args: argparse.Namespace) -> None:
+    """Make the recommendations in this process, alone or as one of several, the first of which speaks."""
+    with ExitStack() as stack:
+        if not parallel.first():
+            stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
+        with parallel.alone():
+            trained, users, wanted = _read(args)
+            reasons = Reasons(trained, profile_texts(trained)) if args.reasons else None
+            form = Form(args.format, args.reasons)
+            if args.output is None:
+                for text in texts(recommend(trained, users, wanted, reasons), form):
+                    sys.stdout.write(text)
+                return
+            made_of = _made_of(args, trained, users, wanted)
+        kept = write_lists(args.output, users, lambda some: recommend(trained, some, wanted, reasons), form, made_of)
+        if kept:
+            _note(f"The lists of {kept:,} users were there from a call that was interrupted.")
+        if parallel.first():
+            print(f"{args.output}: top {args.topk} of {len(users)} users")
+
+
+def _read(args: argparse.Namespace) -> tuple[Trained, torch.Tensor, Wanted]:
+    """The model, the users by internal id, and what their lists should be."""
     trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
     named = read_ids(args.user, "--user") if args.user else []
     trained = _until(trained, args)
@@ -41,22 +74,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     allowed, notes = allowed_items(trained, args.only_items, args.exclude, args.where)
     for note in notes:
         _note(note)
-    wanted = Wanted(args.topk, trained.items_of(HIDDEN[args.keep]), allowed, args.diversify)
-    reasons = Reasons(trained, profile_texts(trained)) if args.reasons else None
-    form = Form(args.format, args.reasons)
-    if args.output is None:
-        for text in texts(recommend(trained, users, wanted, reasons), form):
-            sys.stdout.write(text)
-        return 0
-
-    def make(some: torch.Tensor):
-        return recommend(trained, some, wanted, reasons)
-
-    kept = write_lists(args.output, users, make, form, _made_of(args, trained, users, wanted))
-    if kept:
-        _note(f"The lists of {kept:,} users were there from a call that was interrupted.")
-    print(f"{args.output}: top {args.topk} of {len(users)} users")
-    return 0
+    return trained, users, Wanted(args.topk, trained.items_of(HIDDEN[args.keep]), allowed, args.diversify)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -68,6 +86,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("recommend needs to know for whom: --user ID, --all-users, --new-users FILE or --items ID,ID.")
     if args.format == "parquet" and args.output is None:
         raise ConfigError("--format parquet is no text for the screen; name a file with --output.")
+    if args.output is None and (args.nproc or meeting.by_torchrun()):
+        raise ConfigError("Several processes write lists to a file; name it with --output.")
     if args.output is not None and args.output.is_dir():
         raise ConfigError(f"--output {args.output} is a folder; give the name of a file.")
 

@@ -99,6 +99,8 @@ class KARMixin:
         super().__init__(config, dataset)
         self.adapter = copy.copy(self.adapter)
         self.adapter.added = sizes[0]
+        if config["semantic_device"]:
+            raise ConfigError(f"{config['model']} reads all embeddings in each step; leave semantic_device out.")
         semantic = load_semantic(config, dataset)
         self.semantic_provenance = semantic.provenance
         self.kar = HybridExperts(semantic, *sizes, *numbers).to(self.device)

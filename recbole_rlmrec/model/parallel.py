@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,10 @@ class Shard:
         Rows of the whole batch.
     mean : bool
         Whether the recommender's loss is a mean over the batch, or a sum.
+    weight : float or None
+        What part its rows are of a mean over the whole batch; None for count / total.
+    beside : list of Tensor
+        What this process adds to the loss of the whole batch beside its rows, where these count nothing.
     """
 
     positions: torch.Tensor
@@ -42,6 +46,15 @@ class Shard:
     total: int
     rows: int
     mean: bool = True
+    weight: float | None = None
+    beside: list[torch.Tensor] = field(default_factory=list)
+
+    @property
+    def scale(self) -> float:
+        """What the recommender's loss of its rows is multiplied by, to be added to those of the other processes."""
+        if not self.mean:
+            return float(bool(self.count))
+        return self.count / self.total if self.weight is None else self.weight
 
 
 class _Place:
@@ -120,7 +133,12 @@ def counted(rows: torch.Tensor) -> torch.Tensor:
 def as_part_of_loss(contribution: torch.Tensor) -> torch.Tensor:
     """What this process contributes to a sum over processes, on the scale of the recommender's loss of its rows."""
     part = _Place.shard
-    return contribution if part is None or not part.mean else contribution * (part.total / max(part.count, 1))
+    if part is None:
+        return contribution
+    if not part.scale:
+        part.beside.append(contribution.reshape(()))
+        return torch.zeros_like(contribution)
+    return contribution / part.scale
 
 
 # --- tensors -----------------------------------------------------------------------------------------------------------

@@ -116,7 +116,8 @@ class TextNetwork(nn.Module):
         """First layer without bias, of the texts of a table in the order of its ids, [count, hidden]."""
         weight = self.first.weight
         if self.training and self.dropout:
-            weight = F.dropout(torch.ones_like(weight[0]), self.dropout) * weight
+            kept = torch.empty_like(weight[0]).bernoulli_(1 - self.dropout)  # not F.dropout, which is of a batch's rows
+            weight = kept.div_(1 - self.dropout) * weight
         with no_autocast(weight.device):
             return _TableProduct.apply(weight, table) - weight @ self.center.to(weight.dtype)
 

@@ -19,89 +19,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from recbole_rlmrec.errors import ConfigError, ProcessError, RLMRecError, told
 from recbole_rlmrec.model import parallel
-from recbole_rlmrec.plugin.meeting import AGAIN, GRACE, end_with_parent, lost, meeting, short
-
-OPTIONS = ("nproc", "world_size", "ip", "port", "group_offset", "meeting_seconds")
-MEETING_SECONDS = 300
-"""How long processes wait for each other when a run begins."""
+from recbole_rlmrec.plugin.meeting import AGAIN, GRACE, by_torchrun, end_with_parent, lost, meeting, short, torchrun_meeting
+from recbole_rlmrec.plugin.plan import OPTIONS, Plan
 
 _LOST = 75
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Processes of a run.
-
-    Attributes
-    ----------
-    here, size : int
-        Number of processes on this machine, and on all.
-    offset : int
-        Number of the first process of this machine.
-    host : str
-        Address of the machine that has process 0.
-    port : int
-        Its port; 0 for any free one.
-    seconds : int
-        How long they wait for each other at the beginning.
-    """
-
-    here: int
-    size: int
-    offset: int
-    host: str
-    port: int
-    seconds: int
-
-    @classmethod
-    def of_options(cls, options: Mapping[str, object]) -> Plan | None:
-        """What RecBole's options say; None for one process.
-
-        Raises
-        ------
-        ConfigError
-            They contradict each other, or one is no number where it has to be.
-        """
-        here = _number(options, "nproc", 1, 1)
-        if here < 1:
-            raise ConfigError(f"--nproc={here} trains nothing; it is the number of processes, 1 or more.")
-        size, offset = _number(options, "world_size", -1, 2 * here), _number(options, "group_offset", 0, here)
-        seconds = _number(options, "meeting_seconds", MEETING_SECONDS, MEETING_SECONDS)
-        size = here if size == -1 else size
-        if size < here:
-            raise ConfigError(
-                f"--world_size={size} is the number of processes on all machines, and --nproc={here} of them are to be on this "
-                f"one; give --world_size={here} or more."
-            )
-        if not 0 <= offset <= size - here:
-            more = "give --world_size, the number of processes on all machines, too" if size == here else "give a smaller one"
-            raise ConfigError(
-                f"--group_offset={offset} is the number of this machine's first process, and with {here} of {size} processes "
-                f"here it is {size - here} at most; {more}."
-            )
-        if seconds < 1:
-            raise ConfigError(f"--meeting_seconds={seconds} is no time to wait; give a number of seconds, for example 300.")
-        port = _number(options, "port", 5678 if size > here else 0, 5678)
-        if size == 1:
-            return None
-        if not 0 <= port < 2**16 or (port == 0 and size > here):
-            raise ConfigError(f"--port={port} is no port; give one from 1 to 65535, for example --port=5678.")
-        return cls(here, size, offset, str(options.get("ip") or "localhost"), port, seconds)
-
-
-def _number(options: Mapping[str, object], key: str, default: int, example: int) -> int:
-    value = options.get(key, default)
-    try:
-        return int(str(value))
-    except ValueError:
-        raise ConfigError(f"--{key}={value} is no whole number; write for example --{key}={example}.") from None
 
 
 def gpus_of(config) -> list[str]:
@@ -140,10 +67,51 @@ def check_gpus(gpus: list[str], here: int) -> None:
         )
 
 
+def in_processes(
+    action: Callable, arguments: dict, options: Mapping[str, object], gpus: Callable[[], list[str]], again: str = AGAIN
+):
+    """Run a function of a module in one process, or in as many as the options or torchrun say.
+
+    Parameters
+    ----------
+    action : callable
+        Found by its name in other processes; what it returns in the first can be pickled.
+    arguments : dict
+    options : mapping of str to object
+        What is given of `plan.OPTIONS`.
+    gpus : callable
+        Gives the ids of the GPUs, see `gpus_of`, where there are several processes.
+    again : str
+        What to do when a process was lost: a sentence.
+
+    Returns
+    -------
+    object
+        What the function returned; None where another process has it.
+
+    Raises
+    ------
+    ConfigError
+        The options contradict each other.
+    ProcessError
+        One of several processes failed.
+    """
+    if by_torchrun():
+        if given := [f"--{key}" for key in OPTIONS if key in options]:
+            raise ConfigError(f"torchrun says how many processes there are and where they meet; leave {', '.join(given)} out.")
+        ids = gpus()
+        check_gpus(ids, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        with torchrun_meeting(ids, again=again):
+            return action(**arguments)
+        return None
+    plan = Plan.of_options(options)
+    return action(**arguments) if plan is None else together(plan, action, arguments, gpus(), again)
+
+
 # --- processes of our own ------------------------------------------------------------------------------------------------
 
 
-def together(plan: Plan, action: Callable, arguments: dict, gpus: list[str] | None = None):
+def together(plan: Plan, action: Callable, arguments: dict, gpus: list[str] | None = None, again: str = AGAIN):
     """Run a function of a module in all processes of this machine.
 
     Parameters
@@ -154,6 +122,8 @@ def together(plan: Plan, action: Callable, arguments: dict, gpus: list[str] | No
     arguments : dict
     gpus : list of str, optional
         See `gpus_of`.
+    again : str
+        What to do when a process was lost: a sentence.
 
     Returns
     -------
@@ -180,7 +150,7 @@ def together(plan: Plan, action: Callable, arguments: dict, gpus: list[str] | No
             _await(children)
             failed = [child for child in children if child.exitcode]
             if failed:
-                raise _failure(Path(folder), plan, children)
+                raise _failure(Path(folder), plan, children, again)
             result = Path(folder) / "result"
             return pickle.loads(result.read_bytes()) if result.exists() else None
         finally:
@@ -219,7 +189,7 @@ def _end(children) -> None:
             child.join(GRACE / 2)
 
 
-def _failure(folder: Path, plan: Plan, children) -> RLMRecError:
+def _failure(folder: Path, plan: Plan, children, again: str = AGAIN) -> RLMRecError:
     """What went wrong, out of what the processes left: one that says why, one that was killed, one that lost the others."""
     known = {}
     for local in range(len(children)):
@@ -232,12 +202,12 @@ def _failure(folder: Path, plan: Plan, children) -> RLMRecError:
     for local, child in enumerate(children):
         if (child.exitcode or 0) < 0:
             by = signal.Signals(-child.exitcode).name
-            return ProcessError(f"Process {plan.offset + local} of {plan.size} was killed ({by}), so all were ended. {AGAIN}")
+            return ProcessError(f"Process {plan.offset + local} of {plan.size} was killed ({by}), so all were ended. {again}")
     for local, child in enumerate(children):
         if child.exitcode and child.exitcode != _LOST:
             said = known.get(local, {}).get("text", f"status {child.exitcode}")
             return ProcessError(f"Process {plan.offset + local} of {plan.size} failed ({said}); what it printed is above.")
-    return ProcessError(f"The processes lost each other: one on another machine has ended or cannot be reached. {AGAIN}")
+    return ProcessError(f"The processes lost each other: one on another machine has ended or cannot be reached. {again}")
 
 
 def _child(folder: str, name: str, arguments: dict, argv: list[str], plan: Plan, local: int, port: int, gpus: list) -> None:
@@ -252,6 +222,10 @@ def _child(folder: str, name: str, arguments: dict, argv: list[str], plan: Plan,
 
         module, _, function = name.partition(":")
         action = getattr(importlib.import_module(module), function)
+        if not gpus and "OMP_NUM_THREADS" not in os.environ:
+            import torch
+
+            torch.set_num_threads(max(torch.get_num_threads() // plan.here, 1))
         with meeting(_client(plan, port), plan.offset + local, plan.size, local, plan.seconds, bool(gpus)):
             result = action(**arguments)
             if parallel.first():

@@ -105,7 +105,7 @@ def by_torchrun() -> bool:
 
 
 @contextmanager
-def torchrun_meeting(gpus: list[str], seconds: int = 300) -> Iterator[None]:
+def torchrun_meeting(gpus: list[str], seconds: int = 300, again: str = AGAIN) -> Iterator[None]:
     """Take the place that torchrun gave this process; it ends when torchrun does.
 
     Raises
@@ -130,4 +130,4 @@ def torchrun_meeting(gpus: list[str], seconds: int = 300) -> Iterator[None]:
             time.sleep(GRACE)  # the first one has the word; torchrun ends the others
         if not lost(reason) or isinstance(reason, RLMRecError):
             raise
-        raise ProcessError(f"The processes lost each other: one has ended or cannot be reached. {AGAIN}") from None
+        raise ProcessError(f"The processes lost each other: one has ended or cannot be reached. {again}") from None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
 from recbole.evaluator.base_metric import TopkMetric
 from recbole.evaluator.register import metric_information
+from recbole.utils import EvaluatorType
 
 from recbole_rlmrec.data.files import replacing, write_json
 from recbole_rlmrec.errors import ConfigError
@@ -23,12 +25,15 @@ class UserRecord:
     values : dict of str to float array [n_users]
         Top-k metrics by name, ``recall@20``.
     top : int array [n_users, max k] or None
-        Internal ids of the ranked items.
+        Internal ids of the ranked items; None where pairs are scored and nothing is ranked.
+    without : list of str
+        Metrics that are no means over users, and have no values here: AUC, coverage and their like.
     """
 
     def __init__(self):
         self.values: dict[str, np.ndarray] = {}
         self.top: np.ndarray | None = None
+        self.without: list[str] = []
         self._data = None
 
     def attach(self, trainer) -> None:
@@ -37,7 +42,9 @@ class UserRecord:
         for metric in metrics.values():
             if isinstance(metric, TopkMetric):
                 metric.topk_result = functools.partial(self._keep, metric.topk, metric.topk_result)
-        if not any("rec.items" in metric_information[name] for name in metrics):
+        self.without = [name for name, metric in metrics.items() if not isinstance(metric, TopkMetric)]
+        ranks = trainer.config["eval_type"] == EvaluatorType.RANKING
+        if ranks and not any("rec.items" in metric_information[name] for name in metrics):
             setattr(trainer.eval_collector.register, "rec.items", True)
         trainer.evaluator.evaluate = functools.partial(self._evaluate, trainer.evaluator.evaluate)
         trainer.evaluate = functools.partial(self._begin, trainer.evaluate)
@@ -80,6 +87,8 @@ class UserRecord:
         if self.top is not None:
             _save(path.with_suffix(".top.npy"), self.top[last].astype(np.int32))
         write_json(path, {"metrics": list(self.values), "users": [*map(str, users)], "items": [*map(str, items)]})
+        if self.without:
+            getLogger().info(f"{path} has no values of {', '.join(self.without)}: not the mean of a value of each user.")
 
 
 def _once(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

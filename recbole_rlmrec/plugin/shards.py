@@ -11,18 +11,30 @@ import copy
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from logging import getLogger
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.interaction import Interaction
 from recbole.model.loss import EmbLoss
 from torch.autograd import Function, Variable
 
 from recbole_rlmrec.model import parallel
-from recbole_rlmrec.model.loss_kinds import MEAN, PART, beside_batch, loss_kinds
+from recbole_rlmrec.model.loss_kinds import (
+    MEAN,
+    PART,
+    Counted,
+    beside_batch,
+    counted_in_mean,
+    loss_kinds,
+    norms_of_rows,
+    norms_of_tables,
+    unequal,
+)
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.plugin.loader import take
 
@@ -42,6 +54,12 @@ def attach(trainer) -> None:
         for tensor in (*model.parameters(), *model.buffers()):
             if tensor.layout is torch.strided:
                 parallel.send_tensor(tensor)
+    if norms_of_tables(model):
+        for module in model.modules():
+            if isinstance(module, EmbLoss):
+                module.forward = functools.partial(_original_emb_loss, module)
+    if parallel.first() and (why := unequal(model)):
+        getLogger().warning(f"{parallel.size()} processes do not make the steps of one: {type(model).__name__}: {why}.")
     for name in _LOSSES:
         if (calculate := getattr(model, name, None)) is not None:
             setattr(model, name, functools.partial(_calculate, model, calculate))
@@ -102,27 +120,39 @@ def shard_of(rows: int, times: int, mean: bool = True) -> parallel.Shard:
     return parallel.Shard(positions, own.stop - own.start, count, rows, mean)
 
 
-def _calculate(model, calculate: Callable, *args, **kwargs):
+def _calculate(model, calculate: Callable, batch, *args, **kwargs):
     """Losses of the whole batch, whose gradient is summed over processes when it is there."""
     part = parallel.shard()
     if part is None:
-        return calculate(*args, **kwargs)
-    with _dropout_of(part):
-        returned = calculate(*args, **kwargs)
+        return calculate(batch, *args, **kwargs)
+    if (counted := counted_in_mean(model)) is not None:
+        part, batch = _weighted(counted, model, part, batch)
+    part.beside.clear()
+    with _dropout_of(part), _norm_of(part) if norms_of_rows(model) else nullcontext():
+        returned = calculate(batch, *args, **kwargs)
     losses = returned if isinstance(returned, tuple) else (returned,)
     beside = beside_batch(model) if not part.mean else 0.0
     parts = []
     for loss, kind in zip(losses, loss_kinds(model, len(losses))):
         loss = loss.reshape(())
-        if kind == MEAN:
-            loss = loss * (part.count / part.total)
-        elif kind != PART:
-            loss = (loss - beside) * bool(part.count) + beside / parallel.size()
+        if kind != PART:
+            scale = replace(part, mean=kind == MEAN).scale
+            loss = (loss - beside) * scale + beside / parallel.size()
             beside = 0.0
         parts.append(loss)
+    parts[0] = sum(part.beside, parts[0])
     values = torch.stack([loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in parts])
     whole = _Whole.apply(values, [parameter for parameter in model.parameters() if parameter.requires_grad]).unbind()
     return whole if isinstance(returned, tuple) else whole[0]
+
+
+def _weighted(counted: Counted, model, part: parallel.Shard, batch) -> tuple[parallel.Shard, Interaction]:
+    """The shard with what its rows are of a mean that is not over rows; the batch with one of what that counts, at least."""
+    there = counted.count(model, batch)
+    own = there if part.count else 0
+    part = replace(part, weight=own / max(sum(parallel.counts_of_all(own)), 1))
+    parallel.at_work_on(part)
+    return part, batch if there else counted.with_one(model, batch)
 
 
 class _Whole(Function):
@@ -169,20 +199,46 @@ def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 @contextmanager
 def _dropout_of(part: parallel.Shard) -> Iterator[None]:
-    """Let dropout of a batch's rows be drawn for the whole batch, as one process draws it."""
-    original = F.dropout
+    """Let dropout of a batch's rows, or of its interactions, be drawn for the whole batch, as one process draws it."""
+    original, own = F.dropout, max(part.count, 1)
+    drawn = {own: (part.total, part.positions[:own]), len(part.positions): (part.rows, part.positions)}
 
     def dropout(input, p=0.5, training=True, inplace=False):
-        if not training or inplace or not 0 < p < 1 or input.dim() == 0 or len(input) != len(part.positions):
+        if not training or inplace or not 0 < p < 1 or input.dim() == 0 or len(input) not in drawn:
             return original(input, p, training, inplace)
-        kept = torch.empty(part.rows, *input.shape[1:], dtype=input.dtype, device=input.device).bernoulli_(1 - p)
-        return input * kept[part.positions.to(input.device)].div_(1 - p)
+        rows, positions = drawn[len(input)]
+        kept = torch.empty(rows, *input.shape[1:], dtype=input.dtype, device=input.device).bernoulli_(1 - p)
+        return input * kept[positions.to(input.device)].div_(1 - p)
 
     F.dropout = dropout
     try:
         yield
     finally:
         F.dropout = original
+
+
+def _rows_of_norm(sums: torch.Tensor, power: float) -> torch.Tensor:
+    """What this process's rows add to norms of the whole batch's, from their own sums of powers."""
+    norms = parallel.total(sums.detach()).pow(1 / power).clamp_min(torch.finfo(sums.dtype).tiny)
+    shares = sums / norms ** (power - 1)  # of each norm; as a constant's its derivative is a `power`-fold of the norm's
+    return shares / power + (1 - 1 / power) * shares.detach()
+
+
+@contextmanager
+def _norm_of(part: parallel.Shard) -> Iterator[None]:
+    """Let ``torch.norm`` of a batch's rows be what they add to the norm of the whole batch's."""
+    original = torch.norm
+
+    def norm(input, p="fro", *args, **kwargs):
+        if args or kwargs or isinstance(input, torch.nn.Parameter) or len(input) != len(part.positions):
+            return original(input, p, *args, **kwargs)
+        return parallel.as_part_of_loss(_rows_of_norm(parallel.counted(input).abs().pow(p).sum(), p))
+
+    torch.norm = norm
+    try:
+        yield
+    finally:
+        torch.norm = original
 
 
 def emb_loss(self, *embeddings, require_pow=False):
@@ -194,10 +250,7 @@ def emb_loss(self, *embeddings, require_pow=False):
     sizes = parallel.total(torch.tensor(float(len(parallel.counted(embeddings[-1])))))
     if require_pow:
         return parallel.as_part_of_loss(sums.sum().reshape(1) / (sizes.to(sums) * power))
-    norms = parallel.total(sums.detach()).pow(1 / power).clamp_min(torch.finfo(sums.dtype).tiny)
-    shares = sums / norms ** (power - 1)  # of each norm; as a constant's its derivative is a `power`-fold of the norm's
-    shares = shares / power + (1 - 1 / power) * shares.detach()
-    return parallel.as_part_of_loss(shares.sum().reshape(1) / sizes.to(sums))
+    return parallel.as_part_of_loss(_rows_of_norm(sums, power).sum().reshape(1) / sizes.to(sums))
 
 
 # --- evaluation --------------------------------------------------------------------------------------------------------

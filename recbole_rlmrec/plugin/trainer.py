@@ -104,7 +104,8 @@ class RLMRecTrainer:
     def _check_valid_metric(self) -> None:
         metrics = [metric.lower() for metric in self.config["metrics"]]
         if self.config["eval_type"] == EvaluatorType.RANKING:
-            metrics = [f"{metric}@{k}" for metric in metrics for k in self.config["topk"]]
+            topk = self.config["topk"]
+            metrics = [key for name in metrics for key in ([name] if name == "gauc" else [f"{name}@{k}" for k in topk])]
         if self.valid_metric not in metrics:
             raise ConfigError(
                 f"valid_metric is {self.config['valid_metric']}, which metrics and topk do not give; they give "

@@ -9,11 +9,13 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from recbole_rlmrec.data.files import held, read_json, replacing, write_json
+from recbole_rlmrec.data.files import held, replacing
 from recbole_rlmrec.errors import StoreError
+from recbole_rlmrec.model import parallel
 from recbole_rlmrec.runs.lists import Recommended
 
 LISTS_PER_PART = 8192
@@ -97,6 +99,8 @@ def digest(*parts: object) -> str:
 def write_lists(path: Path, wanted: Sequence, make: Callable[[Sequence], Lists], form: Form, made_of: str) -> int:
     """Write lists; what an interrupted call with the same ``made_of`` has finished is used.
 
+    Several processes each make some of the parts, which are those of one; the first puts them together.
+
     Parameters
     ----------
     path : Path
@@ -120,38 +124,45 @@ def write_lists(path: Path, wanted: Sequence, make: Callable[[Sequence], Lists],
         Another process writes this file.
     """
     write, join = (_write_parquet, _join_parquet) if form.kind == "parquet" else (_write_text, _join_text)
+
+    def write_part(target: Path, some: Sequence, head: bool) -> None:
+        with parallel.alone(), replacing(target) as temporary:
+            write(temporary, make(some), form, head)
+
     starts = range(0, len(wanted), LISTS_PER_PART)
     if len(starts) == 1:
-        with replacing(path) as temporary:
-            write(temporary, make(wanted), form, True)
+        parallel.on_first(lambda: write_part(path, wanted, True))
         return 0
-    folder, kept = path.with_name(f".{path.name}.parts"), 0
-    with held(folder, f"Another process writes {path}; wait for it, or give another --output."):
-        _keep_if_same(folder, made_of)
-        parts = [folder / f"{start:010}" for start in starts]
-        for start, part in zip(starts, parts):
-            if part.exists():
-                kept += min(LISTS_PER_PART, len(wanted) - start)
-                continue
-            with replacing(part) as temporary:
-                write(temporary, make(wanted[start : start + LISTS_PER_PART]), form, start == 0)
-        with replacing(path) as temporary:
-            join(temporary, parts)
+    folder = path.with_name(f".{path.name}.parts")
+    parts = [folder / f"{start:010}-{made_of[:16]}" for start in starts]
+    with ExitStack() as stack:
+        there = parallel.on_first(lambda: _begin(stack, path, folder, parts))
+        missing = [number for number in range(len(parts)) if number not in there]
+        for number in missing[parallel.rank() :: parallel.size()]:
+            write_part(parts[number], wanted[starts[number] : starts[number] + LISTS_PER_PART], number == 0)
+        parallel.wait()
+        parallel.on_first(lambda: _end(path, folder, parts, join))
+    return sum(len(wanted[starts[number] : starts[number] + LISTS_PER_PART]) for number in there)
+
+
+def _begin(stack: ExitStack, path: Path, folder: Path, parts: Sequence[Path]) -> list[int]:
+    """Hold the folder of parts and remove those of other lists; which parts are there."""
+    stack.enter_context(held(folder, f"Another process writes {path}; wait for it, or give another --output."))
+    for part in set(folder.glob("[0-9]*")) - set(parts):
+        part.unlink()
+    return [number for number, part in enumerate(parts) if part.exists()]
+
+
+def _end(path: Path, folder: Path, parts: Sequence[Path], join: Callable[[Path, Sequence[Path]], None]) -> None:
+    """Put the parts together."""
+    if missing := [part for part in parts if not part.exists()]:
+        raise StoreError(
+            f"{len(missing)} of {len(parts)} parts of {path} are not in {folder}: their processes wrote into another "
+            "folder, or read other data. Give all of them the same data and an --output in a folder that they share."
+        )
+    with replacing(path) as temporary:
+        join(temporary, parts)
     shutil.rmtree(folder, ignore_errors=True)
-    return kept
-
-
-def _keep_if_same(folder: Path, made_of: str) -> None:
-    """Remove the parts of lists that were made of something else."""
-    about = folder / "about.json"
-    try:
-        same = read_json(about, StoreError, "remove it").get("made_of") == made_of
-    except StoreError:
-        same = False
-    if not same:
-        for part in folder.glob("[0-9]*"):
-            part.unlink()
-        write_json(about, {"made_of": made_of})
 
 
 def _write_text(path: Path, found: Lists, form: Form, head: bool) -> None:

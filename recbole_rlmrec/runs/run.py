@@ -6,7 +6,6 @@ option of RecBole as ``--key=value``.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from recbole.quick_start import quick_start
 from recbole_rlmrec.data.files import read_yaml, write_json
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.model import parallel
-from recbole_rlmrec.plugin import launch, meeting, per_user, resume
+from recbole_rlmrec.plugin import launch, per_user, resume
 from recbole_rlmrec.plugin.record import describe_run, plain
 from recbole_rlmrec.runs.checks import check_data, check_target, read_config, reading, setting_up
 from recbole_rlmrec.runs.command_line import command_line, config_files, split_options
@@ -61,18 +60,8 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
         "target": check_target(options.get("result_file"), "result_file"),
         "users_target": check_target(options.get("per_user_file"), "per_user_file"),
     }
-    if meeting.by_torchrun():
-        if given := [f"--{key}" for key in launch.OPTIONS if key in options]:
-            raise ConfigError(f"torchrun says how many processes there are and where they meet; leave {', '.join(given)} out.")
-        gpus = _gpus(run)
-        launch.check_gpus(gpus, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-        with meeting.torchrun_meeting(gpus):
-            return train(**run)
-        return None
-    plan = launch.Plan.of_options(options)
-    if plan is None:
-        return train(**run)
-    return launch.together(plan, train, run, _gpus(run))
+    given = {key: options[key] for key in launch.OPTIONS if key in options}
+    return launch.in_processes(train, run, given, lambda: _gpus(run))
 
 
 def _gpus(run: dict) -> list[str]:

@@ -12,7 +12,7 @@ from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import SemanticError
 from recbole_rlmrec.semantic.origin import Origin, check_origin
-from recbole_rlmrec.semantic.table import Semantic, SemanticTable
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
 
 _AGAIN = "write it with `recbole-rlmrec export --checkpoint FILE --output FOLDER`"
 
@@ -25,7 +25,8 @@ def load_learnt(config, train) -> Semantic:
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``align_with``, the folder of ``export --checkpoint``, ``leakage`` and ``device``.
+        Reads ``align_with``, the folder of ``export --checkpoint``, ``leakage``,
+        ``semantic_device`` and ``device``.
     train : recbole.data.dataset.Dataset
         The training split.
 
@@ -44,7 +45,7 @@ def load_learnt(config, train) -> Semantic:
         )
     remedy = "train that recommender on this run's split and export it again"
     origin = check_origin(Origin(f"The vectors of {folder}", about.get("split_hash")), train, config["leakage"], remedy)
-    tables = {side: _table(folder, side, train, config["device"]) for side in SIDES}
+    tables = {side: _table(folder, side, train, config["device"], home_of(config)) for side in SIDES}
     if not any(table.count for table in tables.values()):
         raise SemanticError(f"align_with: nobody in {folder} is a user or an item of this run; choose another folder.")
     learnt = f"{about.get('model')} ({about.get('alignment')})"
@@ -52,13 +53,13 @@ def load_learnt(config, train) -> Semantic:
     return Semantic(tables["user"], tables["item"], str(folder), learnt, provenance)
 
 
-def _table(folder: Path, side: str, train, device) -> SemanticTable:
+def _table(folder: Path, side: str, train, device, home: str | None) -> SemanticTable:
     tokens, vectors = _read(folder, side)
     field = train.uid_field if side == "user" else train.iid_field
     ids = pd.Series(tokens, dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
     row_of_id = np.full(train.num(field), -1, dtype=np.int64)
     row_of_id[ids] = np.arange(len(ids))
-    return SemanticTable(vectors, row_of_id, device)
+    return SemanticTable(vectors, row_of_id, device, home)
 
 
 def _read(folder: Path, side: str) -> tuple[list[str], np.ndarray]:

@@ -23,7 +23,7 @@ from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.semantic.leakage import Quotes, check_quotes, reading_quotes
 from recbole_rlmrec.semantic.origin import Origin, check_origin
 from recbole_rlmrec.semantic.reduction import reduce
-from recbole_rlmrec.semantic.table import Semantic, SemanticTable
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
 
 __all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
 
@@ -36,7 +36,8 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``semantic_path``, ``semantic_tag``, ``semantic_encoder``, ``semantic_dim``, ``leakage`` and ``device``.
+        Reads ``semantic_path``, ``semantic_tag``, ``semantic_encoder``, ``semantic_dim``, ``semantic_device``, ``leakage`` and
+        ``device``.
     train : recbole.data.dataset.Dataset
         The training split. Where it has ``rlmrec_more``, tokens and vectors by side, these are used as if they were rows of
         the tag, and before those of the same token; where it has ``rlmrec_trained``, the split that it was extended from, leaks
@@ -57,7 +58,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     ConfigError
         An option is out of range.
     """
-    root = semantic_root(config)
+    root, home = semantic_root(config), home_of(config)
     tag = _resolve_tag(config, train, root)
     store = ProfileStore(root / tag)
     manifest = store.manifest
@@ -70,7 +71,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     origin = check_profiles(store, found, getattr(train, "rlmrec_trained", train), config["leakage"], report)
     if config["semantic_dim"] not in (None, ""):
         found = reduce(found, config["semantic_dim"])
-    tables = {side: _table(found, side, train, config["device"]) for side in SIDES}
+    tables = {side: _table(found, side, train, config["device"], home) for side in SIDES}
     provenance = {
         "tag": tag,
         "encoder": found.manifest.get("encoder"),
@@ -173,7 +174,7 @@ def encoder_folder(config, folder: Path) -> Path:
     return folder / "embeddings" / slug
 
 
-def _table(found: Embeddings, side: str, train, device) -> SemanticTable:
+def _table(found: Embeddings, side: str, train, device, home: str | None) -> SemanticTable:
     field = train.uid_field if side == "user" else train.iid_field
     row_of_id = np.full(train.num(field), -1, dtype=np.int64)
     matrix, tokens = found.matrices.get(side), found.tokens.get(side, [])
@@ -183,10 +184,10 @@ def _table(found: Embeddings, side: str, train, device) -> SemanticTable:
         matrix = vectors if matrix is None else np.concatenate([matrix, vectors])
         tokens = [*tokens, *further]
     if matrix is None:
-        return SemanticTable(np.zeros((0, found.dim), dtype=np.float32), row_of_id, device)
+        return SemanticTable(np.zeros((0, found.dim), dtype=np.float32), row_of_id, device, home)
     ids = pd.Series(tokens, dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
     row_of_id[ids] = np.arange(len(ids))
-    return SemanticTable(matrix, row_of_id, device)
+    return SemanticTable(matrix, row_of_id, device, home)
 
 
 def _report(provenance: dict) -> None:

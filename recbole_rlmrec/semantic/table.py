@@ -9,6 +9,22 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from recbole_rlmrec.errors import ConfigError
+
+
+def home_of(config) -> str | None:
+    """Where a run keeps its matrices, ``semantic_device``; None for the model's device.
+
+    Raises
+    ------
+    ConfigError
+        It is something else than ``cpu``.
+    """
+    home = config["semantic_device"] or None
+    if home not in (None, "cpu"):
+        raise ConfigError(f"semantic_device is {home!r}: set it to cpu, or leave it empty for the model's device.")
+    return home
+
 
 class SemanticTable:
     """Frozen embeddings of the users or of the items of a run.
@@ -24,6 +40,8 @@ class SemanticTable:
         int64 [n]: row of each internal id, -1 where it has none; id 0, the padding, never has one.
     device : torch.device
         Where :meth:`rows` delivers.
+    home : torch.device, optional
+        Where the matrix stays, if not there: rows are gathered at home and travel as they are needed.
 
     Attributes
     ----------
@@ -35,14 +53,17 @@ class SemanticTable:
         How many have one.
     """
 
-    def __init__(self, matrix: np.ndarray, row_of_id: np.ndarray, device: torch.device | str):
-        device = torch.device(device)
+    def __init__(
+        self, matrix: np.ndarray, row_of_id: np.ndarray, device: torch.device | str, home: torch.device | str | None = None
+    ):
+        self._device = device = torch.device(device)
+        self._home = device if home is None else torch.device(home)
         row_of_id = np.array(row_of_id, dtype=np.int64)
         row_of_id[0] = -1
         self.n, self.dim = len(row_of_id), matrix.shape[1]
-        self._matrix = torch.from_numpy(matrix if matrix.flags.writeable else matrix.copy()).to(device)
-        self._row_of_id = torch.from_numpy(row_of_id).int().to(device)
-        self.covered = self._row_of_id >= 0
+        self._matrix = torch.from_numpy(matrix if matrix.flags.writeable else matrix.copy()).to(self._home)
+        self._row_of_id = torch.from_numpy(row_of_id).int().to(self._home)
+        self.covered = torch.from_numpy(row_of_id >= 0).to(device)
         self.count = int(np.count_nonzero(row_of_id >= 0))
 
     @cached_property
@@ -63,19 +84,26 @@ class SemanticTable:
         Tensor
             float32 [k, d] on the table's device.
         """
-        return self._matrix.index_select(0, self._row_of_id[ids]).float()
+        return self._delivered(self._row_of_id[ids.to(self._home)])
+
+    def _delivered(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows of the matrix, float32, where they are asked for; a GPU takes them from pinned memory."""
+        found = self._matrix.index_select(0, rows)
+        if self._home == self._device:
+            return found.float()
+        return (found.pin_memory() if self._device.type == "cuda" else found).to(self._device, non_blocking=True).float()
 
     def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
         """Rows of all who have a profile, in the order of :attr:`ids`, float32 [k, d], as many at a time as fit a cache."""
-        size = 1 << 16 if self._matrix.is_cuda else 1024
-        rows = self._row_of_id[self.ids]
+        size = 1 << 16 if self._device.type == "cuda" else 1024
+        rows = self._row_of_id[self._row_of_id >= 0]
         for start in range(0, self.count, size):
             part = slice(start, min(start + size, self.count))
-            yield part, self._matrix.index_select(0, rows[part]).float()
+            yield part, self._delivered(rows[part])
 
     def mean(self) -> torch.Tensor:
         """Mean of the rows of all who have a profile, float32 [d]; zero where nobody has one."""
-        total = torch.zeros(self.dim, dtype=torch.float64, device=self._matrix.device)
+        total = torch.zeros(self.dim, dtype=torch.float64, device=self._device)
         for _, rows in self.blocks():
             total += rows.sum(dim=0, dtype=torch.float64)
         return (total / max(self.count, 1)).float()

@@ -161,8 +161,8 @@ def test_parts_of_other_lists_are_not_used(run, workdir, capsys, monkeypatch):
     monkeypatch.setattr(list_files, "LISTS_PER_PART", 10)
     folder = workdir / ".lists.csv.parts"
     folder.mkdir()
-    (folder / "about.json").write_text('{"made_of": "others"}')
-    (folder / "0000000000").write_text("wrong")
+    for name in ("0000000000", "0000000000-0123456789abcdef"):
+        (folder / name).write_text("wrong")
     start = ["recommend", "--checkpoint", last_record().checkpoint, "--all-users", "--topk", "4", "--format", "csv"]
     assert execute([*start, "-o", "lists.csv"]) == 0
     assert "wrong" not in (workdir / "lists.csv").read_text() and not folder.exists()

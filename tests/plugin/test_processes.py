@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import together
+import torch
+from recbole.utils import get_model
 
-from recbole_rlmrec.errors import ConfigError, ProcessError
-from recbole_rlmrec.model import parallel
+from recbole_rlmrec import cli
+from recbole_rlmrec.errors import ConfigError, ProcessError, StoreError
+from recbole_rlmrec.model import loss_kinds as loss_kinds_of, parallel
 from recbole_rlmrec.model.loss_kinds import loss_kinds
 from recbole_rlmrec.plugin import launch, meeting
 from recbole_rlmrec.plugin.launch import Plan
 from recbole_rlmrec.plugin.shards import shard_of
-from recbole_rlmrec.runs import run
+from recbole_rlmrec.runs import list_files, run
 
 OPTIONS = {
     "dataset": "tiny",
@@ -29,6 +33,16 @@ OPTIONS = {
     "reg_weight": 0.3,
 }
 NEGATIVES = {"distribution": "uniform", "sample_num": 2, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
+
+
+SEQUENCES = {
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    "MAX_ITEM_LIST_LENGTH": 8,
+    "hidden_size": 8,
+    "inner_size": 8,
+    "train_neg_sample_args": None,
+}
+PAIRWISE = {"loss_type": "BPR", "train_neg_sample_args": {**NEGATIVES, "sample_num": 1}}
 
 
 def _con(negatives, **more):
@@ -56,6 +70,28 @@ CASES = {
     "a sum": ("CDAE_RLMRec", _con("batch")),
     "labels and dropout": ("NeuMF_RLMRec", _con("batch", dropout_prob=0.3)),
     **{name: (name, {}) for name in ("LightGCN", "SGL", "ENMF", "NGCF")},
+    "autoencoder": ("MultiDAE_RLMRec", _con(7)),
+    "graph with contrast": ("SimGCL_RLMRec", _con("batch")),
+    "factors, drawn nodes": ("DGCF_RLMRec", _con("batch", n_factors=2)),
+    "many negatives": ("SimpleX_RLMRec", _con("batch", train_neg_sample_args={**NEGATIVES, "sample_num": 3})),
+    "AlphaRec, whose first gradient is small, in float64": ("AlphaRec", {"softmax_negatives": 9}),
+    "KAR": ("LightGCN_KAR", {}),
+    "texts as input": ("LightGCN_Semantic", {"semantic_dropout": 0.2, "id_dropout": 0.2}),
+    **{
+        f"softmax {negatives}": ("LightGCN_RLMRec", {"loss": "softmax", "softmax_negatives": negatives, "softmax_logq": True})
+        for negatives in (9, "all")
+    },
+    "sequences, CE": ("SASRec_RLMRec", {**_con("batch"), **SEQUENCES}),
+    "sequences, BPR": ("GRU4Rec_RLMRec", {**_con(7), **SEQUENCES, **PAIRWISE}),
+    "sequences, gen": ("SASRec_RLMRec", {"alignment": "gen", "mask_ratio": 0.3, **SEQUENCES}),
+    "sequences of texts": ("SASRec_Semantic", SEQUENCES),
+    "a mean over targets": ("BERT4Rec_RLMRec", {**_con("batch"), **SEQUENCES}),
+    "a mean over targets, BPR": ("BERT4Rec", {**SEQUENCES, **PAIRWISE}),
+    "one target in a row": ("BERT4Rec_RLMRec", {**_con("all"), **SEQUENCES, "mask_ratio": 0.15}),
+    "norms of rows": ("HGN", {**SEQUENCES, "reg_weight": [0.1, 0.3]}),
+    "norms of rows, con": ("FOSSIL_RLMRec", {**_con("batch"), **SEQUENCES, "reg_weight": 0.3}),
+    "norms of tables": ("GCSAN_RLMRec", {**_con("batch"), **SEQUENCES}),
+    "a translation": ("TransRec", {**SEQUENCES, **PAIRWISE}),
 }
 EVALUATIONS = {
     "full": {"metrics": ["Recall", "NDCG", "MRR", "ItemCoverage", "GiniIndex", "ShannonEntropy", "TailPercentage"]},
@@ -70,6 +106,7 @@ EVALUATIONS = {
         "eval_batch_size": 7,
     },
 }
+FORMS = ["csv", "parquet"]
 RUN = ["--model=LightGCN_RLMRec", "--dataset=tiny", "--epochs=3", "--stopping_step=9", "--config_files=run.yaml"]
 
 
@@ -84,6 +121,7 @@ def pair(tmp_path_factory, write_tiny):
         "differences": {"cases": CASES, "options": OPTIONS, "sizes": [23, 1]},
         "evaluations": {"cases": EVALUATIONS, "options": OPTIONS},
         "trainings": {"argv": RUN, "until": 2},
+        "lists": {"forms": FORMS, "per_part": 7},
         "interrupted_for_later": {"argv": [*RUN, "--checkpoint_dir=later"], "until": 1},
     }
     plan = Plan(2, 2, 0, "localhost", 0, 120)
@@ -107,7 +145,7 @@ def test_processes_tell_each_other(pair):
 @pytest.mark.parametrize("case", CASES)
 def test_losses_and_gradients_are_those_of_one_process(pair, case):
     found = pair.differences[case]
-    assert len(found) == (4 if case == "two optimisers" else 2)
+    assert len(found) == (4 if case == "two optimisers" else 3 if "target" in case else 2)
     for loss, gradient in found:
         assert loss < 1e-5 and gradient < 1e-5
 
@@ -136,6 +174,19 @@ def test_one_process_trains_the_same(pair, monkeypatch):
         assert both["run"]["series"]["losses"][name] == pytest.approx(series, rel=1e-4)
     with pytest.raises(ConfigError, match="with 2 processes, and this is 1; give --nproc=2"):
         run.main([*RUN, "--checkpoint_dir=later", "--resume"])
+
+
+def test_lists_are_those_of_one_process_byte_by_byte(pair, monkeypatch):
+    monkeypatch.chdir(pair.folder)
+    monkeypatch.setattr(list_files, "LISTS_PER_PART", 7)
+    checkpoint, said = pair.lists
+    assert said.count("The lists of 24 users were there from a call that was interrupted.") == len(FORMS)
+    for form in FORMS:
+        output = f"alone.{form}"
+        assert cli.execute(["recommend", "--checkpoint", checkpoint, "--all-users", "--format", form, "-o", output]) == 0
+        assert (pair.folder / f"both.{form}").read_bytes() == (pair.folder / output).read_bytes()
+    assert len((pair.folder / "both.csv").read_text().splitlines()) == 1 + 24 * 10
+    assert not list(pair.folder.glob(".both*"))
 
 
 # --- without processes -----------------------------------------------------------------------------------------------
@@ -221,6 +272,30 @@ def test_kinds_of_losses():
 
     assert loss_kinds(NCL(), 4) == ("mean", "sum", "part", "sum") and loss_kinds(Mine(), 2) == ("sum", "sum")
     assert loss_kinds(object(), 1) == ("mean",)
+    s3rec = type("S3Rec", (), {})()
+    for s3rec.train_stage, kind in {"pretrain": "sum", "finetune": "mean"}.items():
+        assert loss_kinds(s3rec, 1) == (kind,)
+
+
+def test_what_several_processes_do_not_make_equal_is_said(build):
+    tables = (loss_kinds_of._KINDS, loss_kinds_of._BESIDE, loss_kinds_of._COUNTED, loss_kinds_of._UNEQUAL)
+    for name in (*loss_kinds_of._NORMS_OF_ROWS, *loss_kinds_of._NORMS_OF_TABLES, *(name for table in tables for name in table)):
+        assert get_model(name).__name__ == name
+    unequal = (Path(__file__).parents[2] / "docs" / "scale.md").read_text().split("### What is not\n")[1].split("###")[0]
+    assert not [name for name in loss_kinds_of._UNEQUAL if name not in unequal]
+    assert loss_kinds_of.unequal(build("MultiVAE")[1]) == "it draws noise for its rows"
+    assert loss_kinds_of.unequal(build("BPR")[1]) is None
+    assert loss_kinds_of.unequal(torch.nn.Sequential(torch.nn.BatchNorm1d(2))) == "it normalises over a process's rows"
+
+
+def test_what_no_row_carries_is_added_beside_the_rows():
+    parallel.at_work_on(part := parallel.Shard(torch.zeros(1, dtype=torch.long), 0, 3, 3))
+    try:
+        assert parallel.as_part_of_loss(torch.tensor(2.0)) == 0 and part.beside == [2.0]
+        parallel.at_work_on(parallel.Shard(torch.zeros(1, dtype=torch.long), 1, 3, 3, weight=0.25))
+        assert parallel.as_part_of_loss(torch.tensor(2.0)) == 8.0
+    finally:
+        parallel.at_work_on(None)
 
 
 @pytest.mark.parametrize("extra", [["--nproc=2"], ["--port=1"]])
@@ -229,13 +304,29 @@ def test_torchrun_has_the_say(tiny, monkeypatch, extra):
         monkeypatch.setenv(name, "2")
     with pytest.raises(ConfigError, match=f"leave {extra[0].split('=')[0]} out"):
         run.main(["--dataset=tiny", *extra])
+    with pytest.raises(ConfigError, match="leave --nproc out"):
+        cli.execute(["recommend", "--checkpoint=a.pth", "--all-users", "--output=a.csv", "--nproc=2"])
+
+
+def test_processes_of_recommend(monkeypatch, tmp_path):
+    lists, seen = ["recommend", "--checkpoint=a.pth", "--all-users", "--nproc=2"], []
+    with pytest.raises(ConfigError, match="name it with --output"):
+        cli.execute(lists)
+    monkeypatch.setattr(launch, "together", lambda *given: seen.append(given))
+    assert cli.execute([*lists, "--output=a.csv"]) == 0
+    plan, action, arguments, gpus, again = seen[0]
+    assert (plan.here, gpus, action.__qualname__, str(arguments["args"].checkpoint)) == (2, [], "make", "a.pth")
+    lost = launch._failure(tmp_path, plan, [SimpleNamespace(exitcode=-9)], again)
+    assert str(lost).endswith("The same command goes on with the lists that are there.")
+    with pytest.raises(StoreError, match="2 of 2 parts of a.csv are not in"):
+        list_files._end(Path("a.csv"), tmp_path, [tmp_path / "0", tmp_path / "1"], None)
 
 
 def test_processes_in_a_file_of_options(tiny, monkeypatch, workdir):
     (workdir / "run.yaml").write_text("nproc: 3\nepochs: 1\ngpu_id: ''\n")
     seen = {}
     monkeypatch.setattr(
-        launch, "together", lambda plan, action, arguments, gpus: seen.update(plan=plan, action=action, **arguments)
+        launch, "together", lambda plan, action, arguments, *more: seen.update(plan=plan, action=action, **arguments)
     )
     run.main(["--dataset=tiny", "--config_files=run.yaml"])
     assert seen["plan"].here == 3 and seen["action"] is run.train and seen["dataset"] == "tiny"

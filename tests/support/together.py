@@ -5,9 +5,10 @@ Everything that needs a pair of processes shares one, because starting a pair ta
 
 from __future__ import annotations
 
+import io
 import os
 import random
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,12 @@ def differences(cases: dict[str, tuple[str, dict]], options: dict, sizes: list[i
         For each case and each number of interactions: the largest relative difference of a loss, and the largest absolute
         one of a gradient divided by the largest gradient.
     """
-    return {name: _differences(model, {**options, **own}, sizes) for name, (model, own) in cases.items()}
+    found = {}
+    for name, (model, own) in cases.items():
+        torch.set_default_dtype(torch.float64 if "float64" in name else torch.float32)
+        found[name] = _differences(model, {**options, **own}, sizes)
+    torch.set_default_dtype(torch.float32)
+    return found
 
 
 def _differences(model: str, options: dict, sizes: list[int]) -> list[list[float]]:
@@ -94,7 +100,11 @@ def _build(model: str, options: dict, sizes: list[int]):
     trainer.model.train()
     whole, times = next(iter(loader)), getattr(loader, "times", 1)
     count = len(whole) // times
-    rows = [torch.cat([torch.arange(size) + count * repeat for repeat in range(times)]) for size in sizes if size <= count]
+    if "MASK_INDEX" in whole:  # first a row with targets, then one without
+        order = (whole["MASK_INDEX"] == 0).all(dim=1).int().argsort(stable=True)
+        whole, sizes = whole[torch.cat([order[:1], order[-1:], order[1:-1]])], [*sizes, 2]
+    parts = [torch.arange(min(size, count)) for size in sizes]
+    rows = [torch.cat([part + count * repeat for repeat in range(times)]) for part in parts]
     return trainer, [Interaction({key: value[part] for key, value in whole.interaction.items()}) for part in rows], times
 
 
@@ -161,7 +171,7 @@ def evaluations(cases: dict[str, dict], options: dict) -> dict[str, list[dict]]:
     evaluation.SCORES_PER_BLOCK = 100
     found = {}
     for name, own in cases.items():
-        with per_user.recording("threshold" not in own) as users:
+        with per_user.recording() as users:
             trainer, loaders = _ready("BPR", {**options, **own})
             results, kept = [], []
             for alone in (True, False):
@@ -169,14 +179,38 @@ def evaluations(cases: dict[str, dict], options: dict) -> dict[str, list[dict]]:
                 with parallel.alone() if alone else nullcontext():
                     trainer.eval_collector.data_collect(loaders[0])
                     results.append(dict(trainer.evaluate(loaders[2], load_best_model=False)))
-                if users is not None:
-                    kept.append({**users.values, **({} if users.top is None else {"top": users.top})})
-        found[name] = [results, users is None or _same(*kept)]
+                kept.append({**users.values, **({} if users.top is None else {"top": users.top})})
+        found[name] = [results, _same(*kept)]
     return found
 
 
 def _same(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def lists(forms: list[str], per_part: int) -> list[str]:
+    """Lists of all users by the last model that was trained, with each form once interrupted; what was said."""
+    from recbole_rlmrec import cli
+    from recbole_rlmrec.commands import recommend
+    from recbole_rlmrec.runs import list_files
+
+    list_files.LISTS_PER_PART = per_part
+    checkpoint = max(Path("saved").glob("*.pth"), key=os.path.getmtime)
+    said, end = io.StringIO(), list_files._end
+
+    def interrupted(*args):
+        raise Interrupted
+
+    for form in forms:
+        command = ["recommend", f"--checkpoint={checkpoint}", "--all-users", f"--format={form}", f"--output=both.{form}"]
+        args = cli.read(command)[1].args
+        list_files._end = interrupted
+        with suppress(Interrupted, parallel.EndedByFirst):
+            recommend.make(args)
+        list_files._end = end
+        with redirect_stdout(said), redirect_stderr(said):
+            recommend.make(args)
+    return [str(checkpoint), said.getvalue()]
 
 
 class Interrupted(BaseException):

@@ -32,7 +32,7 @@ DEFAULTS = {
     "show_progress": False,
 }
 TEXTS = ("initial_embeddings", "semantic_tag", "semantic_encoder", "data_path", "semantic_path")
-PROFILES = ("semantic_tag", "semantic_encoder", "semantic_dim", "leakage")
+PROFILES = ("semantic_tag", "semantic_encoder", "semantic_dim", "semantic_device", "leakage")
 FIRST_SEED = 2020
 LOCATIONS = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
 QUIET = ("show_progress", "state", "worker")
