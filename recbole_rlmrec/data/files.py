@@ -96,15 +96,25 @@ def bytes_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def json_bytes(value: object) -> bytes:
-    """What `write_json` writes."""
-    return json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
+def json_parts(value: object) -> Iterator[bytes]:
+    """What `write_json` writes, part by part."""
+    for part in json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value):
+        yield part.encode("utf-8", "replace")
+    yield b"\n"
+
+
+def json_digest(value: object) -> str:
+    """SHA-256 of the file that `write_json` writes."""
+    digest = hashlib.sha256()
+    for part in json_parts(value):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON in UTF-8, whole or not at all."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(json_bytes(value))
+        file.writelines(json_parts(value))
 
 
 def read_json(path: Path, error: type[Exception], remedy: str, shape: object = None) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 SIDES = ("user", "item")
@@ -48,8 +49,15 @@ def text_digest(text: str) -> str:
 
 def combined_digest(digests: dict[str, str]) -> str:
     """Digest of a side: SHA-256 over its tokens and the digests of their texts, in token order."""
-    lines = "".join(f"{token}\t{digests[token]}\n" for token in sorted(digests))
-    return hashlib.sha256(lines.encode("utf-8", "replace")).hexdigest()
+    return digest_of((token, digests[token]) for token in sorted(digests))
+
+
+def digest_of(pairs: Iterable[tuple[str, str]]) -> str:
+    """As :func:`combined_digest`, of tokens and digests in token order."""
+    digest = hashlib.sha256()
+    for token, text in pairs:
+        digest.update(f"{token}\t{text}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()
 
 
 def parse_token(value: object) -> str:

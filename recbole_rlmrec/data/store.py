@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.appender import Appender
@@ -132,13 +134,18 @@ class ProfileStore:
         StoreError
             A line is not a profile. Only a last line that was cut off in writing is passed over, with a warning.
         """
-        path = self.path(side)
+        return (profile for _, profile in self._read(side))
+
+    def _read(self, side: str) -> Iterator[tuple[int, Profile]]:
+        """Where each line begins, and its profile."""
+        path, begin = self.path(side), 0
         if not path.exists():
             return
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    yield parse_profile(parse_json(line), side)
+                    yield begin, parse_profile(parse_json(line), side)
+                    begin += len(line)
                 except ValueError as reason:
                     if not line.endswith(b"\n"):
                         self._report_cut(path, number)
@@ -160,6 +167,10 @@ class ProfileStore:
         """Texts to encode by token, in token order; profiles of white space alone are left out."""
         texts = {profile.token: profile.profile for profile in self.iter(side)}
         return {token: texts[token] for token in sorted(texts) if texts[token].strip()}
+
+    def stored_texts(self, side: str) -> StoredTexts:
+        """As `texts`, on disk."""
+        return StoredTexts(self.path(side), side, self._read(side))
 
     def scan(self, side: str, reduced: Callable[[Profile], Any] = _pairs_of) -> Scan:
         """Digests and quoted pairs of a side in one pass that keeps no text; profiles of white space alone are left out.
@@ -197,12 +208,16 @@ class ProfileStore:
         scans = [self.scan(side) for side in SIDES]
         return pairs_frame(scans), any(scan.unknown for scan in scans)
 
-    def write(self, side: str, profiles: Iterable[Profile]) -> None:
-        """Replace the file of a side, whole or not at all."""
+    def write(self, side: str, profiles: Iterable[Profile]) -> int:
+        """Replace the file of a side, whole or not at all; returns how many profiles it holds."""
+        count = 0
         with replacing(self.path(side)) as temporary, open(temporary, "wb") as file:
-            file.writelines(to_line(profile, side) for profile in profiles)
+            for profile in profiles:
+                file.write(to_line(profile, side))
+                count += 1
             file.flush()
             os.fsync(file.fileno())
+        return count
 
     @contextmanager
     def appender(self, side: str) -> Iterator[Appender]:
@@ -224,6 +239,50 @@ class ProfileStore:
         """
         with held(self.folder, f"Another process is writing to {self.folder}; wait until it has ended."):
             yield
+
+
+class StoredTexts(Sequence):
+    """Texts to encode of a side, in token order; a text is read when it is asked for.
+
+    Attributes
+    ----------
+    tokens : list of str
+    digests : bytes array [n]
+        See :func:`text_digest`.
+    lengths : int array [n]
+        Characters of each text.
+    """
+
+    def __init__(self, path: Path, side: str, lines: Iterable[tuple[int, Profile]]) -> None:
+        self._path, self._side, self._file = path, side, None
+        found: dict[str, int] = {}
+        begins, lengths, digests = array("q"), array("q"), bytearray()
+        for begin, profile in lines:
+            found[profile.token] = len(begins)
+            begins.append(begin)
+            lengths.append(len(profile.profile) if profile.profile.strip() else 0)
+            digests += text_digest(profile.profile).encode()
+        self.tokens = sorted(token for token, row in found.items() if lengths[row])
+        rows = np.fromiter(map(found.__getitem__, self.tokens), dtype=np.int64, count=len(self.tokens))
+        self._begins, self.lengths = np.array(begins, dtype=np.int64)[rows], np.array(lengths, dtype=np.int64)[rows]
+        self.digests = np.frombuffer(bytes(digests), dtype="S32")[rows]
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.tokens)
+
+    def __getitem__(self, place):
+        """The text at a place."""
+        if self._file is None:
+            self._file = open(self._path, "rb")
+        self._file.seek(int(self._begins[place]))
+        try:
+            text = parse_profile(parse_json(self._file.readline()), self._side).profile
+        except ValueError:
+            text = None
+        if text is None or text_digest(text).encode() != self.digests[place]:
+            raise StoreError(f"{self._path} has changed while it was read; encode again.")
+        return text
 
 
 def pairs_frame(scans: Iterable[Scan]) -> pd.DataFrame:

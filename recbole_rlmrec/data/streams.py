@@ -136,11 +136,12 @@ class Entities:
         """The first row of each token, int64 [n], -1 where there is none."""
         return pc.index_in(pa.array(tokens, type=pa.string()), value_set=self.ids).fill_null(-1).to_numpy().astype(np.int64)
 
-    def frame(self, side: str) -> pd.DataFrame:
-        """All of it, the first of repeated ids, in memory; the index holds the ids."""
+    def frame(self, side: str, names: list[str] | None = None) -> pd.DataFrame:
+        """Some or all columns, the first row of repeated ids, in memory; the index holds the ids."""
         ids = pd.Index(self.ids.to_numpy(zero_copy_only=False).astype(object), name=side)
         rows = np.flatnonzero(~ids.duplicated() & (ids != ""))
-        return pd.DataFrame({name: texts.take(rows) for name, texts in self.columns.items()}, index=ids[rows], dtype=object)
+        names = list(self.columns) if names is None else names
+        return pd.DataFrame({name: self.columns[name].take(rows) for name in names}, index=ids[rows], dtype=object)
 
     def preview(self, most: int) -> pd.DataFrame:
         """Some values of each column, see :func:`recbole_rlmrec.data.texts.preview`."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from logging import getLogger
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import bytes_digest, file_digest, held, json_bytes, new_matrix, read_json, replacing, write_json
+from recbole_rlmrec.data.files import file_digest, held, json_digest, new_matrix, read_json, replacing, write_json
 from recbole_rlmrec.data.paths import encoder_slug
+from recbole_rlmrec.data.profile import digest_of
 from recbole_rlmrec.data.reading import parse_json, read_npy
-from recbole_rlmrec.data.store import SIDES, ProfileStore, combined_digest, now, text_digest
+from recbole_rlmrec.data.store import SIDES, ProfileStore, StoredTexts, now
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.embeddings import files_of
 from recbole_rlmrec.encoding.journal import Journal
@@ -86,7 +87,7 @@ def encode_tag(
         raise ConfigError(f"The dtype of stored embeddings must be one of {', '.join(DTYPES)}, not {dtype!r}.")
     store = ProfileStore(folder)
     manifest = store.manifest
-    texts = {side: found for side in SIDES if (found := store.texts(side))}
+    texts = {side: found for side in SIDES if len(found := store.stored_texts(side))}
     if not texts:
         raise StoreError(f"{store.folder} holds no profiles to encode; make or import some first.")
     encoder = encoder or get_encoder(encoder_name, **options)
@@ -122,14 +123,34 @@ def _new(matrix: Path) -> Path:
     return matrix.with_name(f".{matrix.stem}.new.npy")
 
 
-class _Job:
-    """One call of :func:`encode_tag`."""
+class _All(Sequence):
+    """The texts of all sides in one."""
 
-    def __init__(self, target: Path, texts: dict[str, dict[str, str]], encoder: TextEncoder, dtype: str, shard=None):
+    def __init__(self, parts: list[StoredTexts]):
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, place):
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        place = int(place) % len(self)
+        part = int(np.searchsorted(self._ends, place, side="right"))
+        return self._parts[part][place - int(self._ends[part]) + len(self._parts[part])]
+
+
+class _Job:
+    """One call of :func:`encode_tag`. Texts stay on disk; of each there are its token, its digest and its length."""
+
+    def __init__(self, target: Path, texts: dict[str, StoredTexts], encoder: TextEncoder, dtype: str, shard=None):
         self._target, self._texts, self._encoder, self._dtype = target, texts, encoder, np.dtype(dtype)
-        self._digests = {side: {t: text_digest(text) for t, text in found.items()} for side, found in texts.items()}
-        self._by_digest = {digest: texts[side][token] for side in texts for token, digest in self._digests[side].items()}
-        self._side_of = {digest: side for side in texts for digest in self._digests[side].values()}
+        self._everything = _All(list(texts.values()))
+        digests = np.concatenate([found.digests for found in texts.values()])
+        # What both sides have is an item's: the last of equal ones.
+        self._digests, last = np.unique(digests[::-1], return_index=True)
+        self._place = len(digests) - 1 - last
         self._fingerprint = self._make_fingerprint()
         self._shard, self._merged = shard, []
         if shard is None:
@@ -139,7 +160,9 @@ class _Job:
         self._finished = self._finished_rows()
 
     def _make_fingerprint(self) -> str:
-        fitted_on = [sorted(d.values()) for d in self._digests.values()] if self._encoder.needs_fit else None
+        fitted_on = None
+        if self._encoder.needs_fit:
+            fitted_on = [np.sort(found.digests).astype(str).tolist() for found in self._texts.values()]
         settings = [self._encoder.info(), self._dtype.name, fitted_on]
         return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -165,20 +188,25 @@ class _Job:
 
     def encode(self, show_progress: bool) -> None:
         """Encode what neither the journal nor a finished matrix holds, the longest texts first."""
-        kept = set(self._journal.rows()[0])
-        known = set() if self._shard else kept  # all shards divide the same texts, whatever they have got through
-        known = known.union(*(digests for digests, _ in self._finished))
-        todo = sorted(set(self._by_digest) - known, key=lambda digest: (-len(self._by_digest[digest]), digest))
-        if known := len(self._by_digest) - len(todo):
-            logger.info(f"{known} of {len(self._by_digest)} texts were encoded before.")
-        if not todo:
+        kept = self._holding(self._journal.rows()[0])
+        known = kept.copy()
+        if self._shard:  # all shards divide the same texts, whatever they have got through
+            known[:] = False
+        for digests, _ in self._finished:
+            known |= self._holding(digests)
+        lengths = np.concatenate([found.lengths for found in self._texts.values()])[self._place]
+        todo = np.flatnonzero(~known)
+        todo = todo[np.argsort(-lengths[todo], kind="stable")]  # equally long ones by digest
+        if known.any():
+            logger.info(f"{known.sum()} of {len(known)} texts were encoded before.")
+        if not len(todo):
             return
         if self._encoder.needs_fit:
-            self._encoder.fit([text for found in self._texts.values() for text in found.values()])
+            self._encoder.fit(self._everything)
         size = max(BLOCK, getattr(self._encoder, "at_once", 0))
         sides = list(self._by_side(todo))
         blocks = [(side, mine[start : start + size]) for side, mine in sides for start in range(0, len(mine), size)]
-        blocks = [block for block in own_blocks(blocks, self._shard) if not kept.issuperset(block[1])]
+        blocks = [block for block in own_blocks(blocks, self._shard) if not kept[block[1]].all()]
         bar = tqdm(total=sum(len(block) for _, block in blocks), desc="Encode", ncols=100, disable=not show_progress)
         with bar:
             before = None
@@ -205,20 +233,29 @@ class _Job:
             They are not all there, or not whole.
         """
         self._merged = rows_of_shards(self._target, self._fingerprint)
-        missing = len(set(self._by_digest).difference(*(digests for digests, _ in [*self._finished, *self._merged])))
+        held_by = [self._holding(digests) for digests, _ in [*self._finished, *self._merged]]
+        missing = int((~np.logical_or.reduce(held_by)).sum()) if held_by else len(self._digests)
         if missing:
             raise StoreError(f"{missing} texts are in no shard below {self._target}; let each --shard come to its end.")
 
-    def _by_side(self, todo: list[str]) -> Iterator[tuple[str, list[str]]]:
-        """What is to be encoded, side by side where the encoder tells them apart; what both sides have is an item's."""
+    def _holding(self, digests: list[str]) -> np.ndarray:
+        """Which of the texts have one of these digests, bool [n]."""
+        return np.isin(self._digests, np.array(digests, dtype="S32"))
+
+    def _by_side(self, todo: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """What is to be encoded, side by side where the encoder tells them apart."""
         if not getattr(self._encoder, "sided", False):
             yield SIDES[-1], todo
             return
-        for side in SIDES:
-            yield side, [digest for digest in todo if self._side_of[digest] == side]
+        begin = 0
+        for side, found in self._texts.items():
+            places = self._place[todo]
+            yield side, todo[(places >= begin) & (places < begin + len(found))]
+            begin += len(found)
 
-    def _vectors(self, digests: list[str]) -> Iterator[tuple[list[str], np.ndarray]]:
-        texts = [self._by_digest[digest] for digest in digests]
+    def _vectors(self, block: np.ndarray) -> Iterator[tuple[list[str], np.ndarray]]:
+        digests = self._digests[block].astype(str).tolist()
+        texts = [self._everything[place] for place in self._place[block]]
         stream = getattr(self._encoder, "stream", None)
         for place, vectors in stream(texts) if stream else [(slice(0, len(texts)), self._encoder.encode(texts))]:
             yield digests[place], self._checked(digests[place], np.asarray(vectors))
@@ -237,17 +274,17 @@ class _Job:
 
     def finish(self, origin: dict) -> None:
         """Put the matrices in place."""
-        where = self._sources()
-        width = next(iter(where.values()))[0].shape[1]
+        sources, source, row = self._sources()
+        width = sources[0].shape[1]
         for side in self._texts:
-            self._write_matrix(side, where, width)
-        tokens = {side: {"tokens": [*digests], "digests": [*digests.values()]} for side, digests in self._digests.items()}
-        del where  # nothing may be mapped that is replaced or removed: Windows refuses that
+            self._write_matrix(side, sources, source, row)
+        tokens = {s: {"tokens": f.tokens, "digests": f.digests.astype(str).tolist()} for s, f in self._texts.items()}
+        del sources  # nothing may be mapped that is replaced or removed: Windows refuses that
         self._finished, self._merged = [], []
         files = {}
         for side, listed in tokens.items():
             matrix, names = files_of(side)
-            files |= {matrix: file_digest(_new(self._target / matrix)), names: bytes_digest(json_bytes(listed))}
+            files |= {matrix: file_digest(_new(self._target / matrix)), names: json_digest(listed)}
         manifest = {**self._manifest(origin, width), "files": files}
         write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": manifest})
         self._commit()
@@ -278,20 +315,29 @@ class _Job:
         write_json(self._target / "manifest.json", new["manifest"])
         path.unlink()
 
-    def _sources(self) -> dict[str, tuple[np.ndarray, int]]:
-        """Where the vector of each digest is: a matrix and a row."""
-        where = {}
-        for digests, matrix in [*self._finished, *self._merged, self._journal.rows()]:
-            where.update((digest, (matrix, row)) for row, digest in enumerate(digests) if digest in self._by_digest)
-        return where
+    def _sources(self) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Where the vector of each text is: matrices, and by digest which of them, int [n], and its row there, int [n]."""
+        found = [*self._finished, *self._merged, self._journal.rows()]
+        source, row = np.full(len(self._digests), -1, dtype=np.int32), np.zeros(len(self._digests), dtype=np.int64)
+        for number, (digests, _) in enumerate(found):
+            there = np.array(digests, dtype="S32")
+            places = np.minimum(np.searchsorted(self._digests, there), len(self._digests) - 1)
+            ours = self._digests[places] == there
+            source[places[ours]], row[places[ours]] = number, np.flatnonzero(ours)
+        if lacking := int((source < 0).sum()):
+            raise EncoderError(f"{self._encoder.name} returned no vector for {lacking} of {len(source)} texts.")
+        used = np.unique(source)
+        return [found[number][1] for number in used], np.searchsorted(used, source).astype(np.int32), row
 
-    def _write_matrix(self, side: str, where: dict[str, tuple[np.ndarray, int]], width: int) -> None:
-        digests = list(self._digests[side].values())
+    def _write_matrix(self, side: str, sources: list[np.ndarray], source: np.ndarray, row: np.ndarray) -> None:
+        digests = self._texts[side].digests
         with replacing(_new(self._target / f"{side}s.npy")) as temporary:
-            matrix = new_matrix(temporary, self._dtype, (len(digests), width))
+            matrix = new_matrix(temporary, self._dtype, (len(digests), sources[0].shape[1]))
             for start in range(0, len(digests), _COPY_BLOCK):
-                block = [where[digest] for digest in digests[start : start + _COPY_BLOCK]]
-                matrix[start : start + len(block)] = np.stack([source[row] for source, row in block])
+                places = np.searchsorted(self._digests, digests[start : start + _COPY_BLOCK])
+                for number, vectors in enumerate(sources):
+                    mine = np.flatnonzero(source[places] == number)
+                    matrix[start + mine] = vectors[row[places[mine]]]
             matrix.flush()
             del matrix  # see finish
 
@@ -302,9 +348,9 @@ class _Job:
             **self._encoder.info(),
             "dim": width,
             "dtype": self._dtype.name,
-            "digests": {side: combined_digest(digests) for side, digests in self._digests.items()},
-            "users": len(self._digests.get("user", ())),
-            "items": len(self._digests.get("item", ())),
+            "digests": {s: digest_of(zip(f.tokens, f.digests.astype(str).tolist())) for s, f in self._texts.items()},
+            "users": len(self._texts.get("user", ())),
+            "items": len(self._texts.get("item", ())),
             "fingerprint": self._fingerprint,
             "made": now(),
         }

@@ -13,13 +13,15 @@ from recbole_rlmrec.errors import ConfigError, EncoderError
 _SIGN = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = rf"(?u)[{_SIGN}]|(?:(?![{_SIGN}])\w){{2,}}"
 _FLOOR = 0.01
+FITTED = 50_000
+"""Most texts that it is fitted to."""
 
 
 class LSA(TextEncoder):
     """TF-IDF with sublinear term frequencies, reduced by a truncated SVD.
 
     There is no list of stop words: the inverse document frequency is log((1 + n) / (1 + df)), so that a word of every
-    text weighs next to nothing in any language.
+    text weighs next to nothing in any language. Of more than 50,000 texts it is fitted to as many, evenly spaced.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ class LSA(TextEncoder):
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        chosen = range(len(texts)) if len(texts) <= FITTED else np.linspace(0, len(texts) - 1, FITTED).astype(np.int64)
+        texts = [texts[place] for place in chosen]
         self._vectorizer = TfidfVectorizer(token_pattern=_WORD, sublinear_tf=True, dtype=np.float32)
         try:
             self._vectorizer.fit(texts)

@@ -12,7 +12,13 @@ from recbole_rlmrec.encoding.sentence_transformer import SentenceTransformerEnco
 from recbole_rlmrec.errors import ConfigError
 
 # What a manifest of embeddings says of its encoder, and the option that asks for it.
-_TOLD = {"normalised": "normalize", "prompt": "prompt", "precision": "precision", "max_dim": "dim"}
+_TOLD = {
+    "normalised": "normalize",
+    "prompt": "prompt",
+    "precision": "precision",
+    "backend": "backend",
+    "max_dim": "dim",
+}
 
 ENCODERS: dict[str, Callable[..., TextEncoder]] = {"lsa": LSA, "openai": OpenAICompatibleEncoder}
 

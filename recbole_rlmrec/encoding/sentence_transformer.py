@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from recbole_rlmrec.data.files import hash_weights
+from recbole_rlmrec.encoding.compiled import check_backend, compile_transformer
 from recbole_rlmrec.encoding.instructions import Instructed
 from recbole_rlmrec.errors import ConfigError, EncoderError
 
-PRECISIONS = ("float32", "float16", "bfloat16")
+BATCH_TOKENS = {"cpu": 1024}
+"""Tokens of a batch by type of device: a processor gains nothing from more."""
+_MORE_TOKENS = 16384
+_BATCH_SIZE = 32
 
 
 class SentenceTransformerEncoder(Instructed):
@@ -25,10 +29,15 @@ class SentenceTransformerEncoder(Instructed):
     device : str, optional
         ``cpu``, ``cuda``, ``cuda:0``, ...; several, separated by commas, share the work through the library's own pool of
         processes; the library's choice where left out.
-    batch_size : int
-        Texts per forward pass; the library sorts them by length.
+    batch_size : int, optional
+        Most texts per forward pass.
+    batch_tokens : int, optional
+        Most tokens per forward pass, padding included; by default 1,024 on a processor and 16,384 elsewhere, where no
+        ``batch_size`` is given.
     precision : str
-        Type that the model computes in: float32, float16 or bfloat16.
+        Type that the model computes in: float32, float16 or bfloat16; int8 with a backend that has it.
+    backend : str
+        What runs the transformer: torch, or on a processor onnx or openvino (:mod:`recbole_rlmrec.encoding.compiled`).
     normalize : bool
         Whether vectors get length 1.
     prompt : str or dict, optional
@@ -47,21 +56,28 @@ class SentenceTransformerEncoder(Instructed):
         self,
         name: str,
         device: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         precision: str = "float32",
         normalize: bool = True,
         prompt: str | dict[str, str] | None = None,
+        backend: str = "torch",
+        batch_tokens: int | None = None,
     ):
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ConfigError(f"batch_size must be a positive integer, not {batch_size!r}.")
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
+        for option, value in (("batch_size", batch_size), ("batch_tokens", batch_tokens)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigError(f"{option} must be a positive integer, not {value!r}.")
+        check_backend(backend, precision, device)
         self.name = name
         self.truncated = 0
-        self._batch_size, self._precision, self._normalize = batch_size, precision, normalize
+        self._batch_size, self._batch_tokens = batch_size, batch_tokens
+        self._precision, self._normalize, self._backend = precision, normalize, backend
         self._instruct(name, prompt)
         devices = [part.strip() for part in (device or "").split(",") if part.strip()]
-        self._model = _load(name, devices[0] if devices else None, precision)
+        if backend == "torch":
+            self._model = _load(name, devices[0] if devices else None, precision)
+        else:
+            self._model = _load(name, "cpu", "float32")
+            compile_transformer(self._model, name, backend, precision)
         self._pool = self._start_pool(devices) if len(devices) > 1 else None
 
     def _start_pool(self, devices: list[str]) -> dict:
@@ -71,8 +87,9 @@ class SentenceTransformerEncoder(Instructed):
 
     @property
     def max_tokens(self) -> int | None:
-        """Number of tokens that the model reads; None where it does not say."""
-        return self._model.max_seq_length
+        """Number of tokens that the model reads; None where it does not say, or reads all."""
+        limit = self._model.max_seq_length
+        return int(limit) if limit and limit < 1 << 30 else None
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts: float32 [n, d].
@@ -83,11 +100,28 @@ class SentenceTransformerEncoder(Instructed):
             The model fails, for example for want of memory.
         """
         texts = list(texts)
-        self.truncated += self._count_truncated(texts)
+        if self._pool or not callable(self._model.tokenizer):
+            if self._pool:
+                self.truncated += int((self.lengths(self._perhaps_long(texts)) > (self.max_tokens or np.inf)).sum())
+            return self._vectors(texts, self._batch_size or _BATCH_SIZE)
+        lengths = self.lengths(texts)
+        if self.max_tokens:
+            self.truncated += int((lengths > self.max_tokens).sum())
+            lengths = np.minimum(lengths, self.max_tokens)
+        parts = batches(lengths, self._most_tokens(), self._batch_size)
+        vectors = [self._vectors([texts[place] for place in part], len(part)) for part in parts]
+        return np.concatenate(vectors)[np.argsort(np.concatenate(parts))]
+
+    def _most_tokens(self) -> int | None:
+        if self._batch_tokens or self._batch_size:
+            return self._batch_tokens
+        return BATCH_TOKENS.get(self._model.device.type, _MORE_TOKENS)
+
+    def _vectors(self, texts: list[str], batch_size: int) -> np.ndarray:
         try:
             vectors = self._model.encode(
                 texts,
-                batch_size=self._batch_size,
+                batch_size=batch_size,
                 prompt=self._prompt or None,
                 normalize_embeddings=self._normalize,
                 convert_to_numpy=True,
@@ -96,18 +130,21 @@ class SentenceTransformerEncoder(Instructed):
             )
         except RuntimeError as reason:
             raise EncoderError(
-                f"{self.name} failed on a batch of {self._batch_size} texts ({_first_line(reason)}); "
-                f"try a smaller --batch-size or another --device."
+                f"{self.name} failed on a batch of {batch_size} texts ({_first_line(reason)}); "
+                f"try a smaller --batch-tokens or --batch-size, or another --device."
             ) from reason
         return np.asarray(vectors, dtype=np.float32)
 
-    def _count_truncated(self, texts: list[str]) -> int:
-        limit = self.max_tokens
-        long = [self._prompt + text for text in texts if limit and len(self._prompt) + len(text) > limit]
-        if not long:
-            return 0
-        tokens = self._model.tokenizer(long, truncation=False, verbose=False)["input_ids"]
-        return sum(len(ids) > limit for ids in tokens)
+    def _perhaps_long(self, texts: list[str]) -> list[str]:
+        """Texts of more characters than the model reads tokens."""
+        return [text for text in texts if self.max_tokens and len(self._prompt) + len(text) > self.max_tokens]
+
+    def lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """Number of tokens of each text, prompt included, int64 [n]."""
+        if not texts:
+            return np.zeros(0, dtype=np.int64)
+        found = self._model.tokenizer([self._prompt + text for text in texts], truncation=False, verbose=False)
+        return np.array([len(ids) for ids in found["input_ids"]], dtype=np.int64)
 
     def info(self) -> dict:
         """See :meth:`TextEncoder.info`."""
@@ -117,6 +154,7 @@ class SentenceTransformerEncoder(Instructed):
             "normalised": self._normalize,
             "prompt": self._told_prompt(),
             "precision": self._precision,
+            **({} if self._backend == "torch" else {"backend": self._backend}),
             "max_tokens": self.max_tokens,
         }
 
@@ -126,6 +164,32 @@ class SentenceTransformerEncoder(Instructed):
             return hash_weights(Path(self.name))
         config = getattr(getattr(self._model[0], "auto_model", None), "config", None)
         return getattr(config, "_commit_hash", None)
+
+
+def batches(lengths: np.ndarray, tokens: int | None, texts: int | None = None) -> list[np.ndarray]:
+    """Divide texts into batches of like length.
+
+    Parameters
+    ----------
+    lengths : ndarray
+        Number of tokens of each text, int [n], at least one text.
+    tokens : int or None
+        Most tokens of a batch, each text counted as long as the longest; a longer text is a batch of its own.
+    texts : int or None
+        Most texts of a batch.
+
+    Returns
+    -------
+    list of ndarray
+        Places of the texts of each batch, the longest first.
+    """
+    order, parts, start = np.argsort(-lengths, kind="stable"), [], 0
+    while start < len(order):
+        longest = max(int(lengths[order[start]]), 1)
+        count = max(min(len(order) if tokens is None else tokens // longest, texts or len(order)), 1)
+        parts.append(order[start : start + count])
+        start += count
+    return parts
 
 
 def _load(name: str, device: str | None, precision: str):

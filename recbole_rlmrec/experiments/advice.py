@@ -17,7 +17,8 @@ from recbole_rlmrec.encoding.lsa import LSA
 from recbole_rlmrec.errors import EncoderError, SemanticError
 from recbole_rlmrec.experiments.cells.data import found_parts
 from recbole_rlmrec.experiments.text_baselines import blend, item_knn, measure, popularity, text_knn
-from recbole_rlmrec.profiling.sentences import ItemTexts
+from recbole_rlmrec.profiling.sentences import item_texts
+from recbole_rlmrec.profiling.shared import Shared
 from recbole_rlmrec.runs.split import draw_split, make_config
 from recbole_rlmrec.semantic.load import load_semantic
 
@@ -218,4 +219,4 @@ def _from_columns(config, train) -> dict[str, str]:
     corpus = Corpus.from_config(config, train)
     if corpus.item_fields is None:
         return {}
-    return {token: text for token, text, _ in ItemTexts(corpus, corpus.columns()).profiles() if text}
+    return {token: text for token, text, _ in item_texts(Shared(corpus, corpus.columns())) if text}

@@ -6,7 +6,6 @@ Nodes are users first, then items, by RecBole's internal id: node ``u`` is user 
 from __future__ import annotations
 
 import copy
-import warnings
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +13,7 @@ import torch
 from torch.autograd import Function
 
 from recbole_rlmrec.model.device import at_least_float32, no_autocast
+from recbole_rlmrec.model.sparse import csr_matmul
 
 
 class Graph:
@@ -105,6 +105,23 @@ class Graph:
         """
         return _Propagate.apply(x, self)
 
+    def combined(self, x: torch.Tensor, n_layers: int, how: str) -> torch.Tensor:
+        """Sum or mean of x, the product, the product of that, up to ``n_layers``; of the layers two exist at a time.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Node features [n, d].
+        n_layers : int
+        how : {"mean", "sum"}
+
+        Returns
+        -------
+        torch.Tensor
+            [n, d], what :func:`combine_layers` makes of :meth:`propagate`, with its gradient.
+        """
+        return _Combined.apply(x, self, n_layers, n_layers + 1 if how == "mean" else 1)
+
     def weigh(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Sum the features of each node's neighbours with weights, with gradients to both.
 
@@ -143,9 +160,7 @@ class Graph:
 
     def matmul(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Product of the pattern filled with ``values`` [nnz] and x [n, d], without gradient."""
-        with no_autocast(x.device):
-            x = at_least_float32(x)
-            return self._csr(values.to(x.dtype)) @ x
+        return csr_matmul(self._csr(values.to(at_least_float32(x).dtype)), x)
 
     def sample(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """The stored entries of left @ right.T, [nnz], without gradient."""
@@ -188,6 +203,26 @@ class _Propagate(Function):
     @staticmethod
     def backward(ctx, grad):
         return ctx.graph.matmul(ctx.graph.transposed_values, grad.contiguous()), None
+
+
+class _Combined(Function):
+    @staticmethod
+    def forward(ctx, x, graph, n_layers, divisor):
+        ctx.shape = graph, n_layers, divisor
+        layer, total = x, at_least_float32(x).clone()
+        for _ in range(n_layers):
+            layer = graph.matmul(graph.values, layer)
+            total += layer
+        return total.div_(divisor)
+
+    @staticmethod
+    def backward(ctx, grad):
+        graph, n_layers, divisor = ctx.shape
+        grad = grad / divisor
+        total = grad
+        for _ in range(n_layers):  # g + A'(g + A'(g + ...))
+            total = graph.matmul(graph.transposed_values, total).add_(grad)
+        return total, None, None, None
 
 
 class _Weigh(Function):
@@ -293,13 +328,3 @@ def combine_layers(layers: list[torch.Tensor], how: str) -> torch.Tensor:
 def _narrow(index: torch.Tensor, nnz: int) -> torch.Tensor:
     """Indices as int32 where they fit, which sparse products take as they are."""
     return index.int() if nnz < 2**31 else index
-
-
-def _silence_beta_warning() -> None:
-    """Torch says once per process that its CSR tensors are in beta: have it said here, unheard."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), torch.tensor([]), size=(1, 1))
-
-
-_silence_beta_warning()

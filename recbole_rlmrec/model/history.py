@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch.autograd import Function
 
-from recbole_rlmrec.model.device import at_least_float32, no_autocast
+from recbole_rlmrec.model.sparse import csr_matmul
 
 
 class HistoryMean:
@@ -44,11 +44,11 @@ class _Mean(Function):
     @staticmethod
     def forward(ctx, items, history):
         ctx.history = history
-        return _product(history._forward, items)
+        return csr_matmul(history._forward, items)
 
     @staticmethod
     def backward(ctx, grad):
-        return _product(ctx.history._backward, grad.contiguous()), None
+        return csr_matmul(ctx.history._backward, grad), None
 
 
 def _csr(matrix: sp.csr_matrix, device) -> torch.Tensor:
@@ -56,8 +56,3 @@ def _csr(matrix: sp.csr_matrix, device) -> torch.Tensor:
     crow, col, values = (torch.from_numpy(part).to(device) for part in parts)
     values = values.to(torch.get_default_dtype())
     return torch.sparse_csr_tensor(crow, col, values, size=matrix.shape, check_invariants=False)
-
-
-def _product(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    with no_autocast(x.device):
-        return matrix @ at_least_float32(x)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 
 from recbole_rlmrec.model import parallel
-from recbole_rlmrec.model.alignment.contrastive import ABSENT, draw
+from recbole_rlmrec.model.alignment.anchors import draw
+from recbole_rlmrec.model.alignment.contrastive import ABSENT
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp, logsumexp_total, normalize_rows
 from recbole_rlmrec.model.device import at_least_float32, no_autocast, on_gpu, to_device
 from recbole_rlmrec.model.options import choice, count, flag, number

@@ -14,7 +14,6 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers as recbole_create_samplers
-from recbole.evaluator import Collector
 from recbole.sampler import Sampler
 from recbole.utils import ModelType, get_model
 
@@ -23,7 +22,7 @@ from recbole_rlmrec.model.lookup import backbone_name
 from recbole_rlmrec.plugin.loader import take
 from recbole_rlmrec.plugin.sampler import LazySampler, UserItems
 
-SCORES_PER_BLOCK = 2**21
+SCORES_PER_BLOCK = 2**22
 PHASES = ("train", "valid", "test")
 TEST_MASKS = ("train_valid", "train")
 
@@ -34,7 +33,7 @@ _EXPANDING = ("AbstractRecommender.full_sort_predict", "ENMF.full_sort_predict")
 class FastFullSortEvalDataLoader(FullSortEvalDataLoader):
     """RecBole's full-sort loader with more than one or two users in a batch and no Python loop over users.
 
-    A batch holds as many users as give `SCORES_PER_BLOCK` scores (8 MB), or more where ``eval_batch_size`` asks for
+    A batch holds as many users as give `SCORES_PER_BLOCK` scores (16 MB), or more where ``eval_batch_size`` asks for
     more. Models that expand every user with every item keep RecBole's ``eval_batch_size``.
 
     Parameters
@@ -99,44 +98,6 @@ class FastFullSortEvalDataLoader(FullSortEvalDataLoader):
         """Positive items of the users of this split, object array [n_users] of LongTensor or None."""
         items = self._positives.items.split(self._positives.counts.tolist())
         return _object_array([part if len(part) else None for part in items])
-
-
-class FastCollector(Collector):
-    """RecBole's collector that ranks once per batch and looks hits up instead of building a users x items matrix."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self._collects_items = self.register.need("rec.items")
-        self._collects_hits = self.register.need("rec.topk")
-        setattr(self.register, "rec.items", False)
-        setattr(self.register, "rec.topk", False)
-
-    def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
-        """Collect what the metrics need of a batch.
-
-        Parameters
-        ----------
-        scores_tensor : FloatTensor [users, items], or [pairs] for value metrics
-        interaction : Interaction
-        positive_u, positive_i : LongTensor [p] or None
-            Row of ``scores_tensor`` and item of each positive.
-        """
-        if self._collects_items or self._collects_hits:
-            top = torch.topk(scores_tensor, max(self.topk), dim=-1).indices
-            if self._collects_items:
-                self.data_struct.update_tensor("rec.items", top)
-            if self._collects_hits:
-                hits = _hits(top, scores_tensor.shape, positive_u, positive_i)
-                self.data_struct.update_tensor("rec.topk", hits)
-        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
-
-
-def _hits(top, shape, positive_u, positive_i):
-    """RecBole's ``rec.topk``: 1 where a ranked item is positive; last column the number of positives of the user."""
-    n_users, n_items = shape
-    positives = UserItems.of_pairs(positive_u.to(top.device), positive_i.to(top.device), n_users, n_items)
-    first = torch.arange(n_users, device=top.device).unsqueeze(1) * n_items
-    return torch.cat((positives.contains(top + first).long(), positives.counts.unsqueeze(1)), dim=1)
 
 
 def _object_array(values):

@@ -14,6 +14,7 @@ from recbole.utils import InputType
 from torch.utils.data import RandomSampler, SequentialSampler
 
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.plugin.batch_size import settle
 from recbole_rlmrec.plugin.sampler import UniformNegatives, UserItems
 
 
@@ -51,6 +52,7 @@ class FastTrainDataLoader(TrainDataLoader):
                 "the saved data loaders draw uniform negatives with `fast_loader`, and this run asks for another way: "
                 "delete the saved data loaders, or unset `dataloaders_save_path`"
             )
+        settle(config, self._dataset)
         super().update_config(config)
         self.batch_sampler.batch_size = self.step
         self._negatives = None

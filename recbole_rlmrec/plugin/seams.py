@@ -24,6 +24,7 @@ from recbole_rlmrec.errors import DataError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.lookup import SUFFIXES, backbone_name, find_model, original_get_model
 from recbole_rlmrec.plugin import loading, saving, shards
+from recbole_rlmrec.plugin.batch_size import settle
 from recbole_rlmrec.plugin.defaults import convert_options, load_defaults
 from recbole_rlmrec.plugin.evaluation import FastFullSortEvalDataLoader, create_samplers, wants_fast_evaluation
 from recbole_rlmrec.plugin.launch import Plan, gpus_of, together
@@ -84,8 +85,12 @@ def _replace(original: Callable, replacement: Callable) -> None:
 
 
 def _build(self):
-    """``Dataset.build``: the training split learns of the held-out ones, and what is preloaded is checked for leaks."""
+    """``Dataset.build``: the training split learns of the held-out ones, and what is preloaded is checked for leaks.
+
+    Its size settles ``train_batch_size: auto``.
+    """
     datasets = _original_build(self)
+    settle(self.config, datasets[0])
     if len(datasets) == 3:
         datasets[0].rlmrec_heldout = tuple(datasets[1:])
         datasets[0].rlmrec_preloaded = check_preloaded(self.config, datasets[0])

@@ -14,7 +14,7 @@ from recbole_rlmrec.errors import ConfigError, duration
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.loss_kinds import is_mean
 from recbole_rlmrec.plugin import per_user, saving, shards, vocabulary
-from recbole_rlmrec.plugin.evaluation import FastCollector
+from recbole_rlmrec.plugin.collector import FastCollector, vectorise
 from recbole_rlmrec.plugin.following import Following, last_checkpoint
 from recbole_rlmrec.plugin.initial import SEMANTIC, load_initial
 from recbole_rlmrec.plugin.initial_semantic import load_semantic_initial
@@ -38,6 +38,7 @@ class RLMRecTrainer:
         self.data: dict | None = None
         if config["fast_loader"]:
             self.eval_collector = FastCollector(config)
+            vectorise(self.evaluator, config)
         if parallel.many():
             shards.attach(self)
         per_user.attach(self)

@@ -7,13 +7,13 @@ values, favourites by rating and eras. The sentences have few words of their own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.columns import Columns, mean_words, sample, snake
-from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.columns import snake
+from recbole_rlmrec.profiling.shared import Shared, texts_at
 
 N_VALUES = 5
 N_FAVOURITES = 8
@@ -22,46 +22,52 @@ N_REVIEWS = 3
 REVIEW_WORDS = 60
 LIFT = 1.3
 MIN_COUNT = 3
+BLOCK = 4096
 
 _YEAR = r"(?<!\d)((?:1[5-9]|20)\d\d)(?!\d)"
 
 
-class ItemTexts:
-    """Texts about items."""
+def item_texts(shared: Shared) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """Yield token, text and quoted pairs of each item, a block of them in memory at a time."""
+    for start in range(0, len(shared.items), BLOCK):
+        yield from ItemTexts(shared, np.arange(start, min(start + BLOCK, len(shared.items)))).profiles()
 
-    def __init__(self, corpus: Corpus, columns: Columns):
-        self._corpus, self._columns = corpus, columns
-        fields = corpus.item_fields if corpus.item_fields is not None else pd.DataFrame()
-        self._fields = fields.reindex(corpus.items, fill_value="")
-        self.values = {name: values for name in columns.attributes if (values := self._categories(name)) is not None}
-        self.titles = self._column(columns.title).str.strip()
-        self.years = self._column(columns.year).str.extract(_YEAR)[0].fillna("")
+
+def user_texts(shared: Shared) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """Yield token, text and quoted pairs of each user, a block of them in memory at a time."""
+    for start in range(0, len(shared.users), BLOCK):
+        yield from UserTexts(shared, start, min(start + BLOCK, len(shared.users))).profiles()
+
+
+class ItemTexts:
+    """Texts about some items, by their places among those of the corpus."""
+
+    def __init__(self, shared: Shared, places: np.ndarray):
+        self._shared, self._columns, self._places = shared, shared.columns, places
+        self._tokens = pd.Index(shared.items[places], name="item")
+        self.values = {name: values.of(places) for name, values in shared.values.items()}
+        self.titles = self._column(self._columns.title).str.strip()
+        self.years = self._column(self._columns.year).str.extract(_YEAR)[0].fillna("")
         self.kinds = self._kinds()
 
-    def _column(self, name: str | None) -> pd.Series:
-        return self._fields[name] if name else pd.Series("", index=self._fields.index, dtype=object)
-
-    def _categories(self, name: str) -> pd.DataFrame | None:
-        """Values of a column by item if it is one that sorts items into kinds, None for free text."""
-        filled = sample(self._fields[name])
-        sentences = filled.str.contains(r"[.!?]$", regex=True).mean() if len(filled) else 1.0
-        values = self._corpus.item_values(name)
-        values = values[values["item"].isin(self._fields.index)]
-        repeats = len(values) / max(values["value"].nunique(), 1)
-        if sentences > 0.2 or mean_words(filled) > 10 or repeats < 2 or values["value"].str.match(r"^[\d.+-]+$").mean() > 0.5:
-            return None
-        return values
+    def _column(self, name: str | None, wanted: pd.Series | None = None) -> pd.Series:
+        """A column of ``.item``; empty where it is not wanted."""
+        texts = np.full(len(self._places), "", dtype=object)
+        chosen = slice(None) if wanted is None else wanted.to_numpy(dtype=bool)
+        if name:
+            texts[chosen] = texts_at(self._shared.corpus.texts_of_items(name), self._places[chosen])
+        return pd.Series(texts, index=self._tokens, dtype=object)
 
     def _kinds(self) -> pd.Series:
         """Attribute values of each item in a row, by item token."""
         if not self.values:
             return self._column(None)
         values = pd.concat(self.values.values())
-        return _joined(values, "item", "value").reindex(self._fields.index, fill_value="")
+        return _joined(values, "item", "value").reindex(self._tokens, fill_value="")
 
     def label(self) -> pd.Series:
         """How a user's profile refers to an item: title, or else the start of its description, with year and kinds."""
-        description = self._column(self._columns.description).str.split().str[:8].str.join(" ")
+        description = self._column(self._columns.description, self.titles == "").str.split().str[:8].str.join(" ")
         name = self.titles.where(self.titles != "", description)
         details = _row_text(self.years, self.kinds, separator=", ")
         return name.where((name == "") | (details == ""), name + " (" + details + ")")
@@ -71,84 +77,88 @@ class ItemTexts:
         title = self.titles.where(self.years == "", self.titles + " (" + self.years + ")").where(self.titles != "", "")
         parts = [title] + [self._attribute(name) for name in self._columns.attributes]
         description = self._column(self._columns.description).str.strip()
-        reviews, pairs = self._reviews(description == "")
+        reviews, pairs = self._reviews((description == "").to_numpy())
         texts = _sentences(*parts, description, reviews)
         for token, text in texts.items():
             yield token, text, pairs.get(token, [])
 
     def _attribute(self, name: str) -> pd.Series:
-        column = self._fields[name].str.strip()
         if name in self.values:
-            column = _joined(self.values[name], "item", "value").reindex(column.index, fill_value="")
+            column = _joined(self.values[name], "item", "value").reindex(self._tokens, fill_value="")
+        else:
+            column = self._column(name).str.strip()
         return column.where(column == "", f"{_words(name)}: " + column)
 
-    def _reviews(self, wanted: pd.Series) -> tuple[pd.Series, dict[str, list[tuple[str, str]]]]:
+    def _reviews(self, wanted: np.ndarray) -> tuple[pd.Series, dict[str, list[tuple[str, str]]]]:
         """A few training reviews of the items that have no description, the longest first, and whose they are."""
         empty = self._column(None)
-        if not self._columns.reviews:
+        if not self._columns.reviews or not wanted.any():
             return empty, {}
-        rows = self._corpus.interactions
-        rows = rows[rows["item"].isin(wanted.index[wanted])]
-        rows = _longest_reviews(rows, self._columns.reviews, "item")
-        pairs = {item: list(zip(group["user"], group["item"])) for item, group in rows.groupby("item")}
+        order, starts = self._shared.by_item
+        rows = np.concatenate([order[starts[place] : starts[place + 1]] for place in self._places[wanted]])
+        rows = _longest_reviews(self._shared.rows(rows, self._columns.reviews), self._columns.reviews, "item")
+        pairs = _grouped(rows["item"], zip(rows["user"], rows["item"]))
         return _joined(rows, "item", "review", " / ").reindex(empty.index, fill_value=""), pairs
 
 
 class UserTexts:
-    """Texts about users, from their training interactions alone."""
+    """Texts about the users between two places, from their training interactions alone."""
 
-    def __init__(self, corpus: Corpus, columns: Columns, items: ItemTexts):
-        self._corpus, self._columns, self._items = corpus, columns, items
-        self._rows = corpus.interactions[["user", "item"]]
+    def __init__(self, shared: Shared, start: int, stop: int):
+        self._shared, self._columns = shared, shared.columns
+        self._places = np.arange(start, stop)
+        self._tokens = pd.Index(shared.users[start:stop], name="user")
+        first, last = np.searchsorted(shared.rows_users, [start, stop])
+        self._slice = slice(first, last)
+        self._rows = shared.rows(self._slice, [])
+        self._items = ItemTexts(shared, np.unique(shared.rows_items[self._slice]))
         self._ratings = self._own_ratings()
 
     def _own_ratings(self) -> pd.Series | None:
-        if not self._columns.rating:
+        if not self._shared.rated:
             return None
-        ratings = pd.to_numeric(self._corpus.interactions[self._columns.rating], errors="coerce")
-        return ratings if ratings.nunique() > 1 else None
+        return pd.to_numeric(self._shared.rows(self._slice, [self._columns.rating])[self._columns.rating], errors="coerce")
 
     def profiles(self) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
         """Yield token, text and quoted pairs of each user."""
         parts = [self._about(), *(self._values(name) for name in self._items.values), self._eras(), *self._titles()]
         parts.append(self._reviews())
-        parts = [part.reindex(self._corpus.users, fill_value="") for part in parts]
+        parts = [part.reindex(self._tokens, fill_value="") for part in parts]
         texts = _sentences(*parts)
-        history = {user: list(zip(g["user"], g["item"])) for user, g in self._rows.groupby("user", sort=False)}
+        history = _grouped(self._rows["user"], zip(self._rows["user"], self._rows["item"]))
         from_history = _sentences(*parts[1:]) != ""
         for token, text in texts.items():
             yield token, text, history.get(token, []) if from_history[token] else []
 
     def _about(self) -> pd.Series:
         """What .user says."""
-        fields = self._corpus.user_fields
-        if fields is None or not self._columns.user_attributes:
-            return pd.Series("", index=self._corpus.users, dtype=object)
-        known = fields.reindex(self._corpus.users, fill_value="")
-        parts = [known[name].str.strip() for name in self._columns.user_attributes]
-        names = [_words(name) for name in self._columns.user_attributes]
-        return _sentences(*(p.where(p == "", f"{n}: " + p) for n, p in zip(names, parts)))
+        parts = []
+        for name in self._columns.user_attributes:
+            column = pd.Series(texts_at(self._shared.corpus.texts_of_users(name), self._places), self._tokens, dtype=object)
+            column = column.str.strip()
+            parts.append(column.where(column == "", f"{_words(name)}: " + column))
+        return _sentences(*parts) if parts else pd.Series("", index=self._tokens, dtype=object)
 
     def _values(self, name: str) -> pd.Series:
         """The most frequent values of an attribute, and those that the user chooses more often than others do."""
-        counts = self._counts(self._items.values[name])
+        counts = self._counts(name)
         most = counts.groupby("user", sort=False).head(N_VALUES)
         more = counts[(counts["lift"] >= LIFT) & (counts["count"] >= MIN_COUNT)]
         more = more.sort_values(["user", "lift", "value"], ascending=[True, False, True])
         more = more.groupby("user", sort=False).head(N_VALUES)
         label = _words(name)
-        most, more = (_joined(part, "user", "value").reindex(self._corpus.users, fill_value="") for part in (most, more))
+        most, more = (_joined(part, "user", "value").reindex(self._tokens, fill_value="") for part in (most, more))
         return _sentences(
             most.where(most == "", f"{label}, most frequent: " + most),
             more.where(more == "", f"{label}, more than others: " + more),
         )
 
-    def _counts(self, values: pd.DataFrame) -> pd.DataFrame:
+    def _counts(self, name: str) -> pd.DataFrame:
         """Columns user, value, count and lift (share in the user's history over share in all), most frequent first."""
-        rows = self._rows.merge(values, on="item")
+        rows = self._rows.merge(self._items.values[name], on="item")
         counts = rows.groupby(["user", "value"], sort=False).size().rename("count").reset_index()
-        share = rows["value"].value_counts(normalize=True)
-        counts["lift"] = counts["count"] / counts.groupby("user")["count"].transform("sum") / counts["value"].map(share)
+        share = counts["value"].map(self._shared.shares[name])
+        counts["lift"] = counts["count"] / counts.groupby("user")["count"].transform("sum") / share
         return counts.sort_values(["user", "count", "value"], ascending=[True, False, True])
 
     def _eras(self) -> pd.Series:
@@ -180,7 +190,7 @@ class UserTexts:
         """A few of the user's own reviews, the longest first."""
         if not self._columns.reviews:
             return pd.Series(dtype=object)
-        rows = _longest_reviews(self._corpus.interactions, self._columns.reviews, "user")
+        rows = _longest_reviews(self._shared.rows(self._slice, self._columns.reviews), self._columns.reviews, "user")
         return "In own words: " + _joined(rows, "user", "review", " / ")
 
     def _favourites(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -194,7 +204,16 @@ class UserTexts:
 
 def _joined(rows: pd.DataFrame, key: str, column: str, separator: str = ", ") -> pd.Series:
     """Values of ``column`` in one text per ``key``, in the order of the rows."""
-    return rows.groupby(key, sort=False)[column].agg(separator.join).astype(object)
+    texts = {token: separator.join(values) for token, values in _grouped(rows[key], rows[column]).items()}
+    return pd.Series(list(texts.values()), index=pd.Index(list(texts), dtype=object, name=key), dtype=object)
+
+
+def _grouped(keys: Iterable[str], values: Iterable) -> dict[str, list]:
+    """Values by key, both in the order in which they come."""
+    found = {}
+    for key, value in zip(keys, values, strict=True):
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def _row_text(*parts: pd.Series, separator: str) -> pd.Series:

@@ -5,18 +5,20 @@ What the texts say is in :mod:`recbole_rlmrec.profiling.sentences`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from logging import getLogger
 
 from recbole_rlmrec.data.columns import Columns
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.store import Profile
-from recbole_rlmrec.profiling.sentences import ItemTexts, UserTexts
+from recbole_rlmrec.profiling.sentences import item_texts, user_texts
+from recbole_rlmrec.profiling.shared import Shared
 
 logger = getLogger()
 
 
-def build_template_profiles(corpus: Corpus, columns: Columns | None = None) -> tuple[list[Profile], list[Profile]]:
-    """Make profiles of a corpus from templates.
+def build_template_profiles(corpus: Corpus, columns: Columns | None = None) -> tuple[Iterator[Profile], Iterator[Profile]]:
+    """Make profiles of a corpus from templates, block by block as they are asked for.
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ def build_template_profiles(corpus: Corpus, columns: Columns | None = None) -> t
 
     Returns
     -------
-    items, users : list of Profile
+    items, users : iterator of Profile
         By internal id; those about whom there is nothing to say are left out. ``pairs`` holds every interaction that a
         text was made from, counts included.
 
@@ -38,10 +40,9 @@ def build_template_profiles(corpus: Corpus, columns: Columns | None = None) -> t
     """
     columns = columns or corpus.columns()
     corpus.require_text(columns)
-    items = ItemTexts(corpus, columns)
-    users = UserTexts(corpus, columns, items)
-    return _profiles(items), _profiles(users)
+    shared = Shared(corpus, columns)
+    return _profiles(item_texts(shared)), _profiles(user_texts(shared))
 
 
-def _profiles(texts: ItemTexts | UserTexts) -> list[Profile]:
-    return [Profile(token, text, pairs=pairs) for token, text, pairs in texts.profiles() if text]
+def _profiles(texts: Iterable[tuple[str, str, list[tuple[str, str]]]]) -> Iterator[Profile]:
+    return (Profile(token, text, pairs=pairs) for token, text, pairs in texts if text)

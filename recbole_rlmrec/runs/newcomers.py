@@ -18,7 +18,8 @@ from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.profile import BadRecord, parse_profile, parse_token
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import DataError
-from recbole_rlmrec.profiling.sentences import ItemTexts
+from recbole_rlmrec.profiling.sentences import item_texts
+from recbole_rlmrec.profiling.shared import Shared
 from recbole_rlmrec.runs.sequential import TrainedOnSequences
 from recbole_rlmrec.runs.trained import Trained
 from recbole_rlmrec.runs.unseen import Unseen, semantic_tag
@@ -217,7 +218,7 @@ def _put_together(trained: Trained, file, column: str) -> Iterator[tuple[str, st
     corpus = Corpus.from_config(trained.config, trained.splits[0])
     corpus.interactions = corpus.interactions[[]].assign(user="", item="").iloc[:0]
     corpus = corpus.with_items(file, column)
-    for token, text, _ in ItemTexts(corpus, corpus.columns()).profiles():
+    for token, text, _ in item_texts(Shared(corpus, corpus.columns())):
         yield token, text
 
 

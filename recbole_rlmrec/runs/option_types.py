@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from recbole_rlmrec.errors import ConfigError
 
-TEXT, NUMBER, COUNT, FLAG, TEXTS, COUNTS, TABLE, NAMED = "text", "number", "count", "flag", "texts", "counts", "table", "named"
+TEXT, NUMBER, COUNT, FLAG, TEXTS, COUNTS, TABLE, NAMED, SIZE = "text number count flag texts counts table named size".split()
 
 _KINDS = {
     TEXT: """state data_path checkpoint_dir dataset_save_path dataloaders_save_path wandb_project learner transform valid_metric
@@ -15,7 +15,7 @@ _KINDS = {
         ITEM_LIST_LENGTH_FIELD LIST_SUFFIX POSITION_FIELD HEAD_ENTITY_ID_FIELD TAIL_ENTITY_ID_FIELD RELATION_ID_FIELD
         ENTITY_ID_FIELD semantic_path semantic_tag initial_embeddings test_mask""",
     NUMBER: "learning_rate weight_decay",
-    COUNT: """seed worker epochs train_batch_size eval_batch_size eval_step stopping_step loss_decimal_place
+    COUNT: """seed worker epochs eval_batch_size eval_step stopping_step loss_decimal_place
         metric_decimal_place MAX_ITEM_LIST_LENGTH""",
     FLAG: """use_gpu reproducibility show_progress save_dataset save_dataloaders log_wandb shuffle require_pow enable_amp
         enable_scaler repeatable valid_metric_bigger filter_inter_by_user_or_item normalize_all kg_reverse_r
@@ -25,6 +25,7 @@ _KINDS = {
     COUNTS: "topk",
     TABLE: "train_neg_sample_args eval_args clip_grad_norm seq_len",
     NAMED: "softmax_negatives",
+    SIZE: "train_batch_size",
 }
 KINDS = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
@@ -37,6 +38,7 @@ _EXAMPLES = {
     COUNTS: "a list of whole numbers, for example [10, 20]",
     TABLE: "names and values, {name: value}",
     NAMED: "`batch`, `all` or a whole number",
+    SIZE: "`auto` or a whole number",
 }
 _TABLES = {  # name: type of the values, and what the option looks like
     "load_col": ((list,), "{inter: [user_id, item_id]}"),
@@ -102,10 +104,11 @@ def _refused(key: str, value: object) -> str | None:
         COUNTS: lambda: _is_count(value, 1) or (isinstance(value, list) and all(_is_count(part, 1) for part in value)),
         TABLE: lambda: isinstance(value, dict) or value == "None",
         NAMED: lambda: isinstance(value, str) or _is_count(value, 1),
+        SIZE: lambda: value == "auto" or _is_count(value, 1),
     }[kind]()
     if not fits:
         least = _FEWEST.get(key)
-        return _EXAMPLES[kind] + (f" of at least {least}" if kind == COUNT and least is not None else "")
+        return _EXAMPLES[kind] + (f" of at least {least}" if kind in (COUNT, SIZE) and least is not None else "")
     if key == "state" and value.lower() not in _STATES:
         return f"one of {', '.join(_STATES)}"
     return None

@@ -114,28 +114,11 @@ def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
     if known and before.manifest.get("made_of") == made_of:
         encode_tag(root / tag, "lsa", show_progress=False)
         return
-    corpus = Corpus.from_config(config, train)
-    columns = corpus.columns()
-    items, users = build_template_profiles(corpus, columns)
     temporary = Path(tempfile.mkdtemp(prefix=f".{tag}-", dir=root))
     try:
         store = ProfileStore(temporary / "new")
-        store.write("item", items)
-        store.write("user", users)
-        store.write_manifest(
-            {
-                "dataset": config["dataset"],
-                "tag": tag,
-                "made": now(),
-                "by": "template",
-                "how": {"columns": vars(columns)},
-                "split_hash": corpus.split_hash,
-                "made_of": made_of,
-                "users": len(users),
-                "items": len(items),
-                "provenance": "recorded",
-            }
-        )
+        aggregates = _write_profiles(store, Corpus.from_config(config, train), {"tag": tag, "made_of": made_of})
+        manifest = store.manifest
         encode_tag(store.folder, "lsa", show_progress=False)
         if (root / tag).exists():
             (root / tag).rename(temporary / "old")
@@ -143,9 +126,29 @@ def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     why = "has other users, items or texts than its profiles" if known else "had no profiles for this split"
-    logger.info(f"{config['dataset']} {why}: made {len(items)} of items, {len(users)} of users.")
-    if columns.aggregates:
-        logger.info(f"{left_out(columns.aggregates)[0].upper()}{left_out(columns.aggregates)[1:]}.")
+    logger.info(f"{config['dataset']} {why}: made {manifest['items']} of items, {manifest['users']} of users.")
+    if aggregates:
+        logger.info(f"{left_out(aggregates)[0].upper()}{left_out(aggregates)[1:]}.")
+
+
+def _write_profiles(store: ProfileStore, corpus: Corpus, about: dict) -> list[str]:
+    """Write template profiles and their manifest; returns the columns that were left out because they count interactions."""
+    columns = corpus.columns()
+    items, users = build_template_profiles(corpus, columns)
+    counts = {"users": store.write("user", users), "items": store.write("item", items)}
+    store.write_manifest(
+        {
+            "dataset": corpus.dataset,
+            **about,
+            "made": now(),
+            "by": "template",
+            "how": {"columns": vars(columns)},
+            "split_hash": corpus.split_hash,
+            **counts,
+            "provenance": "recorded",
+        }
+    )
+    return columns.aggregates
 
 
 def _announce(dataset: str, tag: str) -> None:

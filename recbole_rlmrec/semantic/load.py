@@ -76,6 +76,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
         "tag": tag,
         "encoder": found.manifest.get("encoder"),
         "revision": found.manifest.get("revision"),
+        **{name: found.manifest[name] for name in ("precision", "backend") if found.manifest.get(name)},
         "by": manifest.get("by"),
         "made": manifest.get("made"),
         **origin,

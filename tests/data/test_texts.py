@@ -39,6 +39,9 @@ def test_some_texts_are_taken_equal_ones_once(column):
     taken = column.take(np.array([4, 1, -1, 3, 0]))
     assert taken.tolist() == [WORDS[4], "plain", "", "plain", ""]
     assert taken[1] is taken[3]
+    rows = np.array([4, 1, -1, 3, 0, 1, 2])
+    assert column._read_rows(rows).tolist() == column.take(rows).tolist()
+    assert column._read_rows(np.array([-1, -1])).tolist() == ["", ""] and not len(column._read_rows(rows[:0]))
     picked = Picked(column, np.array([3, -1, 2], dtype=np.int32))
     assert list(picked) == picked.values().tolist() == ["plain", "", WORDS[2]]
     assert filled(picked).tolist() == [True, False, True] and len(picked) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,13 @@ class Letters:
 
     def info(self):
         return {"encoder": self.name, "revision": None, "normalised": False, **self._info}
+
+
+class Lengths(Letters):
+    """An encoder that keeps nothing."""
+
+    def encode(self, texts):
+        return np.array([[len(text)] for text in texts])
 
 
 @pytest.fixture
@@ -313,3 +321,26 @@ def test_shards_that_cannot_be_merged_are_told(many):
     for text in ("0/2", "3/2", "1", "a/b"):
         with pytest.raises(ConfigError, match=f"--shard={text} is no part"):
             parse_shard(text)
+
+
+def test_the_memory_does_not_grow_with_the_texts(store):
+    peaks = []
+    for length in (100, 20_000):
+        store.write("item", (Profile(f"i{n}", f"{n} " + "ab" * length) for n in range(600)))
+        tracemalloc.start()
+        folder = encode(store, Lengths())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert store.path("item").stat().st_size > 24e6 and peaks[1] < 24e6 + 2e6, peaks
+    assert vectors(folder)["i123"] == [40_004.0]
+
+
+def test_profiles_that_change_while_they_are_read_are_refused(store):
+    texts = store.stored_texts("user")
+    assert (texts.tokens, [*texts], len(texts)) == (["u1", "u2", "u3"], ["c", "aab", "abababab"], 3)
+    assert texts.lengths.tolist() == [1, 3, 8]
+    assert dict(zip(texts.tokens, texts.digests.astype(str).tolist())) == store.scan("user").digests
+    texts = store.stored_texts("user")
+    store.write("user", [Profile("u1", "other")])
+    with pytest.raises(StoreError, match="has changed while it was read; encode again"):
+        texts[1]

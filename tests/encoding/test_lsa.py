@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recbole_rlmrec.encoding import lsa
 from recbole_rlmrec.encoding.encode import get_encoder
 from recbole_rlmrec.encoding.lsa import LSA
 from recbole_rlmrec.errors import ConfigError, EncoderError
@@ -60,3 +61,20 @@ def test_options_are_checked():
     for dim in (0, -1, 2.5, True):
         with pytest.raises(ConfigError, match="positive integer"):
             get_encoder("lsa", dim=dim)
+
+
+def test_of_many_texts_it_is_fitted_to_some(monkeypatch):
+    monkeypatch.setattr(lsa, "FITTED", 5)
+    asked = []
+
+    class Watched(list):
+        def __getitem__(self, place):
+            asked.append(int(place))
+            return super().__getitem__(place)
+
+    many = LSA(dim=3)
+    many.fit(Watched(TEXTS))
+    assert asked == [0, 4, 9, 14, 19]
+    few = LSA(dim=3)
+    few.fit([TEXTS[place] for place in asked])
+    assert np.array_equal(many.encode(TEXTS), few.encode(TEXTS))

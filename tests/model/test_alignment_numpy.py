@@ -3,6 +3,8 @@
 Gradients are central differences along a random direction of each input.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,10 @@ from recbole_rlmrec.model.alignment import (
     Mask,
     Step,
     Term,
+    anchors,
     contrastive,
     darec,
+    generative,
     read_settings,
 )
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable
@@ -168,13 +172,20 @@ def gen(values, profiles, masked):
 
 def check(alignment, network, make_step, formula):
     """Loss and the slope along one direction of each input, ours and the formula's."""
+    averaged(alignment, network, make_step, formula, [None])
+
+
+def averaged(alignment, network, make_step, formula, draws):
+    """The mean over draws of loss and slopes, ours and the formula's."""
     values = inputs(network)
     tables = {side: torch.tensor(values[side], requires_grad=True) for side in COUNTS}
-    loss = alignment(make_step({side: lambda ids, table=table: table[ids] for side, table in tables.items()}))
+    step = make_step({side: lambda ids, table=table: table[ids] for side, table in tables.items()})
+    losses = [alignment(step) for _ in draws]
+    loss = sum(losses) / len(losses)
     assert loss.item() == pytest.approx(formula(values), rel=1e-10, abs=1e-14)
     ours = {**tables, **dict(network.named_parameters())}
     if not loss.requires_grad:
-        return
+        return losses
     gradients = torch.autograd.grad(loss, list(ours.values()), allow_unused=True, materialize_grads=True)
     rng = np.random.default_rng(4)
     for name, gradient in zip(ours, gradients):
@@ -182,6 +193,7 @@ def check(alignment, network, make_step, formula):
         ahead, behind = ({**values, name: values[name] + sign * 1e-6 * way} for sign in (1, -1))
         slope = (formula(ahead) - formula(behind)) / 2e-6
         assert (gradient.numpy() * way).sum() == pytest.approx(slope, rel=1e-6, abs=1e-8), name
+    return losses
 
 
 @pytest.mark.parametrize("negatives", ["batch", "all", 2, 100])
@@ -232,6 +244,72 @@ def test_distance(profiles, batch, kind, rows):
     alignment = Distance(semantic(profiles), settings_of(alignment="distance", align_distance=kind), DIM, 0)
     ids = BATCHES[batch]
     check(alignment, alignment.down, steps(ids, rows), lambda values: distance(values, profiles, ids, kind))
+
+
+def every_draw(monkeypatch, module, number, *counts):
+    """All that ``draw`` of a module may return in a step that calls it for these counts, one combination after the other."""
+    for chosen in itertools.product(*(itertools.combinations(range(count), number) for count in counts)):
+        left = [torch.tensor(one) for one in chosen]
+        monkeypatch.setattr(module, "draw", lambda count, number, left=left: left.pop(0))
+        yield chosen
+
+
+@pytest.mark.parametrize(("negatives", "rows"), [("batch", False), ("batch", True), ("all", False), (2, False)])
+def test_drawn_anchors_of_con_give_the_loss_of_all_on_average(profiles, negatives, rows, monkeypatch):
+    settings = settings_of(alignment="con", align_negatives=negatives, align_anchors=2)
+    alignment = Contrastive(semantic(profiles), settings, DIM, 0)
+    monkeypatch.setattr(contrastive, "draw", lambda count, number: torch.arange(count)[-number:])
+    drawn = {side: set(list(some)[-2:]) for side, some in profiles.items()}
+    ids = [1, 1, 2, 3, 6], [5, 5, 6, 7, 0], [8, 1, 2, 2, 4]
+    sizes = [5, 4, 4] if rows else [4, 3, 3]
+    draws = every_draw(monkeypatch, anchors, 2, *sizes)
+    losses = averaged(
+        alignment, alignment.down, steps(ids, rows), lambda values: con(values, profiles, ids, negatives, drawn), draws
+    )
+    assert max(losses) > 1.01 * min(losses)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_drawn_anchors_of_gen_give_the_loss_of_all_on_average(profiles, number, monkeypatch):
+    alignment = Generative(semantic(profiles), settings_of(alignment="gen", align_anchors=number), DIM, DIM)
+    mask = Mask(torch.tensor([1, 3, 6]), torch.tensor([2, 4]))
+    masked = [("user", 1), ("user", 3), ("user", 6), ("item", 2), ("item", 4)]
+    losses = averaged(
+        alignment,
+        alignment.up,
+        lambda lookups: Step([], lookups["user"], lookups["item"], 3, mask),
+        lambda values: gen(values, profiles, masked),
+        every_draw(monkeypatch, generative, number, 5),
+    )
+    assert max(losses) > 1.01 * min(losses)
+
+
+def test_one_step_of_several_gives_the_loss_of_all_on_average(profiles, monkeypatch):
+    alignment = Distance(semantic(profiles), settings_of(alignment="distance", align_every=3), DIM, 0)
+    begins = []
+
+    def epochs():
+        for begin in range(3):
+            monkeypatch.setattr(torch, "randint", lambda *_, begin=begin: torch.tensor(begin))
+            alignment.begin_epoch(0)
+            for place in range(7):
+                begins.append((begin, place))
+                yield
+
+    ids = BATCHES["repeats"]
+    losses = averaged(alignment, alignment.down, steps(ids), lambda values: distance(values, profiles, ids, "cosine"), epochs())
+    paid = {at for at, loss in zip(begins, losses) if loss.item()}
+    assert paid == {(begin, place) for begin, place in begins if place % 3 == begin}
+
+
+def test_the_begin_of_one_step_of_several_is_drawn(profiles):
+    alignment = Distance(semantic(profiles), settings_of(alignment="distance", align_every=3), DIM, 0)
+    step = steps(BATCHES["distinct"])({side: lambda ids: torch.ones(len(ids), DIM) for side in COUNTS})
+    first = []
+    for epoch in range(30):
+        alignment.begin_epoch(epoch)
+        first.append([bool(alignment(step)) for _ in range(4)].index(True))
+    assert set(first) == {0, 1, 2}
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ import copy
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from recbole_rlmrec.model.alignment.infonce import logsumexp_total, normalize_rows
 from recbole_rlmrec.model.graph import Graph, bipartite_adjacency, combine_layers, edge_graph
+from recbole_rlmrec.model.sparse import csr_matmul
 
 USERS, ITEMS = np.array([1, 1, 2, 4, 1, 3, 4]), np.array([1, 3, 3, 2, 1, 1, 5])
 N_USERS, N_ITEMS = 6, 7
@@ -113,6 +115,20 @@ def test_float32_products():
     assert graph.values.dtype == graph.propagate(x).dtype == graph.dots(x, x).dtype == torch.float32
 
 
+@pytest.mark.parametrize("index", [torch.int32, torch.int64])
+@pytest.mark.parametrize(("dtype", "result"), [("float16", "float32"), ("float32", "float32"), ("float64", "float64")])
+@pytest.mark.parametrize("shape", [(9, 5, 0.3), (4, 6, 0.0), (1, 1, 1.0), (200, 300, 0.1)])
+def test_products_of_csr_matrices(index, dtype, result, shape):
+    rows, columns, share = shape
+    matrix = sp.random(rows, columns, share, format="csr", random_state=3)
+    parts = [torch.from_numpy(part).to(index) for part in (matrix.indptr, matrix.indices)]
+    values = torch.from_numpy(matrix.data).to(getattr(torch, result))
+    x = torch.randn(columns, 7).to(getattr(torch, dtype)).T.contiguous().T.requires_grad_()
+    found = csr_matmul(torch.sparse_csr_tensor(*parts, values, size=matrix.shape), x)
+    assert found.dtype == getattr(torch, result) and not found.requires_grad
+    torch.testing.assert_close(found.double(), torch.from_numpy(matrix @ x.detach().double().numpy()), rtol=1e-4, atol=1e-4)
+
+
 def test_edges_are_merged_and_sorted():
     rows, cols = torch.tensor([3, 0, 2, 0, 3, 1]), torch.tensor([0, 3, 2, 3, 0, 1])
     graph = edge_graph(rows, cols, 5)
@@ -134,6 +150,19 @@ def test_edges_of_graphs_beyond_the_precision_of_float32():
 
 def test_a_copied_model_shares_its_graph(graph):
     assert copy.deepcopy(graph) is graph
+
+
+@pytest.mark.parametrize("how", ["mean", "sum"])
+@pytest.mark.parametrize("n_layers", [0, 1, 3])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_combined_layers_and_their_gradient(graph, how, n_layers, dropped):
+    graph, x = graph.dropped(0.5) if dropped else graph, features()
+    layers = [x]
+    for _ in range(n_layers):
+        layers.append(dense(graph, graph.values) @ layers[-1])
+    ours, theirs = graph.combined(x, n_layers, how), combine_layers(layers, how)
+    torch.testing.assert_close(ours, theirs)
+    same_gradients(ours, theirs, (x,))
 
 
 def test_combinations_of_layers():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from recbole.data.interaction import Interaction
-from recbole.evaluator import Collector
+from recbole.evaluator import Collector, Evaluator
 from recbole.sampler import RepeatableSampler, Sampler
 from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_trainer
@@ -15,8 +15,8 @@ from recbole.utils.case_study import full_sort_topk
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.plugin import evaluation
+from recbole_rlmrec.plugin.collector import FastCollector, top_items, vectorise
 from recbole_rlmrec.plugin.evaluation import (
-    FastCollector,
     FastFullSortEvalDataLoader,
     apply_test_mask,
     create_samplers,
@@ -193,6 +193,37 @@ def test_collected_hits_are_those_of_recbole(both):
     for name in ("rec.items", "rec.topk", "rec.meanrank"):
         assert structs[0][name].dtype == structs[1][name].dtype
         assert structs[0][name].equal(structs[1][name])
+
+
+@pytest.mark.parametrize("n_items", [800, 1000, 1003])
+def test_the_top_items_are_those_of_torch(n_items, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(40, n_items, generator=generator)
+    scores[5:10] = scores[5:10].round(decimals=1)
+    scores[10, 3:], scores[11], scores[12, ::7] = -torch.inf, 0.0, torch.nan
+    scores[13, -1] = 9.0
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "amax", lambda x, dim, amax=torch.Tensor.amax: asked.append(1) or amax(x, dim))
+    for k in (1, 2):
+        assert top_items(scores, k).equal(scores.topk(k).indices)
+    assert len(asked) == 2
+    assert top_items(scores, 50).equal(scores.topk(50).indices) and len(asked) == 2
+
+
+@pytest.mark.parametrize("tail_ratio", [None, 0.3, 1, 2])
+def test_metrics_without_loops_have_the_same_values(both, tail_ratio):
+    options = {"metrics": ["AveragePopularity", "TailPercentage"], "topk": [1, 4], "tail_ratio": tail_ratio}
+    config = both(**options, valid_metric="TailPercentage@4")[0]
+    lists = np.random.default_rng(0).integers(1, 12, (9, 4))
+    counts = {3: 5, 1: 2, 7: 1, 2: 2, 9: 3}
+    theirs, ours = Evaluator(config), Evaluator(config)
+    vectorise(ours, config)
+    for name, metric in theirs.metric_class.items():
+        value = "get_pop" if name == "averagepopularity" else "get_tail"
+        expected = getattr(metric, value)(lists, counts)
+        found = getattr(ours.metric_class[name], value)(lists, counts)
+        assert type(metric) is not type(ours.metric_class[name])
+        assert found.dtype == expected.dtype and (found == expected).all() and expected.any()
 
 
 @pytest.mark.parametrize("mode", ["full", "uni5", "pop5"])

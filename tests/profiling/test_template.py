@@ -11,12 +11,14 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
+from recbole_rlmrec.data import texts
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.errors import DataError, SemanticError
+from recbole_rlmrec.profiling import sentences
 from recbole_rlmrec.profiling.template import build_template_profiles
 from recbole_rlmrec.semantic.default import ensure_offline_default
 from recbole_rlmrec.semantic.leakage import check_leakage
@@ -257,6 +259,17 @@ def test_a_semantic_path_that_is_a_file(tiny, tmp_path):
     config, (train, _, _) = split(tiny, semantic_path=str(tmp_path / "file"))
     with pytest.raises(SemanticError, match="cannot be written to.*set semantic_path"):
         ensure_offline_default(config, train)
+
+
+@pytest.mark.parametrize("read", [0, 1 << 24], ids=["texts on disk", "texts in memory"])
+def test_blocks_do_not_change_what_is_said(known, folder, monkeypatch, read):
+    monkeypatch.setattr(texts, "_AT_ONCE", read)
+    (folder / "tiny.user").write_text("user_id:token\tjob:token\nanna\tcook\nzoe\tsmith\nben\t\n")
+    whole = profiles_of(known)[:2]
+    for size in (1, 2):
+        monkeypatch.setattr(sentences, "BLOCK", size)
+        assert profiles_of(known)[:2] == whole
+    assert [*whole[1]] == ["anna", "carl"] and whole[1]["anna"].profile.startswith("Job: cook. Genres, most frequent: drama")
 
 
 def test_ml_100k_profiles_tell_users_apart(tiny):

@@ -59,7 +59,7 @@ class Noise:
         return np.random.default_rng(len(texts)).normal(size=(len(texts), 6)) * np.arange(1, 7)
 
     def info(self):
-        return {"encoder": "noise", "revision": "r1", "normalised": False}
+        return {"encoder": "noise", "revision": "r1", "normalised": False, "precision": "int8"}
 
 
 @pytest.fixture
@@ -96,6 +96,7 @@ def test_provenance_is_fit_for_a_result_file(run):
     provenance = json.loads(json.dumps(load_semantic(config, train).provenance))
     assert (provenance["tag"], provenance["encoder"], provenance["by"]) == ("mine", "noise", "import x.jsonl")
     assert (provenance["provenance"], provenance["leaked_interactions"], provenance["dim"]) == ("recorded", 0, 6)
+    assert provenance["precision"] == "int8" and "backend" not in provenance
     assert provenance["coverage"]["users"] == [10, train.user_num - 1]
     assert provenance["made_for_this_split"] is None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -162,6 +161,7 @@ class Alignment(nn.Module):
         schedule_option("constant"),
         Option("align_schedule_epochs", 3, "number of epochs that warmup or decay takes", kind=int, least=1),
         Option("align_dtype", "float32", "type of the projection's matrix products", kind=str, words=tuple(DTYPES)),
+        Option("align_every", 1, "steps of which one computes the loss, with that many times its weight", kind=int, least=1),
     )
     masks = False
     spreads = False
@@ -185,6 +185,7 @@ class Alignment(nn.Module):
             "warmup": min((epoch + 1) / length, 1.0),
             "decay": max(1 - epoch / length, 0.0),
         }[schedule]
+        self._wait: int | None = None
 
     def begin(self) -> Mask | None:
         """Called before the recommender's forward pass of a training step; returns what to mask, if anything."""
@@ -193,12 +194,16 @@ class Alignment(nn.Module):
     def forward(self, step: Step) -> torch.Tensor:
         """Weighted alignment loss of a step, a scalar, on the scale of a mean over the batch; a schedule's 0 costs nothing.
 
+        With ``align_every: k`` one step of k computes it, k-fold, and the others give 0. Which of the first k steps of an epoch
+        begins is drawn, so each step computes it with probability 1/k: for every step the expectation over that draw, of the
+        loss and of its gradient, is what k = 1 gives.
+
         Raises
         ------
         ModelError
             The recommender represents none of the sides that ``align_sides`` names.
         """
-        if not self.share:
+        if not self.share or not self._due():
             return self.zero()
         terms = [term for term in step.terms if term.side in self.sides]
         if step.terms and not terms:
@@ -207,12 +212,23 @@ class Alignment(nn.Module):
                 f"align_sides is {self.settings['align_sides']!r}, but the recommender's batches hold {there} alone; "
                 "set align_sides to both."
             )
-        weight, step = self.settings["align_weight"] * self.share, replace(step, terms=terms)
+        weight = self.settings["align_weight"] * self.share * self.settings["align_every"]
+        step = replace(step, terms=terms)
         if parallel.many() and not self.spreads:
             size, step = parallel.size(), step.of_all_processes()
             with parallel.alone():
                 return weight / size * self.loss(step)
         return weight * self.loss(step)
+
+    def _due(self) -> bool:
+        """Whether this step is one of those that compute the loss."""
+        every = self.settings["align_every"]
+        if every == 1:
+            return True
+        if self._wait is None:
+            self._wait = int(torch.randint(every, ()))
+        due, self._wait = not self._wait, (self._wait - 1) % every
+        return due
 
     def loss(self, step: Step) -> torch.Tensor:
         """Alignment loss of a step without its weight, a scalar, on the scale of a mean over the batch.
@@ -278,48 +294,3 @@ def target_projection(settings: AlignmentSettings, n_in: int, n_out: int) -> nn.
             "make the sizes equal or set align_projection to mlp."
         )
     return nn.Identity()
-
-
-class Group(NamedTuple):
-    """Covered ids of a term [k] in the whole batch, and how often each occurs [k].
-
-    This process's anchors are ``ids[own]``; where representations depend on the row, ``positions`` are theirs in the term.
-    """
-
-    ids: torch.Tensor
-    counts: torch.Tensor
-    own: slice
-    positions: torch.Tensor | None
-
-    def representations(self, term: Term) -> torch.Tensor:
-        """The recommender's representations of this process's anchors; the group was made of ``term``."""
-        return term.lookup(self.part(self.ids)) if term.lookup else term.rows[self.positions]
-
-    def part(self, rows: torch.Tensor) -> torch.Tensor:
-        """Of a tensor's rows, one for each id, those of this process's anchors."""
-        return rows[self.own] if parallel.many() else rows
-
-
-def group(term: Term, table) -> Group:
-    """Unique covered ids of a term with their counts.
-
-    On a GPU, where the size of a result that depends on the data forces a synchronisation, ids stay as they are: each
-    counts once, or not at all (with a covered id in its place) where it has no profile.
-    """
-    ids, by_id = parallel.counted(term.ids), term.lookup is not None
-    if by_id:
-        ids = parallel.gather(ids)
-    covered = table.covered[ids]
-    if by_id and not on_gpu(ids):
-        ids, counts = ids[covered].unique(return_counts=True)
-        return Group(ids, counts.to(torch.get_default_dtype()), parallel.share(len(ids)), None)
-    if on_gpu(ids):
-        positions = torch.arange(len(ids), device=ids.device)
-        ids, counts = torch.where(covered, ids, table.ids[0]), covered.to(torch.get_default_dtype())
-        if by_id:
-            return Group(ids, counts, parallel.share(len(ids)), None)
-    else:
-        positions = covered.nonzero().squeeze(1)
-        ids, counts = ids[positions], torch.ones(len(positions))
-    whole, own = parallel.gather_own(ids)
-    return Group(whole, parallel.gather(counts), own, positions)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from recbole_rlmrec.model.alignment.anchors import ANCHORS, draw, group
 from recbole_rlmrec.model.alignment.base import (
     BLOCK,
     PROJECTION,
     Alignment,
     Step,
-    group,
     schedule_option,
     target_projection,
     temperature_option,
@@ -33,6 +33,9 @@ class Contrastive(Alignment):
     ids, weighted by their counts, with log-counts added to the candidates' logits, equals the loss with repeats. Rows
     without a profile are neither anchors nor candidates.
 
+    ``align_anchors: n`` sums over n of a term's unique ids i, drawn in each step and weighted for the others; the candidates
+    stay. The expectation over the draw is the loss above, and so is that of its gradient.
+
     The gradient of a cosine grows as representations get shorter, that of BPR shrinks with them: at initialisation, where
     they are short, a weight of 0.01 (the paper's for most cells) outweighs BPR and spreads users and items over all
     directions before popular items have found theirs. Hence a smaller default that grows over the first epochs.
@@ -50,6 +53,7 @@ class Contrastive(Alignment):
             words=("batch", "all"),
             least=1,
         ),
+        ANCHORS,
         PROJECTION,
         BLOCK,
     )
@@ -70,7 +74,9 @@ class Contrastive(Alignment):
     def _side(self, side, terms):
         table = getattr(self.semantic, side)
         groups = [group(term, table) for term in terms]
-        ids, candidates = [covered.ids for covered in groups], self._candidates(side, table)
+        anchored = [covered.drawn(self.settings["align_anchors"]) for covered in groups]
+        candidates = self._candidates(side, table)
+        ids = [covered.ids for covered in groups] if candidates is None else [covered.ids for covered, _ in anchored]
         everyone = candidates is not None and len(candidates) == table.count
         if everyone:
             ids, places = table.ids, [torch.searchsorted(table.ids, one) for one in ids]
@@ -78,17 +84,17 @@ class Contrastive(Alignment):
             ids, places = _union(ids if candidates is None else [*ids, candidates])
         projected = normalize_rows(self.projected(self.down, table, ids))
         temperature, total = self.settings["align_temperature"], 0.0
-        for term, covered, place in zip(terms, groups, places):
+        for term, batch, (covered, chosen), place in zip(terms, groups, anchored, places):
             anchors, counts = normalize_rows(covered.representations(term).to(projected.dtype)), covered.part(covered.counts)
             columns = projected[place] if candidates is None else None
-            own = projected[covered.part(place)] if columns is None else covered.part(columns)
+            own = projected[covered.part(place)] if columns is None else covered.part(columns[chosen])
             positive = (anchors * own).sum(dim=1) / temperature
             total = total - counts @ positive
             if columns is not None and term.lookup is None and not on_gpu(ids):  # repeats of a user, as counts
                 repeats = torch.bincount(place, minlength=len(projected)).to(projected.dtype)
                 total = total + self._total(anchors, projected, counts, repeats.log().clamp_min(ABSENT))
             elif columns is not None:
-                total = total + self._total(anchors, columns, counts, covered.counts.log().clamp_min(ABSENT))
+                total = total + self._total(anchors, columns, counts, batch.counts.log().clamp_min(ABSENT))
             elif everyone:
                 total = total + self._total(anchors, projected, counts)
             else:  # the own profile counts once, drawn or not
@@ -112,18 +118,6 @@ class Contrastive(Alignment):
         if isinstance(negatives, int):
             return table.ids[to_device(draw(table.count, negatives), table.ids.device)]
         return None
-
-
-def draw(count: int, number: int) -> torch.Tensor:
-    """``number`` of the positions below ``count``, ascending, every choice equally likely; all where there are fewer."""
-    if number >= count:
-        return torch.arange(count)
-    if 4 * number >= count:
-        return torch.randperm(count)[:number].sort().values
-    distinct = torch.empty(0, dtype=torch.long)
-    while len(distinct) < number:
-        distinct = torch.cat([distinct, torch.randint(count, (2 * number,))]).unique()
-    return distinct[torch.randperm(len(distinct))[:number].sort().values]
 
 
 def _union(groups: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from recbole_rlmrec.model.alignment.anchors import draw
 from recbole_rlmrec.model.alignment.base import BLOCK, Alignment, Step, projection, weight_option
-from recbole_rlmrec.model.alignment.contrastive import draw
 from recbole_rlmrec.model.alignment.infonce import block_logsumexp, normalize_rows
 from recbole_rlmrec.model.device import to_device
 from recbole_rlmrec.model.options import Option

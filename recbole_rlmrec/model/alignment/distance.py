@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from recbole_rlmrec.model.alignment.base import PROJECTION, Alignment, Step, group, target_projection, weight_option
+from recbole_rlmrec.model.alignment.anchors import ANCHORS, group
+from recbole_rlmrec.model.alignment.base import PROJECTION, Alignment, Step, target_projection, weight_option
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.options import Option
 
@@ -16,12 +17,13 @@ class Distance(Alignment):
         L = \frac{w}{B} \sum_{t} \sum_{i} \delta(e_i, p_i), \quad p = \sigma_{down}(s)
 
     over the terms t as in con, with :math:`\delta = 1 - \cos` or the mean squared difference of the coordinates. Nothing
-    keeps the projection from mapping all profiles to one point; only the recommender's loss does.
+    keeps the projection from mapping all profiles to one point; only the recommender's loss does. ``align_anchors`` as in con.
     """
 
     options = (
         weight_option(0.01),
         Option("align_distance", "cosine", "1 - cosine, or the mean squared difference", kind=str, words=("cosine", "mse")),
+        ANCHORS,
         PROJECTION,
     )
 
@@ -36,7 +38,7 @@ class Distance(Alignment):
         for term in step.terms:
             table = getattr(self.semantic, term.side)
             if table.count:
-                covered = group(term, table)
+                covered, _ = group(term, table).drawn(self.settings["align_anchors"])
                 profiles = covered.part(self.projected(self.down, table, covered.ids))
                 distances = self._distances(covered.representations(term).to(profiles.dtype), profiles)
                 total = total + covered.part(covered.counts) @ distances

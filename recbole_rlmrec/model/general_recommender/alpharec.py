@@ -64,7 +64,8 @@ class AlphaRec(GeneralRecommender):
 
     def forward(self):
         """Representations of all users [n_users, d] and all items [n_items, d]."""
-        return torch.split(combine_layers(self.layers(), self.layer_combination), [self.n_users, self.n_items])
+        combined = self.graph.combined(torch.cat(self.text()), self.n_layers, self.layer_combination)
+        return torch.split(combined, [self.n_users, self.n_items])
 
     def calculate_loss(self, interaction):
         self.restore_user_e = self.restore_item_e = None

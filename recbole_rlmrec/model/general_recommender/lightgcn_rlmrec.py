@@ -10,7 +10,7 @@ Reference:
 import torch
 from recbole.model.general_recommender.lightgcn import LightGCN
 
-from recbole_rlmrec.model.graph import bipartite_adjacency, combine_layers
+from recbole_rlmrec.model.graph import bipartite_adjacency
 from recbole_rlmrec.model.graph_recommender import squared_norm
 from recbole_rlmrec.model.options import choice, count, number, share
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
@@ -42,10 +42,7 @@ class PaperLightGCN(LightGCN):
         graph = self.norm_adj_matrix
         if self.training and self.edge_keep_rate < 1:
             graph = graph.dropped(self.edge_keep_rate)
-        layers = [self.get_ego_embeddings()]
-        for _ in range(self.n_layers):
-            layers.append(graph.propagate(layers[-1]))
-        combined = combine_layers(layers, self.layer_combination)
+        combined = graph.combined(self.get_ego_embeddings(), self.n_layers, self.layer_combination)
         return torch.split(combined, [self.n_users, self.n_items])
 
     def calculate_loss(self, interaction):

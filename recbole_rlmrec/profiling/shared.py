@@ -1,0 +1,106 @@
+"""What template profiles of one block of users or items need to know of all of them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from recbole_rlmrec.data.columns import SAMPLE, Columns, mean_words
+from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.texts import Picked, filled
+
+_ROWS = 1 << 16
+
+
+class Shared:
+    """What texts about any user or item need of all of them: values by which items are sorted into kinds, and who rated.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    columns : Columns
+    """
+
+    def __init__(self, corpus: Corpus, columns: Columns):
+        self.corpus, self.columns = corpus, columns
+        self.users, self.items = np.array(corpus.users, dtype=object), np.array(corpus.items, dtype=object)
+        self.values = {name: found for name in columns.attributes if (found := self._categories(name)) is not None}
+        self.rows_users, self.rows_items = corpus.pairs()
+
+    def _categories(self, name: str) -> Values | None:
+        """Values of a column by item if it is one that sorts items into kinds, None for free text."""
+        texts = self.corpus.texts_of_items(name)
+        places = np.flatnonzero(filled(texts))
+        some = pd.Series(texts_at(texts, places[:: max(len(places) // SAMPLE, 1)]), dtype=object)
+        sentences = some.str.contains(r"[.!?]$", regex=True).mean() if len(some) else 1.0
+        if sentences > 0.2 or mean_words(some) > 10:
+            return None
+        values = Values(self.corpus.item_values(name), self.items)
+        return values if values.repeats >= 2 and values.numbers <= 0.5 else None
+
+    @cached_property
+    def rated(self) -> bool:
+        """Whether there are ratings, and not all alike."""
+        if not self.columns.rating:
+            return False
+        texts, seen = self.corpus.texts_of_rows(self.columns.rating), set()
+        for start in range(0, len(texts), _ROWS):
+            ratings = pd.to_numeric(pd.Series(texts_at(texts, slice(start, start + _ROWS))), errors="coerce")
+            seen.update(ratings.dropna().unique().tolist()[:2])
+            if len(seen) > 1:
+                return True
+        return False
+
+    @cached_property
+    def shares(self) -> dict[str, pd.Series]:
+        """Share of each value in all interactions, by attribute."""
+        chosen = np.bincount(self.rows_items, minlength=len(self.items))
+        return {name: values.shares(chosen) for name, values in self.values.items()}
+
+    @cached_property
+    def by_item(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of interactions by item, and where those of each item begin, int [n] and [items + 1]."""
+        order = np.argsort(self.rows_items, kind="stable").astype(self.rows_items.dtype)
+        return order, np.searchsorted(self.rows_items[order], np.arange(len(self.items) + 1))
+
+    def rows(self, rows: np.ndarray | slice, names: list[str]) -> pd.DataFrame:
+        """Some interactions: ``user`` and ``item`` tokens and columns of text."""
+        texts = {name: texts_at(self.corpus.texts_of_rows(name), rows) for name in names}
+        users, items = self.users[self.rows_users[rows]], self.items[self.rows_items[rows]]
+        return pd.DataFrame({"user": users, "item": items, **texts}, dtype=object)
+
+
+class Values:
+    """Values of an attribute of items: numbers that stand for them, by item."""
+
+    def __init__(self, values: pd.DataFrame, items: np.ndarray):
+        places = pd.Index(items).get_indexer(values["item"])
+        known = places >= 0
+        codes, self.names = pd.factorize(values["value"].to_numpy(dtype=object)[known])
+        places = places[known]
+        order = np.argsort(places, kind="stable")
+        self._codes = codes[order].astype(np.int32)
+        self._starts = np.searchsorted(places[order], np.arange(len(items) + 1))
+        self._items = items
+        self.repeats = len(codes) / max(len(self.names), 1)
+        numbers = pd.Series(self.names, dtype=object).str.match(r"^[\d.+-]+$").to_numpy(dtype=bool)
+        self.numbers = numbers[codes].mean() if len(codes) else 0.0
+
+    def of(self, places: np.ndarray) -> pd.DataFrame:
+        """Those of some items, columns ``item`` and ``value``."""
+        starts, counts = self._starts[places], self._starts[places + 1] - self._starts[places]
+        at = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        items = np.repeat(self._items[places], counts)
+        return pd.DataFrame({"item": items, "value": self.names[self._codes[at]]}, dtype=object)
+
+    def shares(self, chosen: np.ndarray) -> pd.Series:
+        """Share of each value where items come so often."""
+        counts = np.bincount(self._codes, np.repeat(chosen, np.diff(self._starts)), len(self.names))
+        return pd.Series(counts / max(counts.sum(), 1), index=self.names)
+
+
+def texts_at(texts: Picked | np.ndarray, places: np.ndarray | slice) -> np.ndarray:
+    """Some texts of a column, object [n]."""
+    return texts[places] if isinstance(texts, np.ndarray) else texts.values(places)
