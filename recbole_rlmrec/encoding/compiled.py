@@ -12,42 +12,20 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from recbole_rlmrec.data.files import building
-from recbole_rlmrec.errors import ConfigError, EncoderError
+from recbole_rlmrec.errors import EncoderError
 
-BACKENDS = {
-    "torch": ("float32", "float16", "bfloat16"),
-    "onnx": ("float32", "int8"),
-    "openvino": ("float32", "bfloat16", "int8"),
-}
+if TYPE_CHECKING:
+    import torch
+
 _GROUP = 128
 _FORMAT = f"1: groups of {_GROUP}"
 
 logger = logging.getLogger()
-
-
-def check_backend(backend: str, precision: str, device: str | None) -> None:
-    """Make sure that a backend is known, computes in this precision and runs on this device.
-
-    Raises
-    ------
-    ConfigError
-        It is not so; the message names what there is.
-    """
-    if backend not in BACKENDS:
-        raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}.")
-    if precision not in BACKENDS[backend]:
-        others = [name for name, known in BACKENDS.items() if precision in known]
-        where = f"; {precision} is for the backend {' or '.join(others)}" if others else ""
-        raise ConfigError(
-            f"With the backend {backend}, precision must be one of {', '.join(BACKENDS[backend])}, not {precision!r}{where}."
-        )
-    if backend != "torch" and (device or "cpu") != "cpu":
-        raise ConfigError(f"The backend {backend} runs on the processor; leave --device out, or --backend.")
 
 
 def compile_transformer(model, name: str, backend: str, precision: str) -> None:
@@ -60,7 +38,7 @@ def compile_transformer(model, name: str, backend: str, precision: str) -> None:
     name : str
         What the user called it.
     backend, precision : str
-        See ``BACKENDS``.
+        See :data:`recbole_rlmrec.encoding.sentence_transformer.BACKENDS`.
 
     Raises
     ------
@@ -85,7 +63,7 @@ def compile_transformer(model, name: str, backend: str, precision: str) -> None:
             f"run `pip install 'recbole-rlmrec[{backend}]'`, or leave it out."
         ) from None
     place = "model" if "model" in model[0]._modules else "auto_model"
-    setattr(model[0], place, _Compiled(transformer.config, session, asked))
+    setattr(model[0], place, _compiled(transformer.config, session, asked))
 
 
 def _started(run: Callable, file: Path, precision: str, backend: str) -> tuple[Callable, list[str]]:
@@ -104,22 +82,24 @@ def _first_line(reason: Exception) -> str:
     return (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")[:300]
 
 
-class _Compiled(torch.nn.Module):
-    """Looks like the transformer to what comes before and after it."""
+def _compiled(config, session: Callable[[dict[str, np.ndarray]], np.ndarray], inputs: list[str]) -> torch.nn.Module:
+    """A module that looks like the transformer to what comes before and after it."""
+    import torch
+    from transformers.modeling_outputs import BaseModelOutput
 
-    def __init__(self, config, session: Callable[[dict[str, np.ndarray]], np.ndarray], inputs: list[str]):
-        super().__init__()
-        self.config, self._session, self._inputs = config, session, inputs
+    class Compiled(torch.nn.Module):
+        def forward(self, **features):
+            states = session({name: features[name].numpy() for name in inputs})
+            return BaseModelOutput(last_hidden_state=torch.from_numpy(states))
 
-    def forward(self, **features):
-        from transformers.modeling_outputs import BaseModelOutput
-
-        states = self._session({name: features[name].numpy() for name in self._inputs})
-        return BaseModelOutput(last_hidden_state=torch.from_numpy(states))
+    module = Compiled()
+    module.config = config
+    return module
 
 
 def _onnx_runtime(file: Path, precision: str) -> tuple[Callable, list[str]]:
     import onnxruntime
+    import torch
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
@@ -129,6 +109,7 @@ def _onnx_runtime(file: Path, precision: str) -> tuple[Callable, list[str]]:
 
 def _openvino(file: Path, precision: str) -> tuple[Callable, list[str]]:
     import openvino
+    import torch
 
     options = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -143,6 +124,8 @@ def _openvino(file: Path, precision: str) -> tuple[Callable, list[str]]:
 
 def _inputs(model, transformer) -> tuple[list[str], tuple[torch.Tensor, ...]]:
     """Names and examples of what the transformer reads, two texts of several tokens."""
+    import torch
+
     tokenize = getattr(model, "preprocess", None) or model.tokenize
     features = tokenize(["a film about the sea", "a book"])
     names = [name for name, value in features.items() if isinstance(value, torch.Tensor) and value.ndim == 2]
@@ -188,6 +171,7 @@ def _raced(file: Path):
 def _fingerprint(transformer) -> str:
     """Digest of the weights, the configuration and what exports them, 40 digits."""
     import onnxscript
+    import torch
     import transformers
 
     made_by = [_FORMAT, torch.__version__, onnxscript.__version__, transformers.__version__]
@@ -198,25 +182,31 @@ def _fingerprint(transformer) -> str:
     return digest.hexdigest()[:40]
 
 
-class _States(torch.nn.Module):
-    """The states of the last layer, of inputs by position."""
+def _states(transformer, names: list[str]) -> torch.nn.Module:
+    """A module that gives the states of the last layer, of inputs by position."""
+    import torch
 
-    def __init__(self, transformer, names: list[str]):
-        super().__init__()
-        self._transformer, self._names = transformer, names
+    class States(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.transformer = transformer
 
-    def forward(self, *inputs):
-        return self._transformer(**dict(zip(self._names, inputs, strict=True))).last_hidden_state
+        def forward(self, *inputs):
+            return self.transformer(**dict(zip(names, inputs, strict=True))).last_hidden_state
+
+    return States().eval()
 
 
 def _export(transformer, name: str, names: list[str], inputs: tuple[torch.Tensor, ...], file: Path) -> None:
+    import torch
+
     size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     if hasattr(transformer, "set_attn_implementation"):
         transformer.set_attn_implementation("eager")  # fewer operations than torch's fused attention falls into
     try:
         with _quiet():
             torch.onnx.export(
-                _States(transformer, names).eval(),
+                _states(transformer, names),
                 inputs,
                 str(file),
                 input_names=names,

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from recbole_rlmrec.data.files import hash_weights
-from recbole_rlmrec.encoding.compiled import check_backend, compile_transformer
 from recbole_rlmrec.encoding.instructions import Instructed
 from recbole_rlmrec.errors import ConfigError, EncoderError
 
@@ -17,6 +16,31 @@ BATCH_TOKENS = {"cpu": 1024}
 """Tokens of a batch by type of device: a processor gains nothing from more."""
 _MORE_TOKENS = 16384
 _BATCH_SIZE = 32
+BACKENDS = {
+    "torch": ("float32", "float16", "bfloat16"),
+    "onnx": ("float32", "int8"),
+    "openvino": ("float32", "bfloat16", "int8"),
+}
+
+
+def check_backend(backend: str, precision: str, device: str | None) -> None:
+    """Make sure that a backend is known, computes in this precision and runs on this device.
+
+    Raises
+    ------
+    ConfigError
+        It is not so; the message names what there is.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}.")
+    if precision not in BACKENDS[backend]:
+        others = [name for name, known in BACKENDS.items() if precision in known]
+        where = f"; {precision} is for the backend {' or '.join(others)}" if others else ""
+        raise ConfigError(
+            f"With the backend {backend}, precision must be one of {', '.join(BACKENDS[backend])}, not {precision!r}{where}."
+        )
+    if backend != "torch" and (device or "cpu") != "cpu":
+        raise ConfigError(f"The backend {backend} runs on the processor; leave --device out, or --backend.")
 
 
 class SentenceTransformerEncoder(Instructed):
@@ -77,6 +101,8 @@ class SentenceTransformerEncoder(Instructed):
             self._model = _load(name, devices[0] if devices else None, precision)
         else:
             self._model = _load(name, "cpu", "float32")
+            from recbole_rlmrec.encoding.compiled import compile_transformer  # loads torch
+
             compile_transformer(self._model, name, backend, precision)
         self._pool = self._start_pool(devices) if len(devices) > 1 else None
 
