@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import SemanticError
 from recbole_rlmrec.semantic.origin import Origin, check_origin
-from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 _AGAIN = "write it with `recbole-rlmrec export --checkpoint FILE --output FOLDER`"
 
@@ -25,8 +24,7 @@ def load_learnt(config, train) -> Semantic:
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``align_with``, the folder of ``export --checkpoint``, ``leakage``,
-        ``semantic_device`` and ``device``.
+        Reads ``align_with``, the folder of ``export --checkpoint``, ``leakage``, ``device`` and ``semantic_device``.
     train : recbole.data.dataset.Dataset
         The training split.
 
@@ -45,7 +43,7 @@ def load_learnt(config, train) -> Semantic:
         )
     remedy = "train that recommender on this run's split and export it again"
     origin = check_origin(Origin(f"The vectors of {folder}", about.get("split_hash")), train, config["leakage"], remedy)
-    tables = {side: _table(folder, side, train, config["device"], home_of(config)) for side in SIDES}
+    tables = {side: SemanticTable.of_tokens(*_read(folder, side), side, train, config) for side in SIDES}
     if not any(table.count for table in tables.values()):
         raise SemanticError(f"align_with: nobody in {folder} is a user or an item of this run; choose another folder.")
     learnt = f"{about.get('model')} ({about.get('alignment')})"
@@ -53,17 +51,8 @@ def load_learnt(config, train) -> Semantic:
     return Semantic(tables["user"], tables["item"], str(folder), learnt, provenance)
 
 
-def _table(folder: Path, side: str, train, device, home: str | None) -> SemanticTable:
-    tokens, vectors = _read(folder, side)
-    field = train.uid_field if side == "user" else train.iid_field
-    ids = pd.Series(tokens, dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
-    row_of_id = np.full(train.num(field), -1, dtype=np.int64)
-    row_of_id[ids] = np.arange(len(ids))
-    return SemanticTable(vectors, row_of_id, device, home)
-
-
-def _read(folder: Path, side: str) -> tuple[list[str], np.ndarray]:
-    """Tokens and vectors float32 [n, d] of a side, from whichever form the export has."""
+def _read(folder: Path, side: str) -> tuple[np.ndarray, list[str]]:
+    """Vectors float32 [n, d] and tokens of a side, from whichever form the export has."""
     try:
         if (path := folder / f"{side}s.parquet").is_file():
             import pyarrow.parquet as pq
@@ -71,10 +60,10 @@ def _read(folder: Path, side: str) -> tuple[list[str], np.ndarray]:
             table = pq.read_table(path, columns=["id", "vector"])
             vectors = table["vector"].combine_chunks()
             flat = vectors.flatten().to_numpy(zero_copy_only=False)
-            return table["id"].to_pylist(), flat.reshape(len(table), -1).astype(np.float32)
+            return flat.reshape(len(table), -1).astype(np.float32), table["id"].to_pylist()
         from safetensors.numpy import load_file
 
         tokens = json.loads((folder / f"{side}s.tokens.json").read_text(encoding="utf-8"))
-        return tokens, load_file(folder / "tables.safetensors")[f"{side}s"].astype(np.float32)
+        return load_file(folder / "tables.safetensors")[f"{side}s"].astype(np.float32), tokens
     except Exception as reason:
         raise SemanticError(f"align_with: the {side}s of {folder} cannot be read ({reason}); {_AGAIN}.") from None

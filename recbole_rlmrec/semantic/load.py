@@ -6,7 +6,6 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import encoder_slug, semantic_root
@@ -23,7 +22,7 @@ from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.semantic.leakage import Quotes, check_quotes, reading_quotes
 from recbole_rlmrec.semantic.origin import Origin, check_origin
 from recbole_rlmrec.semantic.reduction import reduce
-from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable
 
 __all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
 
@@ -58,7 +57,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     ConfigError
         An option is out of range.
     """
-    root, home = semantic_root(config), home_of(config)
+    root = semantic_root(config)
     tag = _resolve_tag(config, train, root)
     store = ProfileStore(root / tag)
     manifest = store.manifest
@@ -71,7 +70,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     origin = check_profiles(store, found, getattr(train, "rlmrec_trained", train), config["leakage"], report)
     if config["semantic_dim"] not in (None, ""):
         found = reduce(found, config["semantic_dim"])
-    tables = {side: _table(found, side, train, config["device"], home) for side in SIDES}
+    tables = {side: _table(found, side, train, config) for side in SIDES}
     provenance = {
         "tag": tag,
         "encoder": found.manifest.get("encoder"),
@@ -174,9 +173,7 @@ def encoder_folder(config, folder: Path) -> Path:
     return folder / "embeddings" / slug
 
 
-def _table(found: Embeddings, side: str, train, device, home: str | None) -> SemanticTable:
-    field = train.uid_field if side == "user" else train.iid_field
-    row_of_id = np.full(train.num(field), -1, dtype=np.int64)
+def _table(found: Embeddings, side: str, train, config) -> SemanticTable:
     matrix, tokens = found.matrices.get(side), found.tokens.get(side, [])
     if side in (more := getattr(train, "rlmrec_more", {})):
         further, vectors = more[side]
@@ -184,10 +181,8 @@ def _table(found: Embeddings, side: str, train, device, home: str | None) -> Sem
         matrix = vectors if matrix is None else np.concatenate([matrix, vectors])
         tokens = [*tokens, *further]
     if matrix is None:
-        return SemanticTable(np.zeros((0, found.dim), dtype=np.float32), row_of_id, device, home)
-    ids = pd.Series(tokens, dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
-    row_of_id[ids] = np.arange(len(ids))
-    return SemanticTable(matrix, row_of_id, device, home)
+        matrix = np.zeros((0, found.dim), dtype=np.float32)
+    return SemanticTable.of_tokens(matrix, tokens, side, train, config)
 
 
 def _report(provenance: dict) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 
 from recbole_rlmrec.errors import ConfigError
@@ -65,6 +66,25 @@ class SemanticTable:
         self._row_of_id = torch.from_numpy(row_of_id).int().to(self._home)
         self.covered = torch.from_numpy(row_of_id >= 0).to(device)
         self.count = int(np.count_nonzero(row_of_id >= 0))
+
+    @classmethod
+    def of_tokens(cls, matrix: np.ndarray, tokens: Sequence[str], side: str, train, config) -> SemanticTable:
+        """The table of a run: ``matrix`` [k, d] holds the rows of ``tokens`` [k], of which only the run's count.
+
+        Parameters
+        ----------
+        matrix : ndarray
+        tokens : sequence of str
+        side : {"user", "item"}
+        train : recbole.data.dataset.Dataset
+        config : recbole.config.Config
+            Reads ``device`` and ``semantic_device``.
+        """
+        field = train.uid_field if side == "user" else train.iid_field
+        row_of_id = np.full(train.num(field), -1, dtype=np.int64)
+        ids = pd.Series(tokens, dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
+        row_of_id[ids] = np.arange(len(ids))
+        return cls(matrix, row_of_id, config["device"], home_of(config))
 
     @cached_property
     def ids(self) -> torch.Tensor:

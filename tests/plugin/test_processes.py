@@ -65,6 +65,7 @@ CASES = {
     "distance": ("LightGCN_RLMRec", {"alignment": "distance"}),
     "drawn anchors of con": ("LightGCN_RLMRec", _con("batch", align_anchors=9)),
     "drawn anchors, drawn negatives": ("MultiVAE_RLMRec", _con(7, align_anchors=5)),
+    "one step of two": ("LightGCN_RLMRec", _con("batch", align_every=2)),
     "drawn anchors of gen": ("LightGCN_RLMRec", {"alignment": "gen", "mask_ratio": 0.3, "align_anchors": 5}),
     "two optimisers": ("RecVAE_RLMRec", _con("batch")),
     "a sum": ("CDAE_RLMRec", _con("batch")),
@@ -119,6 +120,7 @@ def pair(tmp_path_factory, write_tiny):
     steps = {
         "collectives": {},
         "differences": {"cases": CASES, "options": OPTIONS, "sizes": [23, 1]},
+        "drawn_by_alignment": {"options": OPTIONS},
         "evaluations": {"cases": EVALUATIONS, "options": OPTIONS},
         "trainings": {"argv": RUN, "until": 2},
         "lists": {"forms": FORMS, "per_part": 7},
@@ -150,6 +152,11 @@ def test_losses_and_gradients_are_those_of_one_process(pair, case):
         assert loss < 1e-5 and gradient < 1e-5
 
 
+def test_alignments_draw_alike_where_recommenders_do_not(pair):
+    (one, other) = pair.drawn_by_alignment
+    assert one == other and one
+
+
 @pytest.mark.parametrize("case", EVALUATIONS)
 def test_evaluation_is_that_of_one_process_to_the_last_digit(pair, case):
     (alone, both), same_users = pair.evaluations[case]
@@ -163,7 +170,7 @@ def test_a_run_that_is_interrupted_goes_on(pair):
     assert resumed["run"]["series"]["losses"] == whole["run"]["series"]["losses"]
     assert json.loads((pair.folder / "resumed.json").read_text())["run"]["epochs"] == 3
     assert pair.trainings["again"]["test_result"] == pytest.approx(whole["test_result"])
-    assert pair.trainings["logs"] == (4, len(CASES) + len(EVALUATIONS) + 4)  # of the first process alone
+    assert pair.trainings["logs"] == (4, len(CASES) + len(EVALUATIONS) + 1 + 4)  # of the first process alone
 
 
 def test_one_process_trains_the_same(pair, monkeypatch):

@@ -164,6 +164,20 @@ def collectives() -> dict:
     }
 
 
+def drawn_by_alignment(options: dict) -> list[list[float]]:
+    """A number that each process would draw in the alignment of a step in which the recommender drew noise for its rows."""
+    from recbole_rlmrec.plugin.shards import Shards
+
+    trainer, batches, times = _build("MultiVAE_RLMRec", {**options, "alignment": "con", "align_negatives": 7}, [3])
+    model = trainer.model
+    del model.reparameterize  # its own again
+    drawn, loss = [], model.alignment.loss
+    model.alignment.loss = lambda step: (drawn.append(torch.rand(())), loss(step))[1]
+    for part in Shards(_Loader(batches, times), mean=True):
+        _step(model, model.calculate_loss, part)
+    return parallel.gather(torch.stack(drawn).unsqueeze(0)).tolist()
+
+
 def evaluations(cases: dict[str, dict], options: dict) -> dict[str, list[dict]]:
     """What an untrained model's evaluation finds with one process, and with all."""
     from recbole_rlmrec.plugin import evaluation, per_user

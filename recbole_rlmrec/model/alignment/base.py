@@ -203,7 +203,10 @@ class Alignment(nn.Module):
         ModelError
             The recommender represents none of the sides that ``align_sides`` names.
         """
-        if not self.share or not self._due():
+        if not self.share:
+            return self.zero()
+        parallel.same_random_state()  # a recommender that draws noise for its rows has set the processes' states apart
+        if not self._due():
             return self.zero()
         terms = [term for term in step.terms if term.side in self.sides]
         if step.terms and not terms:

@@ -11,7 +11,7 @@ import torch
 from recbole.model.general_recommender.sgl import SGL
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.model.graph import bipartite_adjacency, combine_layers
+from recbole_rlmrec.model.graph import bipartite_adjacency
 from recbole_rlmrec.model.graph_recommender import PairwiseLoss, contrast_with_all, squared_norm, with_repeats
 from recbole_rlmrec.model.options import choice, count, number, share
 from recbole_rlmrec.model.rlmrec import RLMRecMixin
@@ -49,10 +49,8 @@ class PaperSGL(SGL):
         """RecBole draws views when an epoch starts; here every step draws its own."""
 
     def forward(self, graph):
-        layers = [torch.cat([self.user_embedding.weight, self.item_embedding.weight])]
-        for _ in range(self.n_layers):
-            layers.append(graph.propagate(layers[-1]))
-        return torch.split(combine_layers(layers, self.layer_combination), [self.n_users, self.n_items])
+        initial = torch.cat([self.user_embedding.weight, self.item_embedding.weight])
+        return torch.split(graph.combined(initial, self.n_layers, self.layer_combination), [self.n_users, self.n_items])
 
     def calculate_loss(self, interaction):
         self.restore_user_e, self.restore_item_e = None, None
