@@ -11,7 +11,7 @@ from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import SemanticError
 from recbole_rlmrec.semantic.origin import Origin, check_origin
-from recbole_rlmrec.semantic.table import Semantic, SemanticTable
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
 
 _AGAIN = "write it with `recbole-rlmrec export --checkpoint FILE --output FOLDER`"
 
@@ -35,7 +35,7 @@ def load_learnt(config, train) -> Semantic:
     LeakageError
         The recommender was trained on another split, so it may know what this run holds out.
     """
-    folder = Path(str(config["align_with"]))
+    folder, places = Path(str(config["align_with"])), (config["device"], home_of(config))
     about = read_json(folder / "about.json", SemanticError, _AGAIN)
     if about.get("dataset") != config["dataset"]:
         raise SemanticError(
@@ -43,7 +43,7 @@ def load_learnt(config, train) -> Semantic:
         )
     remedy = "train that recommender on this run's split and export it again"
     origin = check_origin(Origin(f"The vectors of {folder}", about.get("split_hash")), train, config["leakage"], remedy)
-    tables = {side: SemanticTable.of_tokens(*_read(folder, side), side, train, config) for side in SIDES}
+    tables = {side: SemanticTable.of_tokens(*_read(folder, side), side, train, *places) for side in SIDES}
     if not any(table.count for table in tables.values()):
         raise SemanticError(f"align_with: nobody in {folder} is a user or an item of this run; choose another folder.")
     learnt = f"{about.get('model')} ({about.get('alignment')})"

@@ -22,7 +22,7 @@ from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.semantic.leakage import Quotes, check_quotes, reading_quotes
 from recbole_rlmrec.semantic.origin import Origin, check_origin
 from recbole_rlmrec.semantic.reduction import reduce
-from recbole_rlmrec.semantic.table import Semantic, SemanticTable
+from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
 
 __all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
 
@@ -57,7 +57,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     ConfigError
         An option is out of range.
     """
-    root = semantic_root(config)
+    root, home = semantic_root(config), home_of(config)
     tag = _resolve_tag(config, train, root)
     store = ProfileStore(root / tag)
     manifest = store.manifest
@@ -70,7 +70,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     origin = check_profiles(store, found, getattr(train, "rlmrec_trained", train), config["leakage"], report)
     if config["semantic_dim"] not in (None, ""):
         found = reduce(found, config["semantic_dim"])
-    tables = {side: _table(found, side, train, config) for side in SIDES}
+    tables = {side: _table(found, side, train, config["device"], home) for side in SIDES}
     provenance = {
         "tag": tag,
         "encoder": found.manifest.get("encoder"),
@@ -173,7 +173,7 @@ def encoder_folder(config, folder: Path) -> Path:
     return folder / "embeddings" / slug
 
 
-def _table(found: Embeddings, side: str, train, config) -> SemanticTable:
+def _table(found: Embeddings, side: str, train, device, home: str | None) -> SemanticTable:
     matrix, tokens = found.matrices.get(side), found.tokens.get(side, [])
     if side in (more := getattr(train, "rlmrec_more", {})):
         further, vectors = more[side]
@@ -182,7 +182,7 @@ def _table(found: Embeddings, side: str, train, config) -> SemanticTable:
         tokens = [*tokens, *further]
     if matrix is None:
         matrix = np.zeros((0, found.dim), dtype=np.float32)
-    return SemanticTable.of_tokens(matrix, tokens, side, train, config)
+    return SemanticTable.of_tokens(matrix, tokens, side, train, device, home)
 
 
 def _report(provenance: dict) -> None:

@@ -68,7 +68,7 @@ class SemanticTable:
         self.count = int(np.count_nonzero(row_of_id >= 0))
 
     @classmethod
-    def of_tokens(cls, matrix: np.ndarray, tokens: Sequence[str], side: str, train, config) -> SemanticTable:
+    def of_tokens(cls, matrix: np.ndarray, tokens: Sequence[str], side: str, train, device, home) -> SemanticTable:
         """The table of a run: ``matrix`` [k, d] holds the rows of ``tokens`` [k], of which only the run's count.
 
         Parameters
@@ -77,14 +77,14 @@ class SemanticTable:
         tokens : sequence of str
         side : {"user", "item"}
         train : recbole.data.dataset.Dataset
-        config : recbole.config.Config
-            Reads ``device`` and ``semantic_device``.
+        device, home : torch.device or str
+            See the class.
         """
         field = train.uid_field if side == "user" else train.iid_field
         row_of_id = np.full(train.num(field), -1, dtype=np.int64)
         ids = pd.Series(tokens, dtype=object).map(train.field2token_id[field]).fillna(0).to_numpy(dtype=np.int64)
         row_of_id[ids] = np.arange(len(ids))
-        return cls(matrix, row_of_id, config["device"], home_of(config))
+        return cls(matrix, row_of_id, device, home)
 
     @cached_property
     def ids(self) -> torch.Tensor:

@@ -35,12 +35,13 @@ def test_rows_travel_as_they_are_needed(dtype):
 
 
 def test_losses_and_gradients_are_the_same(build, monkeypatch):
-    def away(matrix, places, device, home):
-        taken.append(SemanticTable(matrix, places, AWAY, home))
-        assert (taken[-1]._home != taken[-1]._device) == (home == "cpu")
-        return taken[-1]
+    class Away(SemanticTable):
+        def __init__(self, matrix, places, device, home):
+            super().__init__(matrix, places, AWAY, home)
+            assert (self._home != self._device) == (home == "cpu")
+            taken.append(self)
 
-    monkeypatch.setattr(load, "SemanticTable", away)
+    monkeypatch.setattr(load, "SemanticTable", Away)
     taken: list = []
     for model, options in {
         "LightGCN_RLMRec": {"align_negatives": "all"},
