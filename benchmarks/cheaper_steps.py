@@ -10,13 +10,14 @@ batches have the learning rate of `train_batch_size: auto`: times the square roo
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from pages import publish
 
 COMMON = {"gpu_id": "", "show_progress": False, "benchmark_filename": ["train", "valid", "test"], "embedding_size": 32}
 COMMON |= {"train_batch_size": 2048, "learning_rate": 0.005, "n_layers": 3, "epochs": 40, "eval_step": 4, "stopping_step": 4}
@@ -79,11 +80,7 @@ def _write(found: dict[str, list[dict]], given: str, output: Path | None) -> Non
             spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.4f}{spread}")
         lines.append(f"| {row} | {len(runs)} | {' | '.join(cells)} | {statistics.mean(run['cpu'] for run in runs):.0f} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if output:
-        output.with_suffix(".md").write_text(text, encoding="utf-8")
-        output.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    publish(lines, output, found)
 
 
 if __name__ == "__main__":

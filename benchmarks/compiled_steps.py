@@ -13,11 +13,12 @@ import itertools
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from pages import in_own_process, publish
 
 
 def probe(alignment: str, threads: int, compiled: bool, steps: int) -> dict:
@@ -72,18 +73,12 @@ def main() -> None:
         "| --- " * 6 + "|",
     ]
     for alignment, (threads, compiled) in itertools.product(args.alignments.split(","), ((1, False), (2, False), (1, True))):
-        command = [sys.executable, __file__, "--steps", str(args.steps), "--probe", alignment, str(threads), str(compiled)]
-        answer = subprocess.run(command, capture_output=True, text=True)
-        if answer.returncode:
-            raise SystemExit(answer.stderr[-2000:])
-        found = json.loads(answer.stdout.splitlines()[-1])
+        row = ["--probe", alignment, str(threads), str(compiled)]
+        found = in_own_process(__file__, "--steps", str(args.steps), *row)
         print(alignment, threads, compiled, found, file=sys.stderr, flush=True)
         shown = f"{1000 * found['cpu']:.1f} | {1000 * found['wall']:.1f} | {found['first']:.1f}"
         lines.append(f"| {alignment} | {threads} | {'yes' if compiled else 'no'} | {shown} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.output:
-        args.output.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(lines, args.output)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow
+from pages import publish
 
 WORDS = ["good", "bad", "it, was", 'the "best"', "one\nline", "of", "a", "pot", "that", "holds"]
 
@@ -68,10 +69,7 @@ def main() -> None:
             seconds, memory, said = measure(command, folder)
             assert f"{rows:,} interactions" in said, said
             lines.append(f"| {rows:,} | {path.stat().st_size / 1e6:.0f} | {seconds:.1f} | {memory:.0f} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.output:
-        args.output.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(lines, args.output)
 
 
 if __name__ == "__main__":

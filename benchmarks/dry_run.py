@@ -17,9 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pages import ROOT, publish
 from synthetic_data import write_dataset
 
-ROOT = Path(__file__).resolve().parents[1]
 PROBE = r"""
 import json, resource, runpy, sys
 sys.argv = sys.argv[1:]
@@ -69,10 +69,7 @@ def main() -> None:
                 print(size, review, option, found, file=sys.stderr, flush=True)
                 each = f"{found['cpu']:.1f} | {1000 * found['cpu'] / size:.2f} | {found['MiB']:,.0f} | {found['tokens']}"
                 lines.append(f"| {users:,} | {items:,} | {text:,.0f} | {' '.join(option)} | {each} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    publish(lines, args.output)
 
 
 if __name__ == "__main__":

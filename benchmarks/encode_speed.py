@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -113,7 +113,7 @@ def main() -> None:
     lengths = encoders["torch float32"].lengths(texts)
     by_text, by_token = batches(lengths, None, 32), batches(lengths, BATCH_TOKENS["cpu"])
     lines = [
-        f"`python benchmarks/encode_speed.py {' '.join(Path(a).name if os.sep in a else a for a in sys.argv[1:])}`",
+        f"`python benchmarks/encode_speed.py {re.sub(r'[^= ]*/', '', ' '.join(sys.argv[1:]))}`",
         "",
         f"{len(texts)} texts of {lengths.mean():.0f} tokens on average ({lengths.min()} to {lengths.max()}); one thread, "
         f"Python {platform.python_version()}, torch {torch.__version__}. Padding: {padding(lengths, by_text):.1%} in batches "

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from pages import in_own_process, publish
 
 METRICS = "Recall,MRR,NDCG,Hit,Precision,MAP,ItemCoverage,AveragePopularity,GiniIndex,ShannonEntropy,TailPercentage"
 SAME = 200
@@ -81,12 +81,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_data(Path(folder) / "dataset/many", args.users, args.items)
         for side, users in (("RecBole", args.slice), ("ours", 0)):
-            command = [sys.executable, str(Path(__file__).resolve()), "--probe", side, folder, str(users)]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-            answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-            if answer.returncode:
-                raise SystemExit(answer.stderr[-2000:])
-            found[side] = json.loads(answer.stdout.splitlines()[-1])
+            row = [str(Path(__file__).resolve()), "--probe", side, folder, str(users)]
+            found[side] = in_own_process(*row, cwd=folder, OMP_NUM_THREADS="1")
             print(side, found[side], file=sys.stderr, flush=True)
     theirs, ours = found["RecBole"], found["ours"]
     if theirs["same"] != ours["same"]:
@@ -105,10 +101,7 @@ def main() -> None:
         )
     lines += ["", f"Ratio: {per_user['RecBole'] / per_user['ours']:.1f}. Peak memory is that of the process, data included."]
     lines += [f"The metrics of the first {SAME} users are equal to ten decimals."]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.output:
-        args.output.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(lines, args.output)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import re
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from pages import in_own_process, publish
 
 WIDTH = 256
 DRAWN = {"align_anchors": 2048, "align_negatives": 2048}
@@ -115,12 +115,7 @@ def main() -> None:
         for row in ROWS:
             if not re.search(args.rows, row):
                 continue
-            command = [sys.executable, __file__, "--steps", str(args.steps), "--probe", row, users]
-            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-            answer = subprocess.run(command, capture_output=True, text=True, env=environment)
-            if answer.returncode:
-                raise SystemExit(f"{row}: {answer.stderr[-2000:]}")
-            records.append(json.loads(answer.stdout.splitlines()[-1]))
+            records.append(in_own_process(__file__, "--steps", str(args.steps), "--probe", row, users))
             print(records[-1], file=sys.stderr, flush=True)
     import torch
 
@@ -135,11 +130,7 @@ def main() -> None:
         ratio = f"{epoch / statistics.median(first['seconds']) / first['steps']:.3f}" if first else ""
         shown = f"{found['batch']:,} | {step:.3f} | {found['steps']} | {epoch:.1f} | {ratio} | {found['build']:.1f}"
         lines.append(f"| {found['users']:,} | {found['row']} | {shown} | {found['MB']:.0f} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.output:
-        args.output.with_suffix(".md").write_text(text, encoding="utf-8")
-        args.output.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    publish(lines, args.output, records)
 
 
 if __name__ == "__main__":

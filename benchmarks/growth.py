@@ -9,7 +9,6 @@ holds the same ones again and again, and the loss over unique rows gets cheaper 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 
 import torch
+from pages import publish
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from train_speed import Row, measure, random_embeddings, synthetic
@@ -81,11 +81,7 @@ def main() -> None:
     for found in [] if args.loading else records:
         more, ratio = found["con_mib"] - found["none_mib"], found["con_us"] / first["con_us"]
         lines.append(f"| {found['users']:,} | {found['none_us']:.2f} | {found['con_us']:.2f} | {ratio:.2f} | {more:.0f} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.output:
-        args.output.with_suffix(".md").write_text(text, encoding="utf-8")
-        args.output.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    publish(lines, args.output, records)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from pages import in_own_process, publish
 from synthetic_data import write_dataset
 
 KINDS = {
@@ -65,12 +64,8 @@ print(json.dumps({"read": times[1] - times[0], "split": times[2] - times[1], "Mi
 
 def measure(options: dict, ours: bool, folder: Path) -> dict:
     """Load a data set in a process of its own."""
-    command = [sys.executable, "-c", PROBE, json.dumps(options), "ours" if ours else "alone"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]) if ours else ""}
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-    if answer.returncode:
-        raise SystemExit(answer.stderr[-2000:])
-    return json.loads(answer.stdout.splitlines()[-1])
+    alone = {} if ours else {"PYTHONPATH": ""}
+    return in_own_process("-c", PROBE, json.dumps(options), "ours" if ours else "alone", cwd=folder, **alone)
 
 
 def table(size: int, kind: str, runs: dict[bool, list[dict]]) -> list[str]:
@@ -123,10 +118,7 @@ def main() -> None:
                         runs[ours].append(measure(options, ours, folder))
                         print(size, kind, ours, runs[ours][-1], file=sys.stderr, flush=True)
                 lines += table(size, kind, runs)
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    publish(lines, args.output)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,13 @@ the whole process, start-up and RecBole's loading included.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import platform
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from dry_run import PROBE, ROOT
+from dry_run import PROBE
+from pages import in_own_process, publish
 from synthetic_data import write_dataset
 
 DEFAULT = r"""
@@ -49,12 +47,8 @@ def measure(folder: Path, what: str) -> dict:
     """Run one of the two in a process of its own."""
     places = [f"--data_path={folder}", f"--semantic_path={folder}"]
     dry = ["-c", PROBE, "recbole-rlmrec", "profile", *DRY_RUN, *places]
-    command = [sys.executable, "-W", "ignore", *(dry if what == "dry run" else ["-c", DEFAULT, str(folder)])]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-    if answer.returncode:
-        raise SystemExit(answer.stderr[-2000:])
-    return json.loads(answer.stdout.splitlines()[-1])
+    words = dry if what == "dry run" else ["-c", DEFAULT, str(folder)]
+    return in_own_process("-W", "ignore", *words, cwd=folder, OMP_NUM_THREADS="1")
 
 
 def main() -> None:
@@ -97,10 +91,7 @@ def main() -> None:
         "| | entities | text, MB | CPU, s | ms per entity | peak, MiB | bytes per entity beyond start-up |",
         "| --- " * 7 + "|",
     ]
-    text = "\n".join([*head, *sorted(lines, key=lambda line: line.split("|")[1])]) + "\n"
-    print(text)
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    publish([*head, *sorted(lines, key=lambda line: line.split("|")[1])], args.output)
 
 
 if __name__ == "__main__":

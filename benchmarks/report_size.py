@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+from pages import publish
 
 import recbole_rlmrec  # noqa: F401  (registers)
 from recbole_rlmrec.data.profile import Profile
@@ -153,10 +154,7 @@ def main() -> None:
         row = [f"{args.entities:,}", shown, f"{path.stat().st_size / 1e6:.1f}", f"{made:.0f}", *times]
         table = ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), row)]
         lines = [f"`python benchmarks/report_size.py {' '.join(sys.argv[1:])}`", "", *table]
-    written = "\n".join(lines) + "\n"
-    print(written)
-    if args.output:
-        args.output.with_suffix(".md").write_text(written, encoding="utf-8")
+    publish(lines, args.output)
 
 
 if __name__ == "__main__":

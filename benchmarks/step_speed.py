@@ -13,7 +13,6 @@ rate of the largest of them, measured in the same turns on matrices of that shap
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -24,6 +23,7 @@ import time
 from pathlib import Path
 
 import yaml
+from pages import publish
 from train_speed import PAPER, random_embeddings, synthetic
 
 CON, GEN = {"alignment": "con"}, {"alignment": "gen"}
@@ -174,11 +174,7 @@ def main() -> None:
         limit = f"{least:.3f} | {seconds / least:.2f}" if least > 0.1 * seconds else " | "
         lines.append(f"| {run.name} | {seconds:.3f} | {shown} | {limit} |")
         records.append({"run": run.name, "seconds": run.seconds, "ratio": seconds / unit, "operations": counts[run.name]})
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if output:
-        output.with_suffix(".md").write_text(text, encoding="utf-8")
-        output.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    publish(lines, output, records)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pages import publish
 
 RUN = Path(__file__).resolve().parents[1] / "run_recbole_rlmrec.py"
 BACKBONES = ("LightGCN", "GCCF", "SGL", "SimGCL", "DCCF", "AutoCF")
@@ -208,11 +209,7 @@ def main() -> None:
     head = [f"`python benchmarks/train_speed.py {' '.join(sys.argv[1:])}`", ""]
     head += [f"{machine}, Python {platform.python_version()}."]
     head += [f"Median seconds per epoch over {args.rounds} x {args.epochs - 1} epochs, each run's first left out.", ""]
-    text = "\n".join([*head, *lines]) + "\n"
-    print(text)
-    if args.output:
-        args.output.with_suffix(".md").write_text(text, encoding="utf-8")
-        args.output.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    publish([*head, *lines], args.output, records)
 
 
 def _absolute(option: str) -> str:
