@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,16 +56,24 @@ def copy_folder(source: Path, target: Path) -> None:
             shutil.copy2(path, target / path.name)
 
 
-def new_matrix(path: Path, dtype: np.dtype, shape: tuple[int, int]) -> np.memmap:
-    """A new ``.npy`` file that is written to as an array, its space taken from the disk now.
+def write_matrix(path: Path, dtype: np.dtype, shape: tuple[int, int], blocks: Iterable[np.ndarray]) -> None:
+    """Write a ``.npy`` file block by block.
 
-    Without that, a disk that fills up ends the process by a signal where a page is first written to.
+    It is not mapped: what was written would count as the process's memory, and a full disk would end it by a signal.
+
+    Parameters
+    ----------
+    path : Path
+    dtype : dtype
+    shape : (int, int)
+    blocks : iterable of arrays [k, d]
+        The rows in their order; converted to ``dtype``.
     """
-    matrix = npy.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return matrix
+    head = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with open(path, "wb") as file:
+        npy.write_array_header_1_0(file, head)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype=dtype))
 
 
 def hash_file(digest, path: Path) -> None:
@@ -96,25 +104,32 @@ def bytes_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def json_parts(value: object) -> Iterator[bytes]:
+def _json_parts(value: object) -> Iterator[bytes]:
     """What `write_json` writes, part by part."""
     for part in json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value):
         yield part.encode("utf-8", "replace")
     yield b"\n"
 
 
-def json_digest(value: object) -> str:
-    """SHA-256 of the file that `write_json` writes."""
-    digest = hashlib.sha256()
-    for part in json_parts(value):
-        digest.update(part)
-    return digest.hexdigest()
-
-
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON in UTF-8, whole or not at all."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.writelines(json_parts(value))
+        file.writelines(_json_parts(value))
+
+
+def write_lists(path: Path, lists: Mapping[str, Iterable[list[str]]]) -> None:
+    """Write what `write_json` writes of an object of lists of texts, each given in blocks, one of which is in memory."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(b"{")
+        for number, (name, blocks) in enumerate(lists.items()):
+            file.write(f"{',' * (number > 0)}\n {json.dumps(name, ensure_ascii=False)}: [".encode())
+            lead = "\n  "
+            for block in filter(None, blocks):
+                inner = json.dumps(block, ensure_ascii=False, separators=(",\n  ", ": "))[1:-1]
+                file.write((lead + inner).encode("utf-8", "replace"))
+                lead = ",\n  "
+            file.write(b"]" if lead == "\n  " else b"\n ]")
+        file.write(b"\n}\n")
 
 
 def read_json(path: Path, error: type[Exception], remedy: str, shape: object = None) -> dict:

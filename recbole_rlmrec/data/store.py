@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recbole_rlmrec.data.appender import Appender
 from recbole_rlmrec.data.files import held, read_json, replacing, write_json
@@ -23,6 +25,7 @@ from recbole_rlmrec.data.profile import (
     SIDES,
     Profile,
     combined_digest,
+    digest_of,
     parse_profile,
     text_digest,
     to_line,
@@ -31,6 +34,7 @@ from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, SemanticError, StoreError, quoted
 
 FORMAT = 1
+_BLOCK = 1 << 14
 _SHAPE = {"by?": str, "made?": str, "split_hash?": str, "how?": dict, "usage?": dict}
 
 logger = getLogger()
@@ -246,7 +250,6 @@ class StoredTexts(Sequence):
 
     Attributes
     ----------
-    tokens : list of str
     digests : bytes array [n]
         See :func:`text_digest`.
     lengths : int array [n]
@@ -255,21 +258,47 @@ class StoredTexts(Sequence):
 
     def __init__(self, path: Path, side: str, lines: Iterable[tuple[int, Profile]]) -> None:
         self._path, self._side, self._file = path, side, None
-        found: dict[str, int] = {}
-        begins, lengths, digests = array("q"), array("q"), bytearray()
+        begins, lengths, digests = array("q"), array("i"), bytearray()
+        tokens, block = [pa.array([], type=pa.large_binary())], []
         for begin, profile in lines:
-            found[profile.token] = len(begins)
+            block.append(profile.token.encode("utf-8", "surrogatepass"))  # sorted as the texts are
             begins.append(begin)
             lengths.append(len(profile.profile) if profile.profile.strip() else 0)
             digests += text_digest(profile.profile).encode()
-        self.tokens = sorted(token for token, row in found.items() if lengths[row])
-        rows = np.fromiter(map(found.__getitem__, self.tokens), dtype=np.int64, count=len(self.tokens))
-        self._begins, self.lengths = np.array(begins, dtype=np.int64)[rows], np.array(lengths, dtype=np.int64)[rows]
-        self.digests = np.frombuffer(bytes(digests), dtype="S32")[rows]
+            if len(block) == _BLOCK:
+                tokens.append(pa.array(block, type=pa.large_binary()))
+                block = []
+        everything = pa.concat_arrays([*tokens, pa.array(block, type=pa.large_binary())])
+        rows = _last_of_each(everything)
+        lengths = np.frombuffer(lengths, dtype=np.int32)
+        rows = rows[lengths[rows] > 0]
+        self._tokens = everything.take(pa.array(rows))
+        self._begins, self.lengths = np.frombuffer(begins, dtype=np.int64)[rows], lengths[rows]
+        self.digests = np.frombuffer(digests, dtype="S32")[rows]
+
+    @property
+    def tokens(self) -> list[str]:
+        """All tokens."""
+        return [token for block in self.token_blocks() for token in block]
+
+    def token_blocks(self) -> Iterator[list[str]]:
+        """Tokens, some at a time."""
+        for start in range(0, len(self), _BLOCK):
+            yield [token.decode("utf-8", "surrogatepass") for token in self._tokens[start : start + _BLOCK].to_pylist()]
+
+    def digest_blocks(self) -> Iterator[list[str]]:
+        """As `token_blocks`, of ``digests``."""
+        for start in range(0, len(self), _BLOCK):
+            yield self.digests[start : start + _BLOCK].astype(str).tolist()
+
+    def digest(self) -> str:
+        """See :func:`combined_digest`."""
+        blocks = zip(self.token_blocks(), self.digest_blocks())
+        return digest_of(pair for tokens, digests in blocks for pair in zip(tokens, digests))
 
     def __len__(self) -> int:
         """Number of texts."""
-        return len(self.tokens)
+        return len(self._begins)
 
     def __getitem__(self, place):
         """The text at a place."""
@@ -283,6 +312,16 @@ class StoredTexts(Sequence):
         if text is None or text_digest(text).encode() != self.digests[place]:
             raise StoreError(f"{self._path} has changed while it was read; encode again.")
         return text
+
+
+def _last_of_each(tokens: pa.Array) -> np.ndarray:
+    """Where each token comes last, int64 [distinct], in token order."""
+    if not len(tokens):
+        return np.empty(0, dtype=np.int64)
+    order = pc.array_sort_indices(tokens)
+    ordered = tokens.take(order)
+    last = pc.not_equal(ordered[:-1], ordered[1:]).to_numpy(zero_copy_only=False)
+    return order.to_numpy().astype(np.int64)[np.append(last, True)]
 
 
 def pairs_frame(scans: Iterable[Scan]) -> pd.DataFrame:

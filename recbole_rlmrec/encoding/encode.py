@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from recbole_rlmrec.data.files import file_digest, held, json_digest, new_matrix, read_json, replacing, write_json
+from recbole_rlmrec.data.files import file_digest, held, read_json, replacing, write_json, write_lists, write_matrix
 from recbole_rlmrec.data.paths import encoder_slug
-from recbole_rlmrec.data.profile import digest_of
-from recbole_rlmrec.data.reading import parse_json, read_npy
+from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import SIDES, ProfileStore, StoredTexts, now
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.encoding.embeddings import files_of
-from recbole_rlmrec.encoding.journal import Journal
+from recbole_rlmrec.encoding.journal import Journal, Vectors
 from recbole_rlmrec.encoding.registry import get_encoder, register_encoder, same_encoder
 from recbole_rlmrec.encoding.shards import own_blocks, remove_shards, rows_of_shards, shard_folder
 from recbole_rlmrec.errors import ConfigError, EncoderError, StoreError
@@ -28,7 +27,7 @@ __all__ = ["encode_tag", "get_encoder", "register_encoder", "same_encoder"]
 FORMAT = 1
 DTYPES = ("float32", "float16")
 BLOCK = 512
-_COPY_BLOCK = 1 << 14
+_COPY_BLOCK = 1 << 12
 _COMMIT = ".commit.json"
 
 logger = getLogger()
@@ -119,8 +118,8 @@ def prepare(encoder: TextEncoder, side: str) -> None:
         encoder.prepare(side)
 
 
-def _new(matrix: Path) -> Path:
-    return matrix.with_name(f".{matrix.stem}.new.npy")
+def _new(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.new{path.suffix}")
 
 
 class _All(Sequence):
@@ -160,13 +159,22 @@ class _Job:
         self._finished = self._finished_rows()
 
     def _make_fingerprint(self) -> str:
-        fitted_on = None
-        if self._encoder.needs_fit:
-            fitted_on = [np.sort(found.digests).astype(str).tolist() for found in self._texts.values()]
-        settings = [self._encoder.info(), self._dtype.name, fitted_on]
-        return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        """SHA-256 of a JSON list: the encoder's info, the type, and the sorted digests of each side it is fitted to."""
+        settings = json.dumps([self._encoder.info(), self._dtype.name], sort_keys=True, default=str)
+        digest = hashlib.sha256(settings[:-1].encode())
+        if not self._encoder.needs_fit:
+            digest.update(b", null]")
+            return digest.hexdigest()
+        for number, found in enumerate(self._texts.values()):
+            digest.update(b", [[" if not number else b"], [")
+            ordered = np.sort(found.digests)
+            for start in range(0, len(ordered), _COPY_BLOCK):
+                lead = b", " * (start > 0)
+                digest.update(lead + b", ".join(b'"%b"' % each for each in ordered[start : start + _COPY_BLOCK].tolist()))
+        digest.update(b"]]]")
+        return digest.hexdigest()
 
-    def _finished_rows(self) -> list[tuple[list[str], np.ndarray]]:
+    def _finished_rows(self) -> list[tuple[np.ndarray, Vectors]]:
         """Digests and matrices of an earlier call with the same settings."""
         try:
             manifest = parse_json((self._target / "manifest.json").read_bytes())
@@ -179,9 +187,9 @@ class _Job:
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
-    def _finished_side(self, side: str) -> tuple[list[str], np.ndarray]:
-        digests = parse_json((self._target / f"{side}s.tokens.json").read_bytes())["digests"]
-        matrix = read_npy(self._target / f"{side}s.npy", "r")
+    def _finished_side(self, side: str) -> tuple[np.ndarray, Vectors]:
+        digests = np.array(parse_json((self._target / f"{side}s.tokens.json").read_bytes())["digests"], dtype="S32")
+        matrix = Vectors.of_npy(self._target / f"{side}s.npy")
         if matrix.shape[0] != len(digests) or matrix.dtype != self._dtype:
             raise ValueError(f"{side}s.npy does not fit its tokens")
         return digests, matrix
@@ -238,9 +246,17 @@ class _Job:
         if missing:
             raise StoreError(f"{missing} texts are in no shard below {self._target}; let each --shard come to its end.")
 
-    def _holding(self, digests: list[str]) -> np.ndarray:
+    def _find(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Texts with one of these digests, int [k], and which of them each has, int [k]."""
+        places = np.minimum(np.searchsorted(self._digests, digests), len(self._digests) - 1)
+        ours = np.flatnonzero(self._digests[places] == digests)
+        return places[ours], ours
+
+    def _holding(self, digests: np.ndarray) -> np.ndarray:
         """Which of the texts have one of these digests, bool [n]."""
-        return np.isin(self._digests, np.array(digests, dtype="S32"))
+        held_by = np.zeros(len(self._digests), dtype=bool)
+        held_by[self._find(digests)[0]] = True
+        return held_by
 
     def _by_side(self, todo: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """What is to be encoded, side by side where the encoder tells them apart."""
@@ -253,14 +269,14 @@ class _Job:
             yield side, todo[(places >= begin) & (places < begin + len(found))]
             begin += len(found)
 
-    def _vectors(self, block: np.ndarray) -> Iterator[tuple[list[str], np.ndarray]]:
-        digests = self._digests[block].astype(str).tolist()
+    def _vectors(self, block: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        digests = self._digests[block]
         texts = [self._everything[place] for place in self._place[block]]
         stream = getattr(self._encoder, "stream", None)
         for place, vectors in stream(texts) if stream else [(slice(0, len(texts)), self._encoder.encode(texts))]:
             yield digests[place], self._checked(digests[place], np.asarray(vectors))
 
-    def _checked(self, digests: list[str], vectors: np.ndarray) -> np.ndarray:
+    def _checked(self, digests: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         if vectors.ndim != 2 or len(vectors) != len(digests):
             raise EncoderError(f"{self._encoder.name} returned shape {vectors.shape} for {len(digests)} texts.")
         with np.errstate(over="ignore"):
@@ -276,17 +292,16 @@ class _Job:
         """Put the matrices in place."""
         sources, source, row = self._sources()
         width = sources[0].shape[1]
-        for side in self._texts:
-            self._write_matrix(side, sources, source, row)
-        tokens = {s: {"tokens": f.tokens, "digests": f.digests.astype(str).tolist()} for s, f in self._texts.items()}
-        del sources  # nothing may be mapped that is replaced or removed: Windows refuses that
-        self._finished, self._merged = [], []
-        files = {}
-        for side, listed in tokens.items():
-            matrix, names = files_of(side)
-            files |= {matrix: file_digest(_new(self._target / matrix)), names: json_digest(listed)}
+        for side, found in self._texts.items():
+            matrix, tokens = (_new(self._target / name) for name in files_of(side))
+            with replacing(matrix) as temporary:
+                blocks = self._rows_of(found.digests, sources, source, row)
+                write_matrix(temporary, self._dtype, (len(found), width), blocks)
+            write_lists(tokens, {"tokens": found.token_blocks(), "digests": found.digest_blocks()})
+        names = [name for side in self._texts for name in files_of(side)]
+        files = {name: file_digest(_new(self._target / name)) for name in names}
         manifest = {**self._manifest(origin, width), "files": files}
-        write_json(self._target / _COMMIT, {"tokens": tokens, "manifest": manifest})
+        write_json(self._target / _COMMIT, {"sides": list(self._texts), "manifest": manifest})
         self._commit()
         self._journal.remove()
         remove_shards(self._target)
@@ -302,44 +317,42 @@ class _Job:
         if not path.is_file():
             return
         new = read_json(path, StoreError, "delete it and encode again")
+        if "sides" not in new:  # of an earlier version; the vectors are in the journal still
+            path.unlink()
+            return
         (self._target / "manifest.json").unlink(missing_ok=True)
         for side in SIDES:
-            matrix, tokens = self._target / f"{side}s.npy", self._target / f"{side}s.tokens.json"
-            if side not in new["tokens"]:
-                matrix.unlink(missing_ok=True)
-                tokens.unlink(missing_ok=True)
-                continue
-            if (made := _new(matrix)).is_file():
-                made.replace(matrix)
-            write_json(tokens, new["tokens"][side])
+            for found in (self._target / name for name in files_of(side)):
+                if side not in new["sides"]:
+                    found.unlink(missing_ok=True)
+                elif (made := _new(found)).is_file():
+                    made.replace(found)
         write_json(self._target / "manifest.json", new["manifest"])
         path.unlink()
 
-    def _sources(self) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    def _sources(self) -> tuple[list[Vectors], np.ndarray, np.ndarray]:
         """Where the vector of each text is: matrices, and by digest which of them, int [n], and its row there, int [n]."""
         found = [*self._finished, *self._merged, self._journal.rows()]
         source, row = np.full(len(self._digests), -1, dtype=np.int32), np.zeros(len(self._digests), dtype=np.int64)
         for number, (digests, _) in enumerate(found):
-            there = np.array(digests, dtype="S32")
-            places = np.minimum(np.searchsorted(self._digests, there), len(self._digests) - 1)
-            ours = self._digests[places] == there
-            source[places[ours]], row[places[ours]] = number, np.flatnonzero(ours)
+            places, ours = self._find(digests)
+            source[places], row[places] = number, ours
         if lacking := int((source < 0).sum()):
             raise EncoderError(f"{self._encoder.name} returned no vector for {lacking} of {len(source)} texts.")
         used = np.unique(source)
         return [found[number][1] for number in used], np.searchsorted(used, source).astype(np.int32), row
 
-    def _write_matrix(self, side: str, sources: list[np.ndarray], source: np.ndarray, row: np.ndarray) -> None:
-        digests = self._texts[side].digests
-        with replacing(_new(self._target / f"{side}s.npy")) as temporary:
-            matrix = new_matrix(temporary, self._dtype, (len(digests), sources[0].shape[1]))
-            for start in range(0, len(digests), _COPY_BLOCK):
-                places = np.searchsorted(self._digests, digests[start : start + _COPY_BLOCK])
-                for number, vectors in enumerate(sources):
-                    mine = np.flatnonzero(source[places] == number)
-                    matrix[start + mine] = vectors[row[places[mine]]]
-            matrix.flush()
-            del matrix  # see finish
+    def _rows_of(
+        self, digests: np.ndarray, sources: list[Vectors], source: np.ndarray, row: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """The vectors of texts in blocks."""
+        for start in range(0, len(digests), _COPY_BLOCK):
+            places = np.searchsorted(self._digests, digests[start : start + _COPY_BLOCK])
+            block = np.empty((len(places), sources[0].shape[1]), dtype=self._dtype)
+            for number, vectors in enumerate(sources):
+                mine = np.flatnonzero(source[places] == number)
+                block[mine] = vectors.take(row[places[mine]])
+            yield block
 
     def _manifest(self, origin: dict, width: int) -> dict:
         return {
@@ -348,7 +361,7 @@ class _Job:
             **self._encoder.info(),
             "dim": width,
             "dtype": self._dtype.name,
-            "digests": {s: digest_of(zip(f.tokens, f.digests.astype(str).tolist())) for s, f in self._texts.items()},
+            "digests": {side: found.digest() for side, found in self._texts.items()},
             "users": len(self._texts.get("user", ())),
             "items": len(self._texts.get("item", ())),
             "fingerprint": self._fingerprint,

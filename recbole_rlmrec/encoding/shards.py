@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_rlmrec.data.reading import parse_json
-from recbole_rlmrec.encoding.journal import Journal
+from recbole_rlmrec.encoding.journal import Journal, Vectors
 from recbole_rlmrec.errors import ConfigError, StoreError
 
 FOLDER = ".shards"
@@ -45,7 +45,7 @@ def own_blocks(blocks: list, shard: tuple[int, int] | None) -> list:
     return blocks if shard is None else blocks[shard[0] - 1 :: shard[1]]
 
 
-def rows_of_shards(target: Path, fingerprint: str) -> list[tuple[list[str], np.ndarray]]:
+def rows_of_shards(target: Path, fingerprint: str) -> list[tuple[np.ndarray, Vectors]]:
     """Digests and vectors of all shards below a folder.
 
     Raises
@@ -76,7 +76,7 @@ def rows_of_shards(target: Path, fingerprint: str) -> list[tuple[list[str], np.n
         if made_with != fingerprint:
             raise StoreError(f"Shard {place}/{count} was encoded with other settings; give those here, or encode it again.")
         rows.append(Journal(folder / "journal", fingerprint).rows())
-    return [(digests, vectors) for digests, vectors in rows if digests]
+    return [(digests, vectors) for digests, vectors in rows if len(digests)]
 
 
 def remove_shards(target: Path) -> None:

@@ -7,7 +7,7 @@ from logging import getLogger
 
 import numpy as np
 
-from recbole_rlmrec.data.files import file_digest, new_matrix, replacing, write_json
+from recbole_rlmrec.data.files import file_digest, replacing, write_json, write_matrix
 from recbole_rlmrec.data.reading import parse_json, read_npy
 from recbole_rlmrec.encoding.embeddings import Embeddings
 from recbole_rlmrec.errors import ConfigError, SemanticError
@@ -89,12 +89,8 @@ def _build(found: Embeddings, dim: int, source: str) -> float:
     (found.folder / f"pca{dim}.json").unlink(missing_ok=True)
     for side, matrix in found.matrices.items():
         with replacing(_path(found, side, dim)) as temporary:
-            reduced = new_matrix(temporary, matrix.dtype, (len(matrix), dim))
-            for start in range(0, len(matrix), _BLOCK):
-                block = matrix[start : start + _BLOCK].astype(np.float64)
-                reduced[start : start + _BLOCK] = (block - mean) @ components
-            reduced.flush()
-            del reduced  # Windows does not rename a file that is mapped
+            blocks = ((block - mean) @ components for block in _float64_blocks([matrix]))
+            write_matrix(temporary, matrix.dtype, (len(matrix), dim), blocks)
     files = {side: file_digest(_path(found, side, dim)) for side in found.matrices}
     head = {"source": source, "dim": dim, "variance_kept": variance, "files": files}
     write_json(found.folder / f"pca{dim}.json", head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbole_rlmrec.data import store as store_module
 from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding import encode as encode_module, registry
@@ -122,20 +124,25 @@ def test_a_killed_encoding_goes_on_where_it_was(store, monkeypatch):
     assert not (folder / ".journal").exists()
 
 
-@pytest.mark.parametrize("calls", range(4))
+@pytest.mark.parametrize("calls", range(8))
 def test_a_kill_while_matrices_are_put_in_place_costs_nothing(store, monkeypatch, calls):
     folder = encode(store, Letters())
     store.write("user", [Profile("u1", "ddd"), Profile("u2", "aab")])
-    written = []
+    steps = []
 
-    def killed(path, value):
-        if len(written) == calls:
-            raise KeyboardInterrupt
-        written.append(path.name)
-        write_json(path, value)
+    def killed(original):
+        def call(*arguments):
+            if len(steps) == calls:
+                raise KeyboardInterrupt
+            steps.append(arguments[0])
+            return original(*arguments)
+
+        return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(encode_module, "write_json", killed)
+        for name in ("write_lists", "write_json"):  # tokens of two sides, what is to be done, the manifest
+            patch.setattr(encode_module, name, killed(getattr(encode_module, name)))
+        patch.setattr(Path, "replace", killed(Path.replace))  # matrix and tokens of two sides
         with pytest.raises(KeyboardInterrupt):
             encode(store, Letters())
     encoder = Letters()
@@ -168,6 +175,34 @@ def test_no_file_is_replaced_or_removed_while_it_is_mapped(store, monkeypatch):
     folder = encode(store, Letters())
     reduce(read_embeddings(folder, "tiny"), 2)
     assert any(path.endswith(".journal") for path in touched) and any("pca" in path for path in touched)
+
+
+def test_a_commit_of_an_earlier_version_is_passed_over(store):
+    folder = encode(store, Letters())
+    (folder / ".commit.json").write_text('{"tokens": {}, "manifest": {}}')
+    encode(store, encoder := Letters())
+    assert not encoder.asked and vectors(folder)["u2"] == [2, 1, 0, 0, 0]
+
+
+def test_fingerprints_and_lists_of_tokens_are_the_json_that_they_are_said_to_be(store, monkeypatch):
+    for module in (store_module, encode_module):
+        for name in ("_BLOCK", "_COPY_BLOCK"):
+            monkeypatch.setattr(module, name, 2, raising=False)
+    store.write("user", [Profile(token, text) for token, text in (("b", "x"), ('a"', "z"), ("\uffff", "y"), ("b", "later"))])
+    with open(store.path("user"), "ab") as file:
+        file.write(b'{"user_id": "\\ud800", "profile": "half of a sign"}\n')
+    found = store.scan("user").digests
+    assert store.stored_texts("user").tokens == sorted(found) == ['a"', "b", "\ud800", "\uffff"]
+    for encoder in (get_encoder("lsa"), Letters()):
+        folder = encode_tag(store.folder, encoder.name, encoder=encoder, show_progress=False)
+        sides = [sorted(store.scan(side).digests.values()) for side in ("user", "item")] if encoder.needs_fit else None
+        made_of = json.dumps([encoder.info(), "float32", sides], sort_keys=True, default=str)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert manifest["fingerprint"] == hashlib.sha256(made_of.encode()).hexdigest()
+        assert manifest["digests"]["user"] == store.digest("user")
+        listed = {"tokens": sorted(found), "digests": [found[token] for token in sorted(found)]}
+        write_json(folder / "expected", listed)
+        assert (folder / "users.tokens.json").read_bytes() == (folder / "expected").read_bytes()
 
 
 def test_a_failed_encoding_leaves_the_finished_one_alone(store):
@@ -242,12 +277,14 @@ def test_two_processes_do_not_encode_the_same(store):
 
 
 def test_a_journal_of_another_setting_is_discarded(tmp_path):
-    digest = "0" * 32
+    digests = np.array(["0" * 32, "1" * 32], dtype="S32")
     journal = Journal(tmp_path / "j", "one")
-    journal.append([digest], np.ones((1, 4), dtype=np.float32))
-    digests, rows = Journal(tmp_path / "j", "one").rows()
-    assert digests == [digest] and rows.tolist() == [[1, 1, 1, 1]]
-    assert Journal(tmp_path / "j", "two").rows() == ([], None)
+    journal.append(digests, np.arange(8, dtype=np.float32).reshape(2, 4))
+    found, rows = Journal(tmp_path / "j", "one").rows()
+    assert found.tolist() == digests.tolist() and rows.shape == (2, 4)
+    assert rows.take(np.array([1, 0, 1])).tolist() == [[4, 5, 6, 7], [0, 1, 2, 3], [4, 5, 6, 7]]
+    found, rows = Journal(tmp_path / "j", "two").rows()
+    assert not len(found) and rows is None
     assert list(tmp_path.iterdir()) == []
 
 
