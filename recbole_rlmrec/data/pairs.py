@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_HASH_BLOCK = 1 << 20
+_AT_ONCE, _PASSES = 1 << 20, 16
 
 
 def split_hash(train) -> str:
@@ -37,23 +37,50 @@ def hash_pairs(users: np.ndarray, items: np.ndarray, user_tokens, item_tokens) -
     """As :func:`split_hash`, for ids of pairs, int64 [n] each, and the tokens by id."""
     user_tokens, user_rank = _ranked(user_tokens)
     item_tokens, item_rank = _ranked(item_tokens)
-    order = np.argsort(user_rank[users] * len(item_rank) + item_rank[items])
     tab, end, nothing = (pa.scalar(text, pa.large_string()) for text in ("\t", "\n", ""))
+    counts = np.empty(len(user_rank), dtype=np.int64)
+    counts[user_rank] = np.bincount(users, minlength=len(user_rank))
     digest = hashlib.sha256()
-    for start in range(0, len(order), _HASH_BLOCK):
-        block = order[start : start + _HASH_BLOCK]
-        heads, tails = pc.take(user_tokens, pa.array(users[block])), pc.take(item_tokens, pa.array(items[block]))
-        lines = pc.binary_join_element_wise(heads, tab, tails, end, nothing)
-        digest.update(lines.buffers()[2] or b"")
+    for first, last in spans(counts):
+        rows = np.flatnonzero(((user_rank >= first) & (user_rank < last))[users])
+        keys = pair_key(user_rank[users[rows]], item_rank[items[rows]], len(item_rank))
+        keys.sort()
+        for start in range(0, len(keys), _AT_ONCE):
+            heads, tails = pair_of(keys[start : start + _AT_ONCE], len(item_rank))
+            pairs = pc.take(user_tokens, pa.array(heads)), tab, pc.take(item_tokens, pa.array(tails))
+            digest.update(pc.binary_join_element_wise(*pairs, end, nothing).buffers()[2] or b"")
     return digest.hexdigest()
 
 
 def _ranked(tokens) -> tuple[pa.Array, np.ndarray]:
-    """Tokens as text and the rank of each in their sorted order, which is that of their bytes in UTF-8."""
-    found = pa.array([str(token) for token in tokens], type=pa.large_string())
+    """Tokens in their sorted order, which is that of their bytes in UTF-8, and the rank of each, int64 [n]."""
+    text = isinstance(tokens, np.ndarray) and tokens.dtype.kind == "U"
+    found = pa.array(tokens if text else [str(token) for token in tokens], type=pa.large_string())
+    order = pc.array_sort_indices(found)
     rank = np.empty(len(found), dtype=np.int64)
-    rank[pc.array_sort_indices(found).to_numpy()] = np.arange(len(found))
-    return found, rank
+    rank[order.to_numpy()] = np.arange(len(found))
+    return found.take(order), rank
+
+
+def spans(counts: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges of users to take their rows range by range: of about a million rows each, or a sixteenth of all if that is more.
+
+    Parameters
+    ----------
+    counts : int [users]
+        How many rows each user has.
+
+    Returns
+    -------
+    list of (int, int)
+        First and last user of each range, the last not included.
+    """
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    size = max(_AT_ONCE, -(-total // _PASSES))
+    cuts = np.unique(np.searchsorted(ends, np.arange(size, total, size)) + 1)
+    edges = [0, *cuts[cuts < len(counts)].tolist(), len(counts)]
+    return list(zip(edges, edges[1:]))
 
 
 class Interactions(NamedTuple):
@@ -77,7 +104,7 @@ class Interactions(NamedTuple):
 def targets(dataset) -> Interactions:
     """The rows of a split, without what stands before them."""
     feat = dataset.inter_feat.interaction
-    users, items = (feat[name].numpy().astype(np.int64) for name in (dataset.uid_field, dataset.iid_field))
+    users, items = (feat[name].numpy().astype(np.int64, copy=False) for name in (dataset.uid_field, dataset.iid_field))
     time = feat.get(dataset.time_field)
     return Interactions(users, items, None if time is None or time.dim() > 1 else time.numpy().astype(np.float64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbole_rlmrec.data.atomic import FeatureType
-from recbole_rlmrec.data.pairs import heldout_keys, pair_keys, pair_of, split_keys
+from recbole_rlmrec.data.pairs import Interactions, pair_keys, pair_of, spans, targets, training_interactions
 from recbole_rlmrec.data.streams import Block, Plain
 from recbole_rlmrec.data.texts import Picked, Texts, preview
 from recbole_rlmrec.errors import DataError
+
+_BLANK, _LOST = -1, -2
 
 
 @dataclass
@@ -57,18 +60,19 @@ class Raw:
 
     def take(self, blocks: Iterator[Block]) -> Raw:
         """Read it."""
-        plain, keys, times = Plain(self.types, self.path.name), [], []
+        plain, keys, times = Plain(self.types, self.path.name), array("q"), array("d")
         known = [pd.Index(_tokens(self._train, name), dtype=object) for name in self._fields]
         self.columns = {name: Texts() for name in self.types}
         for block in blocks:
-            keys.append(pair_keys(self._train, *(_ids(block[name], index) for name, index in zip(self._fields, known))))
+            ids = (_ids(block[name], index) for name, index in zip(self._fields, known))
+            keys.frombytes(pair_keys(self._train, *ids).tobytes())
             if self._time_field in block:
-                times.append(_numbers(block[self._time_field]))
+                times.frombytes(_numbers(block[self._time_field]).tobytes())
             for name, column in plain({name: block[name] for name in self.types}).items():
                 self.columns[name].append(column)
         plain.tell()
-        self.keys = np.concatenate([np.empty(0, dtype=np.int64), *keys])
-        self._times = np.concatenate(times) if times else None
+        self.keys = np.frombuffer(keys, dtype=np.int64)
+        self._times = np.frombuffer(times, dtype=np.float64) if self._time_field in self.types and len(times) else None
         return self
 
     def training(self, keep: str | None) -> Rows:
@@ -81,21 +85,14 @@ class Raw:
         """
         if self._lists_sequences():
             return self._of_sequences()
-        size, times, self._times = len(self.keys), self._times, None
-        order = np.arange(size) if times is None else np.argsort(times, kind="stable")
-        known = known_by_then(self._train, self.keys, times)
-        order = order[known[order]].astype(_row_type(size))
-        del times, known
-        keys, rows, blank = matching_rows(self._train, self.keys, order, keep)
-        if (rows < 0).any():
-            lost = int((rows < 0).sum())
+        users, items, rows = matching_rows(self._train, self.keys, self._times, keep)
+        self._times = None
+        if lost := int((rows == _LOST).sum()):
             raise DataError(f"{self.path} lacks {lost} training interactions of the run; it is not the file of this run.")
-        return self._picked(keys, np.where(blank, -1, rows).astype(_row_type(size)))
+        return self._picked(users, items, rows)
 
-    def _picked(self, keys: np.ndarray, rows: np.ndarray) -> Rows:
-        users, items = pair_of(keys, self._train.item_num)
-        columns = {name: Picked(self.columns[name], rows) for name in self.types}
-        return Rows((users - 1).astype(np.int32), (items - 1).astype(np.int32), columns)
+    def _picked(self, users: np.ndarray, items: np.ndarray, rows: np.ndarray) -> Rows:
+        return Rows(users, items, {name: Picked(self.columns[name], rows) for name in self.types})
 
     def _lists_sequences(self) -> bool:
         """Whether the file has the sequence before each row in columns of its own."""
@@ -130,7 +127,8 @@ class Raw:
         last = last.iloc[np.lexsort((last.index, last["key"].to_numpy() // train.item_num))]
         rows = target.reindex(last["key"], fill_value=-1).to_numpy()
         self.types = {name: kind for name, kind in self.types.items() if not name.endswith(suffix)}
-        found = self._picked(last["key"].to_numpy(), rows)
+        users, items = pair_of(last["key"].to_numpy(), train.item_num)
+        found = self._picked((users - 1).astype(np.int32), (items - 1).astype(np.int32), rows)
         if self._time_field in found.columns:
             times = np.where(rows < 0, last["time"].to_numpy(), found.columns[self._time_field].values())
             listed = Texts()
@@ -149,51 +147,84 @@ def known_by_then(train, raw_keys: np.ndarray, times: np.ndarray | None) -> np.n
 
 
 def matching_rows(
-    train, raw_keys: np.ndarray, order: np.ndarray, keep: str | None
+    train, raw_keys: np.ndarray, times: np.ndarray | None, keep: str | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The raw row of each distinct training pair.
+    """The raw row of each distinct training pair, by user and then by time; made range of users by range of users.
 
     Parameters
     ----------
     train : recbole.data.dataset.Dataset
     raw_keys : int64 [n]
         Key of each raw row's pair.
-    order : int [known]
-        Raw rows that may be training's, see `known_by_then`, in the order of time.
+    times : float64 [n], optional
+        Time of each raw row; their order in the file by default.
     keep : str or None
         Which of several rows of a pair counts, ``first`` or ``last`` (also the default).
 
     Returns
     -------
-    keys : int64 [pairs]
-        The pairs, by user and then time.
-    rows : int64 [pairs]
-        Row of each pair; -1 where there is none.
-    blank : bool [pairs]
-        Whether the row might be another one's, held out: the raw file has more rows of the pair than training has, and
-        the pair is in a held-out split or the run does not know its held-out splits. It stands where its first row does.
+    users, items : int32 [pairs]
+        Positions among the tokens of the run.
+    rows : int [pairs]
+        Row of each pair; -2 where there is none, and -1 where the row might be another one's, held out: the raw file has
+        more rows of the pair than training has, and the pair is in a held-out split or the run does not know its held-out
+        splits. It stands where its first row does.
     """
-    keys, counts = np.unique(split_keys(train), return_counts=True)
-    in_time = raw_keys[order]
-    by_key = np.argsort(in_time, kind="stable").astype(order.dtype)
-    sorted_keys, rows_by_key = in_time[by_key], order[by_key]
-    del in_time, by_key
-    place = np.searchsorted(keys, sorted_keys).astype(order.dtype)
-    ours = np.append(keys, 0)[place] == sorted_keys
-    del sorted_keys
-    place, rows_by_key = place[ours], rows_by_key[ours]
-    ends = np.searchsorted(place, np.arange(len(keys) + 1))
-    repeats = np.diff(ends)
-    heldout = heldout_keys(train)
-    risky = repeats > counts
+    known, heldout = training_interactions(train), getattr(train, "rlmrec_heldout", None)
+    held = None if heldout is None else [targets(part) for part in heldout]
+    size = len(known.users)
+    users, items = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
+    rows, count = np.empty(size, dtype=_row_type(len(raw_keys))), 0
+    for first, last in spans(np.bincount(known.users, minlength=train.user_num)):
+        raw = np.flatnonzero((raw_keys >= max(first * train.item_num, 1)) & (raw_keys < last * train.item_num))
+        keys, in_range = raw_keys[raw], None if times is None else times[raw]
+        may_be = known_by_then(train, keys, in_range)
+        order = np.arange(len(raw)) if in_range is None else np.argsort(in_range, kind="stable")
+        order = order[may_be[order]]
+        own = _keys_between(train, known, first, last)
+        shut = None if held is None else np.concatenate([_keys_between(train, part, first, last) for part in held])
+        found, place, risky = _matched(own, keys[order], shut, keep)
+        by_user = np.argsort(found // train.item_num * (len(order) + 1) + place)
+        found, place = found[by_user], place[by_user]
+        part = slice(count, count + len(found))
+        users[part], items[part] = (ids - 1 for ids in pair_of(found, train.item_num))
+        rows[part] = np.where(risky[by_user], _BLANK, np.append(raw[order], _LOST)[place])
+        count += len(found)
+    return users[:count], items[:count], rows[:count]
+
+
+def _keys_between(train, known: Interactions, first: int, last: int) -> np.ndarray:
+    """Keys of the interactions of a range of users, int64 [n], those with the padding left out."""
+    rows = np.flatnonzero((known.users >= first) & (known.users < last))
+    keys = pair_keys(train, known.users[rows], known.items[rows])
+    return keys[keys > 0]
+
+
+def _matched(
+    own: np.ndarray, in_time: np.ndarray, heldout: np.ndarray | None, keep: str | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct pairs of training, where the row of each is in the order of time, -1 for nowhere, and whether it is in doubt.
+
+    Parameters
+    ----------
+    own : int64 [m]
+        Keys of training.
+    in_time : int64 [n]
+        Keys of the raw rows in the order of time.
+    heldout : int64 [k], optional
+        Keys that are held out; any may be by default.
+    keep : str or None
+        See `matching_rows`.
+    """
+    keys, counts = np.unique(own, return_counts=True)
+    by_key = np.argsort(in_time, kind="stable")
+    ordered = in_time[by_key]
+    begins, ends = np.searchsorted(ordered, keys), np.searchsorted(ordered, keys, side="right")
+    risky = ends - begins > counts
     if heldout is not None:
         risky[risky] = np.isin(keys[risky], heldout)
-    at = np.where(risky | (keep == "first"), ends[:-1], ends[1:] - 1)
-    rows = np.where(repeats > 0, np.append(rows_by_key, -1)[at], -1)
-    position = np.zeros(len(raw_keys), dtype=order.dtype)
-    position[order] = np.arange(len(order))
-    by_user = np.argsort(keys // train.item_num * (len(order) + 1) + position[rows])
-    return keys[by_user], rows[by_user], risky[by_user]
+    at = np.where(risky | (keep == "first"), begins, ends - 1)
+    return keys, np.where(ends > begins, np.append(by_key, -1)[at], -1), risky
 
 
 def _row_type(size: int) -> type:

@@ -14,20 +14,24 @@ import pyarrow.compute as pc
 IN_MEMORY = 1 << 22
 """Bytes of a column that are kept in memory."""
 _AT_ONCE = 1 << 24
+_SHIFT = 8
+_ROWS = 1 << 16
 
 
 class Texts(Sequence):
     """A column of texts, in the order in which they were added.
 
-    Its file has no name, so that it goes with the process; it lies where Python's ``tempfile`` puts such files.
+    Its file has no name, so that it goes with the process; it lies where Python's ``tempfile`` puts such files. In memory
+    are, of every 256 texts, where they begin, and of each how far from there: two bytes, or four where the texts are long.
     """
 
     def __init__(self) -> None:
         self._lengths: list[np.ndarray] = []
         self._parts: list[bytes] = []
         self._file = None
-        self._bytes = 0
-        self._offsets: np.ndarray | None = None
+        self._bytes = self._count = 0
+        self._starts: np.ndarray | None = None
+        self._within: np.ndarray | None = None
 
     def append(self, values: pa.Array) -> None:
         """Add texts; missing ones are empty."""
@@ -37,8 +41,12 @@ class Texts(Sequence):
             return
         data = values.buffers()[2]
         block = b"" if data is None else data.slice(int(offsets[0]), int(offsets[-1] - offsets[0])).to_pybytes()
-        self._lengths.append(np.diff(offsets))
-        self._offsets = None
+        if self._starts is not None:
+            self._lengths = [np.diff(self._at(np.arange(self._count + 1)))]
+            self._starts = self._within = None
+        lengths = np.diff(offsets)
+        self._lengths.append(lengths.astype(np.min_scalar_type(lengths.max())))
+        self._count += len(lengths)
         self._bytes += len(block)
         self._parts.append(block)
         if self._bytes > IN_MEMORY:
@@ -52,25 +60,36 @@ class Texts(Sequence):
         self._file.flush()
         self._parts = []
 
-    def _index(self) -> np.ndarray:
-        """Where each text begins, int64 [n + 1]."""
-        if self._offsets is None:
-            lengths = np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths])
-            self._offsets = np.cumsum(lengths, out=lengths)
-            self._lengths = [np.diff(self._offsets)] if len(self._offsets) > 1 else []
-            self._lengths = [part.astype(np.int32) if part.max(initial=0) < 1 << 31 else part for part in self._lengths]
-            if self._file is None:
-                self._parts = [b"".join(self._parts)]
-        return self._offsets
+    def _close(self) -> None:
+        """Make the index of what has been added."""
+        if self._starts is not None:
+            return
+        lengths = np.concatenate([np.empty(0, dtype=np.uint8), *self._lengths])
+        self._lengths = []
+        lengths.resize(((self._count >> _SHIFT) + 1) << _SHIFT, refcheck=False)
+        lengths = lengths.reshape(-1, 1 << _SHIFT)
+        sums = lengths.sum(axis=1, dtype=np.int64)
+        self._starts = np.cumsum(sums) - sums
+        within = np.zeros(lengths.shape, dtype=np.min_scalar_type(sums.max()))
+        np.cumsum(lengths[:, :-1], axis=1, dtype=within.dtype, out=within[:, 1:])
+        self._within = within.ravel()
+        if self._file is None:
+            self._parts = [b"".join(self._parts)]
+
+    def _at(self, positions: np.ndarray) -> np.ndarray:
+        """Where texts begin, int64 [n]; at ``len(self)`` where the last one ends."""
+        self._close()
+        return self._starts[positions >> _SHIFT] + self._within[positions]
 
     def __len__(self) -> int:
         """Number of texts."""
-        return len(self._index()) - 1
+        return self._count
 
     def __getitem__(self, position):
         """The text at a position."""
-        offsets = self._index()
-        start, end = int(offsets[position]), int(offsets[position + 1])
+        if not 0 <= position < self._count:
+            raise IndexError(position)
+        start, end = self._at(np.array([position, position + 1])).tolist()
         return self._read(start, end).decode() if end > start else ""
 
     def _read(self, start: int, end: int) -> bytes:
@@ -84,36 +103,43 @@ class Texts(Sequence):
     @property
     def filled(self) -> np.ndarray:
         """Whether each text is more than nothing, bool [n]."""
-        return np.diff(self._index()) > 0
+        self._close()
+        found = np.not_equal(self._within[1:], self._within[:-1])[: self._count]
+        if len(found) < self._count:  # the last of a full group
+            found = np.append(found, False)
+        last = np.arange((1 << _SHIFT) - 1, self._count, 1 << _SHIFT)
+        found[last] = self._at(last + 1) > self._at(last)
+        return found
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Texts at some positions, object [k], empty where a position is -1; no others are in memory where there are many."""
-        if int(self._index()[-1]) > _AT_ONCE:
+        if self._bytes > _AT_ONCE:
             return self._read_rows(rows)
-        everything = self._arrow()
-        codes = pc.take(everything, pa.array(rows, mask=rows < 0)).dictionary_encode()
-        tokens = codes.dictionary.to_numpy(zero_copy_only=False).astype(object)
-        return np.append(tokens, "")[codes.indices.fill_null(len(tokens)).to_numpy(zero_copy_only=False)]
+        known = np.maximum(rows, 0).astype(np.int64)
+        begins = self._at(known)
+        lengths = np.where(rows >= 0, self._at(known + 1) - begins, 0) if self._count else np.zeros(len(rows), dtype=np.int64)
+        ends = np.cumsum(lengths)
+        offsets = np.append(0, ends)
+        everything = np.frombuffer(self._read(0, self._bytes), dtype=np.uint8)
+        data = everything[np.arange(offsets[-1]) + np.repeat(begins - (ends - lengths), lengths)]
+        texts = pa.Array.from_buffers(pa.large_string(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+        codes = texts.dictionary_encode()
+        return codes.dictionary.to_numpy(zero_copy_only=False).astype(object)[codes.indices.to_numpy()]
 
     def _read_rows(self, rows: np.ndarray) -> np.ndarray:
         """As `take`, neighbours in one read."""
         wanted, back = np.unique(rows, return_inverse=True)
         texts, known = np.full(len(wanted), "", dtype=object), int(np.searchsorted(wanted, 0))
-        offsets, one = self._index(), {}
+        starts, ends, one = self._at(wanted), self._at(wanted + (wanted >= 0)), {}
         for run in np.split(np.arange(known, len(wanted)), np.flatnonzero(np.diff(wanted[known:]) != 1) + 1):
             if not len(run):
                 continue
-            ends = offsets[wanted[run[0]] : wanted[run[-1]] + 2]
-            block = self._read(int(ends[0]), int(ends[-1]))
-            for place, start, end in zip(run.tolist(), (ends[:-1] - ends[0]).tolist(), (ends[1:] - ends[0]).tolist()):
+            begin = starts[run[0]]
+            block = self._read(int(begin), int(ends[run[-1]]))
+            for place, start, end in zip(run.tolist(), (starts[run] - begin).tolist(), (ends[run] - begin).tolist()):
                 text = block[start:end].decode()
                 texts[place] = one.setdefault(text, text)
         return texts[back]
-
-    def _arrow(self) -> pa.Array:
-        offsets = self._index()
-        data = self._read(0, int(offsets[-1]))
-        return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 class Picked(Sequence):
@@ -154,8 +180,13 @@ def filled(values: Texts | Picked | np.ndarray) -> np.ndarray:
 
 def some(texts: Texts | Picked, most: int) -> list[str]:
     """Texts that are not empty, evenly spaced, between ``most`` and twice as many; all where there are fewer."""
-    filled = np.flatnonzero(texts.filled)
-    return [texts[int(row)] for row in filled[:: max(len(filled) // most, 1)]]
+    filled, before = texts.filled, 0
+    step, rows = max(int(filled.sum()) // most, 1), []
+    for start in range(0, len(filled), _ROWS):
+        found = start + np.flatnonzero(filled[start : start + _ROWS])
+        rows += found[-before % step :: step].tolist()
+        before += len(found)
+    return [texts[row] for row in rows]
 
 
 def preview(columns: dict[str, Texts] | dict[str, Picked], most: int) -> pd.DataFrame:
