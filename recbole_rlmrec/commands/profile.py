@@ -148,7 +148,7 @@ def _prepare(args: argparse.Namespace, options: list[str]) -> Job:
     _check_numbers(args)
     chat = _chat(args)
     price = find_price(args.chat_model, args.price_in, args.price_out, args.batch is not None)
-    config, _, splits = load_split(args.dataset, options)
+    config, splits = load_split(args.dataset, options)[::2]  # not the whole data, which would stay in memory
     corpus = Corpus.from_config(config, splits[0], show_progress=True)
     columns = corpus.columns(**_overrides(args))
     corpus.require_text(columns)

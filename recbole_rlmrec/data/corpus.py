@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.rows import Raw, Rows
 from recbole_rlmrec.data.streams import Entities, stream_atomic
 from recbole_rlmrec.data.text import plain_columns, says_something, sequence_separator
-from recbole_rlmrec.data.texts import Picked
+from recbole_rlmrec.data.texts import Picked, Tokens, some
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
+
+_BLOCK = 1 << 14
 
 
 class _Made:
@@ -67,7 +69,7 @@ class Corpus:
         Training interactions, one row per pair, by user in internal order and then by time: ``user`` and ``item``
         tokens and the other columns of ``.inter`` as text. Those are empty where the raw file has several rows of a
         pair and one of them may be held out.
-    users, items : list of str
+    users, items : sequence of str
         Tokens of the run by internal id, padding left out.
     split_hash : str
         See :func:`split_hash`.
@@ -77,8 +79,8 @@ class Corpus:
     user_fields: pd.DataFrame | None = _Made()
     field_types: dict[str, FeatureType]
     interactions: pd.DataFrame = _Made()
-    users: list[str]
-    items: list[str]
+    users: Sequence[str]
+    items: Sequence[str]
     split_hash: str
     dataset: str
     rating_field: str | None = None
@@ -175,8 +177,7 @@ class Corpus:
         self._check_overrides(overrides)
         item, user, inter = self._table("item"), self._table("user"), self._table("inter")
         counted = {name for table in (item, user) for name in table if is_aggregate(name, table[name])}
-        tokens = {*self.items, *self.users}
-        lists = [name for name in item if self._lists_ids(name, tokens)]
+        lists = self._lists_of_ids(item)
         named = [overrides[role] for role in ("title", "description", "year") if overrides.get(role)]
         free = item.drop(columns={*lists, *named, *counted}, errors="ignore")
         title = overrides.get("title") or guess_title(free, self.field_types)
@@ -232,6 +233,21 @@ class Corpus:
         frame = values.explode().str.strip().rename("value").rename_axis("item").reset_index()
         return frame[frame["value"].map(says_something)].reset_index(drop=True)
 
+    def values_of_items(self, column: str) -> Iterator[list[str]]:
+        """As `item_values`, those of each of ``items`` in turn."""
+        if (file := self._on_disk("item_fields")) is None or self._separator != " ":
+            values = self.item_values(column)
+            values = values.groupby("item", sort=False)["value"].agg(list).to_dict() if len(values) else {}
+            yield from (values.get(token, []) for token in self.items)
+            return
+        texts, separator = self.texts_of_items(column), None
+        if self._type(column) == FeatureType.TOKEN_SEQ:
+            separator = sequence_separator(some(Picked(file.columns[column], file.first_rows()), SAMPLE))
+        for start in range(0, len(texts), _BLOCK):
+            for text in texts.values(slice(start, start + _BLOCK)):
+                parts = [text] if separator is None else text.split(separator)
+                yield [part.strip() for part in parts if says_something(part)]
+
     def item_columns(self) -> list[str]:
         """Names of the columns of ``.item`` but the id."""
         return list(self._table("item"))
@@ -261,12 +277,12 @@ class Corpus:
         """Values of a column of ``.user``, one for each of ``users``."""
         return self._texts_of("user", self.users, column)
 
-    def _texts_of(self, side: str, tokens: list[str], column: str) -> Picked | np.ndarray:
+    def _texts_of(self, side: str, tokens: Sequence[str], column: str) -> Picked | np.ndarray:
         if (file := self._on_disk(f"{side}_fields")) is not None and self._separator == " ":
             return Picked(file.columns[column], self._places(file, side, tokens))
-        return getattr(self, f"{side}_fields")[column].reindex(tokens).fillna("").to_numpy(dtype=object)
+        return getattr(self, f"{side}_fields")[column].reindex([*tokens]).fillna("").to_numpy(dtype=object)
 
-    def _places(self, file: Entities, side: str, tokens: list[str]) -> np.ndarray:
+    def _places(self, file: Entities, side: str, tokens: Sequence[str]) -> np.ndarray:
         known = self.__dict__.setdefault("_known_places", {})
         if side not in known:
             places = file.rows_of(tokens)
@@ -306,16 +322,20 @@ class Corpus:
     def _type(self, name: str) -> FeatureType:
         return self.field_types.get(name, FeatureType.TOKEN)
 
-    def _lists_ids(self, name: str, tokens: set[str]) -> bool:
-        """Whether a column of ``.item`` holds lists of users or items, such as what else was bought, perhaps held out."""
-        values = sample(self._table("item")[name])
-        if self._type(name) == FeatureType.TOKEN:
-            values = values[values.str.contains("[,;|]")]
-        elif self._type(name) != FeatureType.TOKEN_SEQ:
-            return False
-        parts = values.str.split(r"""[\s,;|'"\[\]]+""", regex=True).explode()
-        parts = parts[parts != ""]
-        return len(parts) > 0 and parts.map(tokens.__contains__).mean() > 0.5
+    def _lists_of_ids(self, table: pd.DataFrame) -> list[str]:
+        """Columns of ``.item`` that hold lists of users or items, such as what else was bought, perhaps held out."""
+        parts = {}
+        for name in table:
+            values = sample(table[name])
+            if self._type(name) == FeatureType.TOKEN:
+                values = values[values.str.contains("[,;|]")]
+            elif self._type(name) != FeatureType.TOKEN_SEQ:
+                continue
+            found = values.str.split(r"""[\s,;|'"\[\]]+""", regex=True).explode()
+            parts[name] = found[found != ""]
+        listed = {part for found in parts.values() for part in found}
+        ids = listed.intersection(self.items) | listed.intersection(self.users)
+        return [name for name, found in parts.items() if len(found) and found.map(ids.__contains__).mean() > 0.5]
 
     def _check_overrides(self, overrides: dict) -> None:
         places = {"user_attributes": self._table("user")}
@@ -328,8 +348,9 @@ class Corpus:
                     raise ConfigError(f"There is no column {name!r} to be the {role}; columns there: {known}.")
 
 
-def _tokens(dataset, field: str) -> list[str]:
-    return [str(token) for token in dataset.field2id_token[field][1:]]
+def _tokens(dataset, field: str) -> Tokens:
+    tokens = dataset.field2id_token[field][1:]
+    return Tokens(tokens if tokens.dtype.kind == "U" else tokens.astype(str))
 
 
 class _Reader:

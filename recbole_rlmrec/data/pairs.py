@@ -175,8 +175,10 @@ def heldout_keys(train) -> np.ndarray | None:
 
 def token_prints(tokens) -> np.ndarray:
     """A print of each token, uint64 [n]: the first 8 bytes of a hash."""
-    digests = (hashlib.blake2b(str(token).encode("utf-8", "surrogatepass"), digest_size=8).digest() for token in tokens)
-    return np.frombuffer(b"".join(digests), dtype="<u8")
+    digests = bytearray()
+    for token in tokens:
+        digests += hashlib.blake2b(str(token).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return np.frombuffer(digests, dtype="<u8")
 
 
 def pair_prints(users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +37,9 @@ class Rows:
     items: np.ndarray
     columns: dict[str, Picked]
 
-    def frame(self, users: list[str], items: list[str]) -> pd.DataFrame:
+    def frame(self, users: Sequence[str], items: Sequence[str]) -> pd.DataFrame:
         """All of it in memory: columns ``user`` and ``item``, then the others."""
-        tokens = {"user": np.array(users, dtype=object)[self.users], "item": np.array(items, dtype=object)[self.items]}
+        tokens = {"user": np.array([*users], dtype=object)[self.users], "item": np.array([*items], dtype=object)[self.items]}
         texts = {name: column.values() for name, column in self.columns.items()}
         return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in {**tokens, **texts}.items()})
 

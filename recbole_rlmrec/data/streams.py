@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from logging import getLogger
 from pathlib import Path
 
@@ -132,14 +132,19 @@ class Entities:
         self.ids = pa.concat_arrays(ids) if ids else self.ids
         return self
 
-    def rows_of(self, tokens: list[str]) -> np.ndarray:
+    def rows_of(self, tokens: Sequence[str]) -> np.ndarray:
         """The first row of each token, int64 [n], -1 where there is none."""
         return pc.index_in(pa.array(tokens, type=pa.string()), value_set=self.ids).fill_null(-1).to_numpy().astype(np.int64)
+
+    def first_rows(self) -> np.ndarray:
+        """The first row of each distinct id that is not empty, int64 [k], in the order of the file."""
+        first = pc.index_in(self.ids, value_set=self.ids).to_numpy() == np.arange(len(self.ids))
+        return np.flatnonzero(first & pc.not_equal(self.ids, "").to_numpy(zero_copy_only=False))
 
     def frame(self, side: str, names: list[str] | None = None) -> pd.DataFrame:
         """Some or all columns, the first row of repeated ids, in memory; the index holds the ids."""
         ids = pd.Index(self.ids.to_numpy(zero_copy_only=False).astype(object), name=side)
-        rows = np.flatnonzero(~ids.duplicated() & (ids != ""))
+        rows = self.first_rows()
         names = list(self.columns) if names is None else names
         return pd.DataFrame({name: self.columns[name].take(rows) for name in names}, index=ids[rows], dtype=object)
 

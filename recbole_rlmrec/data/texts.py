@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from operator import eq
 
 import numpy as np
 import pandas as pd
@@ -142,6 +143,37 @@ class Texts(Sequence):
         return texts[back]
 
 
+class Tokens(Sequence):
+    """Tokens of a run by position, made texts when they are asked for; equal to a list of the same.
+
+    Parameters
+    ----------
+    array : str array [n]
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        """Number of tokens."""
+        return len(self.array)
+
+    def __getitem__(self, place):
+        """The token at a position, or a list of those of a slice."""
+        return self.array[place].tolist() if isinstance(place, slice) else str(self.array[place])
+
+    def __iter__(self) -> Iterator[str]:
+        """All of them."""
+        for start in range(0, len(self), _ROWS):
+            yield from self[start : start + _ROWS]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they are the same, one by one."""
+        return isinstance(other, list | Tokens) and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None
+
+
 class Picked(Sequence):
     """Some of the texts of a column, by position; empty where a position is -1."""
 
@@ -176,6 +208,13 @@ def filled(values: Texts | Picked | np.ndarray) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return np.fromiter(map(bool, values), dtype=bool, count=len(values))
     return values.filled
+
+
+def blocks_of(values: Picked | np.ndarray) -> Iterator[np.ndarray]:
+    """All texts of a column, some at a time, object [k] each."""
+    for start in range(0, len(values), _ROWS):
+        part = slice(start, start + _ROWS)
+        yield values[part] if isinstance(values, np.ndarray) else values.values(part)
 
 
 def some(texts: Texts | Picked, most: int) -> list[str]:

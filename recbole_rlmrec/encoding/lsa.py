@@ -38,7 +38,7 @@ class LSA(TextEncoder):
             raise ConfigError(f"The dim of lsa must be a positive integer, not {dim!r}.")
         self.name = name
         self._dim = dim
-        self._vectorizer = self._svd = None
+        self._counter = self._tfidf = self._svd = None
 
     def fit(self, texts: Sequence[str]) -> None:
         """Learn vocabulary, weights and directions.
@@ -49,30 +49,33 @@ class LSA(TextEncoder):
             The texts hold no word.
         """
         from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
         chosen = range(len(texts)) if len(texts) <= FITTED else np.linspace(0, len(texts) - 1, FITTED).astype(np.int64)
         texts = [texts[place] for place in chosen]
-        self._vectorizer = TfidfVectorizer(token_pattern=_WORD, sublinear_tf=True, dtype=np.float32)
+        self._counter = CountVectorizer(token_pattern=_WORD, dtype=np.float32)
         try:
-            self._vectorizer.fit(texts)
+            counts = self._counter.fit_transform(texts)
         except ValueError:
             raise EncoderError("The profiles hold no word that LSA could count; look at the .jsonl files.") from None
-        self._vectorizer.idf_ = self._vectorizer.idf_ - (1 - _FLOOR)
-        weights = self._weights(texts)
+        del texts
+        counts.sort_indices()
+        self._tfidf = TfidfTransformer(sublinear_tf=True).fit(counts)
+        self._tfidf.idf_ = self._tfidf.idf_ - (1 - _FLOOR)
+        weights = self._weights(counts)
         size = max(min(self._dim, weights.shape[0] - 1, weights.shape[1] - 1), 1)
         with np.errstate(invalid="ignore"):  # texts that are all alike have no variance
             self._svd = TruncatedSVD(size, n_iter=7, random_state=0).fit(weights)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts after :meth:`fit`: float32 [n, d], rows of length 1, or 0 for a text without a known word."""
-        vectors = self._svd.transform(self._weights(texts))
+        vectors = self._svd.transform(self._weights(self._counter.transform(texts)))
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.where(length > 0, length, 1)).astype(np.float32)
 
-    def _weights(self, texts: Sequence[str]):
-        """TF-IDF of texts: sparse [n, words], at least two columns, which the SVD insists on."""
-        weights = self._vectorizer.transform(texts)
+    def _weights(self, counts):
+        """TF-IDF of counts of words, sparse [n, words] both, with at least two columns, which the SVD insists on."""
+        weights = self._tfidf.transform(counts, copy=False)
         weights.resize(weights.shape[0], max(weights.shape[1], 2))
         return weights
 

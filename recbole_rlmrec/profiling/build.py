@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.corpus import Columns, Corpus
-from recbole_rlmrec.data.texts import Picked, filled
+from recbole_rlmrec.data.texts import Picked, blocks_of, filled
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import Prompt
 from recbole_rlmrec.llm.tokens import MESSAGE_TOKENS, TokenCounter
@@ -101,7 +101,7 @@ class PromptBuilder:
         self._in_order = sampling.history == "latest"
         self._dates = None
         if self._in_order and columns.timestamp:
-            self._dates = dates(pd.Series(_in_memory(corpus.texts_of_rows(columns.timestamp))))
+            self._dates = dates(corpus.texts_of_rows(columns.timestamp))
         self._rows_of_user = _Grouped(self._user_of, len(self.users))
         self._rows_of_item = _Grouped(self._item_of, len(self.items)) if self._reviews else None
         self._user_hash = _hashes(self.users, sampling.seed)
@@ -285,10 +285,6 @@ class PromptBuilder:
                 drop_longest(data)
 
 
-def _in_memory(texts: Picked | np.ndarray) -> np.ndarray:
-    return texts.values() if isinstance(texts, Picked) else texts
-
-
 def _number(text: str) -> float | None:
     """A time as JSON has it, None where there is none."""
     try:
@@ -307,25 +303,32 @@ class _Grouped:
     """Rows by group: ``grouped[g]`` are the rows whose code is ``g``, in order."""
 
     def __init__(self, codes: np.ndarray, n_groups: int) -> None:
-        order = np.argsort(codes, kind="stable")
-        self._rows = order[np.searchsorted(codes[order], 0) :]
-        self._starts = np.searchsorted(codes[self._rows], np.arange(n_groups + 1))
+        self._rows = None
+        if len(codes) and (codes[0] < 0 or (codes[1:] < codes[:-1]).any()):
+            order = np.argsort(codes, kind="stable")
+            order = order[np.searchsorted(codes, 0, sorter=order) :]
+            self._rows = order.astype(np.int32) if len(codes) < 1 << 31 else order
+            codes = codes[self._rows]
+        self._starts = np.searchsorted(codes, np.arange(n_groups + 1, dtype=codes.dtype))
 
     def __getitem__(self, group: int) -> np.ndarray:
-        return self._rows[self._starts[group] : self._starts[group + 1]]
+        first, last = self._starts[group], self._starts[group + 1]
+        return np.arange(first, last) if self._rows is None else self._rows[first:last]
 
 
 def _scale(ratings: Picked | np.ndarray | None) -> str:
     """For example "1 to 5": the range of the ratings of the training interactions."""
-    texts = [] if ratings is None else pd.unique(_in_memory(ratings))
-    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").dropna()
+    texts = set() if ratings is None else set().union(*blocks_of(ratings))
+    numbers = pd.to_numeric(pd.Series([*texts], dtype=object), errors="coerce").dropna()
     return f"{min(numbers):g} to {max(numbers):g}" if len(numbers) else ""
 
 
 def _hashes(tokens: Sequence[str], seed: int) -> np.ndarray:
     salt = str(seed).encode()[:16]
-    digests = (hashlib.blake2b(token.encode("utf-8", "replace"), digest_size=8, salt=salt).digest() for token in tokens)
-    return np.frombuffer(b"".join(digests), dtype="<u8")
+    digests = bytearray()
+    for token in tokens:
+        digests += hashlib.blake2b(token.encode("utf-8", "replace"), digest_size=8, salt=salt).digest()
+    return np.frombuffer(digests, dtype="<u8")
 
 
 def _ordered(rows: np.ndarray, codes: np.ndarray, hashes: np.ndarray, mixed_with: np.uint64) -> list[int]:

@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+
+from recbole_rlmrec.data.texts import Picked, blocks_of
 
 EARLIEST, LATEST = 1e8, 4102444800  # 1973, so that smaller numbers are no times but positions, and 2100
 UNITS = (1, 10**3, 10**6, 10**9)
 
 
-def dates(values: pd.Series) -> np.ndarray | None:
+class Days(Sequence):
+    """Days such as ``2024-05-31``, empty where a time is missing or not above 0.
+
+    Parameters
+    ----------
+    times : float64 array [n]
+    unit : int
+        How many of them are a second.
+    """
+
+    def __init__(self, times: np.ndarray, unit: int) -> None:
+        self._times, self._unit = times, unit
+
+    def __len__(self) -> int:
+        """Number of times."""
+        return len(self._times)
+
+    def __getitem__(self, row):
+        """The day of a row."""
+        time = self._times[row]
+        return str((time // (self._unit * 86400)).astype("datetime64[D]")) if time > 0 else ""
+
+
+def dates(values: Picked | np.ndarray) -> Days | None:
     """Days of Unix times, in seconds, milliseconds, microseconds or nanoseconds.
 
     Parameters
     ----------
-    values : Series of str
+    values : texts [n]
 
     Returns
     -------
-    object array of str or None
-        ``2024-05-31``, empty where a time is missing or not above 0; None where the numbers are none of these, but for
-        example positions.
+    Days or None
+        None where the numbers are none of these, but for example positions.
     """
-    times = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+    blocks = (pd.to_numeric(pd.Series(block, dtype=object), errors="coerce") for block in blocks_of(values))
+    times = np.concatenate([np.empty(0), *(block.to_numpy(dtype=np.float64) for block in blocks)])
     known = times > 0
+    if not known.any():
+        return None
+    first, last = times.min(where=known, initial=np.inf), times.max(where=known, initial=0)
     for unit in UNITS:
-        if known.any() and EARLIEST <= times[known].min() / unit and times[known].max() / unit < LATEST:
-            days = np.where(known, times, 0) // (unit * 86400)
-            return np.where(known, days.astype("datetime64[D]").astype(str), "").astype(object)
+        if EARLIEST <= first / unit and last / unit < LATEST:
+            return Days(times, unit)
     return None

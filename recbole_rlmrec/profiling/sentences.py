@@ -29,14 +29,16 @@ _YEAR = r"(?<!\d)((?:1[5-9]|20)\d\d)(?!\d)"
 
 def item_texts(shared: Shared) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
     """Yield token, text and quoted pairs of each item, a block of them in memory at a time."""
-    for start in range(0, len(shared.items), BLOCK):
-        yield from ItemTexts(shared, np.arange(start, min(start + BLOCK, len(shared.items)))).profiles()
+    size = len(shared.corpus.items)
+    for start in range(0, size, BLOCK):
+        yield from ItemTexts(shared, np.arange(start, min(start + BLOCK, size))).profiles()
 
 
 def user_texts(shared: Shared) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
     """Yield token, text and quoted pairs of each user, a block of them in memory at a time."""
-    for start in range(0, len(shared.users), BLOCK):
-        yield from UserTexts(shared, start, min(start + BLOCK, len(shared.users))).profiles()
+    size = len(shared.corpus.users)
+    for start in range(0, size, BLOCK):
+        yield from UserTexts(shared, start, min(start + BLOCK, size)).profiles()
 
 
 class ItemTexts:
@@ -44,8 +46,8 @@ class ItemTexts:
 
     def __init__(self, shared: Shared, places: np.ndarray):
         self._shared, self._columns, self._places = shared, shared.columns, places
-        self._tokens = pd.Index(shared.items[places], name="item")
-        self.values = {name: values.of(places) for name, values in shared.values.items()}
+        self._tokens = pd.Index(shared.items(places), name="item")
+        self.values = {name: shared.values_of(name, places) for name in shared.values}
         self.titles = self._column(self._columns.title).str.strip()
         self.years = self._column(self._columns.year).str.extract(_YEAR)[0].fillna("")
         self.kinds = self._kinds()
@@ -107,7 +109,7 @@ class UserTexts:
     def __init__(self, shared: Shared, start: int, stop: int):
         self._shared, self._columns = shared, shared.columns
         self._places = np.arange(start, stop)
-        self._tokens = pd.Index(shared.users[start:stop], name="user")
+        self._tokens = pd.Index(shared.users(slice(start, stop)), name="user")
         first, last = np.searchsorted(shared.rows_users, [start, stop])
         self._slice = slice(first, last)
         self._rows = shared.rows(self._slice, [])

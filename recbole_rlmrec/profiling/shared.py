@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -25,7 +27,7 @@ class Shared:
 
     def __init__(self, corpus: Corpus, columns: Columns):
         self.corpus, self.columns = corpus, columns
-        self.users, self.items = np.array(corpus.users, dtype=object), np.array(corpus.items, dtype=object)
+        self._users, self._items = np.array(corpus.users), np.array(corpus.items)
         self.values = {name: found for name in columns.attributes if (found := self._categories(name)) is not None}
         self.rows_users, self.rows_items = corpus.pairs()
 
@@ -37,7 +39,7 @@ class Shared:
         sentences = some.str.contains(r"[.!?]$", regex=True).mean() if len(some) else 1.0
         if sentences > 0.2 or mean_words(some) > 10:
             return None
-        values = Values(self.corpus.item_values(name), self.items)
+        values = Values(self.corpus.values_of_items(name))
         return values if values.repeats >= 2 and values.numbers <= 0.5 else None
 
     @cached_property
@@ -56,44 +58,54 @@ class Shared:
     @cached_property
     def shares(self) -> dict[str, pd.Series]:
         """Share of each value in all interactions, by attribute."""
-        chosen = np.bincount(self.rows_items, minlength=len(self.items))
+        chosen = np.bincount(self.rows_items, minlength=len(self._items))
         return {name: values.shares(chosen) for name, values in self.values.items()}
 
     @cached_property
     def by_item(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of interactions by item, and where those of each item begin, int [n] and [items + 1]."""
         order = np.argsort(self.rows_items, kind="stable").astype(self.rows_items.dtype)
-        return order, np.searchsorted(self.rows_items[order], np.arange(len(self.items) + 1))
+        return order, np.searchsorted(self.rows_items[order], np.arange(len(self._items) + 1))
+
+    def users(self, places: np.ndarray | slice) -> np.ndarray:
+        """Tokens of some users, object [k]."""
+        return self._users[places].astype(object)
+
+    def items(self, places: np.ndarray | slice) -> np.ndarray:
+        """Tokens of some items, object [k]."""
+        return self._items[places].astype(object)
+
+    def values_of(self, name: str, places: np.ndarray) -> pd.DataFrame:
+        """Values of an attribute, columns ``item`` and ``value``, of some items."""
+        at, values = self.values[name].of(places)
+        return pd.DataFrame({"item": self.items(places)[at], "value": values}, dtype=object)
 
     def rows(self, rows: np.ndarray | slice, names: list[str]) -> pd.DataFrame:
         """Some interactions: ``user`` and ``item`` tokens and columns of text."""
         texts = {name: texts_at(self.corpus.texts_of_rows(name), rows) for name in names}
-        users, items = self.users[self.rows_users[rows]], self.items[self.rows_items[rows]]
+        users, items = self.users(self.rows_users[rows]), self.items(self.rows_items[rows])
         return pd.DataFrame({"user": users, "item": items, **texts}, dtype=object)
 
 
 class Values:
     """Values of an attribute of items: numbers that stand for them, by item."""
 
-    def __init__(self, values: pd.DataFrame, items: np.ndarray):
-        places = pd.Index(items).get_indexer(values["item"])
-        known = places >= 0
-        codes, self.names = pd.factorize(values["value"].to_numpy(dtype=object)[known])
-        places = places[known]
-        order = np.argsort(places, kind="stable")
-        self._codes = codes[order].astype(np.int32)
-        self._starts = np.searchsorted(places[order], np.arange(len(items) + 1))
-        self._items = items
+    def __init__(self, values: Iterable[list[str]]):
+        code_of, codes, starts = {}, array("i"), array("q", [0])
+        for found in values:
+            codes.extend([code_of.setdefault(value, len(code_of)) for value in found])
+            starts.append(len(codes))
+        self.names = np.array([*code_of], dtype=object)
+        self._codes, self._starts = np.frombuffer(codes, dtype=np.int32), np.frombuffer(starts, dtype=np.int64)
         self.repeats = len(codes) / max(len(self.names), 1)
         numbers = pd.Series(self.names, dtype=object).str.match(r"^[\d.+-]+$").to_numpy(dtype=bool)
-        self.numbers = numbers[codes].mean() if len(codes) else 0.0
+        self.numbers = numbers[self._codes].mean() if len(codes) else 0.0
 
-    def of(self, places: np.ndarray) -> pd.DataFrame:
-        """Those of some items, columns ``item`` and ``value``."""
+    def of(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of some items, object [n], and the position among ``places`` of the item of each, int [n]; that first."""
         starts, counts = self._starts[places], self._starts[places + 1] - self._starts[places]
         at = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
-        items = np.repeat(self._items[places], counts)
-        return pd.DataFrame({"item": items, "value": self.names[self._codes[at]]}, dtype=object)
+        return np.repeat(np.arange(len(places)), counts), self.names[self._codes[at]]
 
     def shares(self, chosen: np.ndarray) -> pd.Series:
         """Share of each value where items come so often."""

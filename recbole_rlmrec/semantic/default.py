@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from recbole_rlmrec.data.columns import left_out
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.files import hash_file
@@ -19,12 +21,17 @@ from recbole_rlmrec.data.store import ProfileStore, now
 from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.profiling.template import build_template_profiles, logger
 
+_BLOCK = 1 << 14
 _READ_BY = ("field_separator", "seq_separator", "encoding", "RATING_FIELD", "TIME_FIELD", "rm_dup_inter")
 
 
 def offline_tag(train) -> str:
     """Tag of the offline default of a training split."""
-    return f"template-lsa-{split_hash(train)[:8]}"
+    return _tag_of(split_hash(train))
+
+
+def _tag_of(hashed: str) -> str:
+    return f"template-lsa-{hashed[:8]}"
 
 
 def ensure_offline_default(config, train) -> str:
@@ -52,8 +59,9 @@ def ensure_offline_default(config, train) -> str:
         The folder for semantic files cannot be written to.
     """
 
-    root, tag = semantic_root(config), offline_tag(train)
-    made_of = _made_of(config, train)
+    hashed = split_hash(train)
+    root, tag = semantic_root(config), _tag_of(hashed)
+    made_of = _made_of(config, train, hashed)
     try:
         if not _is_whole(root / tag, made_of):
             root.mkdir(parents=True, exist_ok=True)
@@ -85,12 +93,16 @@ def _held(path: Path, tag: str) -> Iterator[None]:
         lock.release()
 
 
-def _made_of(config, train) -> str:
+def _made_of(config, train, hashed: str) -> str:
     """SHA-256 over everything that the profiles depend on: the split, who is in the run, and the files with their text."""
-    digest = hashlib.sha256(split_hash(train).encode())
+    digest = hashlib.sha256(hashed.encode())
     for field in (train.uid_field, train.iid_field):
-        tokens = sorted(str(token) for token in train.field2id_token[field][1:])
-        digest.update(json.dumps([field, tokens, *(config[option] for option in _READ_BY)]).encode())
+        tokens = np.sort(train.field2id_token[field][1:].astype(str, copy=False))
+        digest.update(f"[{json.dumps(field)}, [".encode())  # a list: the field, the tokens, the options
+        for start in range(0, len(tokens), _BLOCK):
+            block = json.dumps(tokens[start : start + _BLOCK].tolist())[1:-1]
+            digest.update(f"{', ' * (start > 0)}{block}".encode())
+        digest.update(f"], {json.dumps([config[option] for option in _READ_BY])[1:]}".encode())
     stem, parts = Path(config["data_path"]) / config["dataset"], config["benchmark_filename"]
     for suffix in ("item", "user", f"{parts[0]}.inter" if parts else "inter"):
         path = stem.with_name(f"{stem.name}.{suffix}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 from films import DESCRIPTION, Setup, make_corpus
 
@@ -225,13 +224,13 @@ def test_a_sample_says_nothing_of_time_but_records_it(setup):
 
 @pytest.mark.parametrize("unit", [1, 1000, 10**6, 10**9])
 def test_days_are_those_of_unix_times_in_whatever_unit(unit):
-    found = dates(pd.Series([str(value * unit) for value in (1_700_000_000, 1_700_086_399)] + ["", "0"], dtype=object))
-    assert found.tolist() == ["2023-11-14", "2023-11-15", "", ""]
+    found = dates(np.array([str(value * unit) for value in (1_700_000_000, 1_700_086_399)] + ["", "0"], dtype=object))
+    assert [*found] == ["2023-11-14", "2023-11-15", "", ""]
 
 
 @pytest.mark.parametrize("values", [["1", "2006"], ["", ""], ["875000000", "3"], ["19970923"], ["1e30"]])
 def test_other_numbers_are_no_dates(values):
-    assert dates(pd.Series(values, dtype=object)) is None
+    assert dates(np.array(values, dtype=object)) is None
 
 
 def test_what_does_not_fit_of_a_sequence_is_its_oldest_part(tmp_path):
