@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
+from recbole_rlmrec.data import pairs, rows
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.pairs import split_hash
@@ -59,6 +63,55 @@ def test_interactions_come_by_user_and_then_by_time(tiny):
     assert len(set(users)) == sum(a != b for a, b in zip([None, *users], users, strict=False))
     for _, times in rows.groupby("user")["timestamp"]:
         assert times.astype(float).is_monotonic_increasing
+
+
+LATEST = {"eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}}}
+LATEST["load_col"] = {"inter": ["user_id", "item_id", "timestamp"]}
+
+
+@pytest.mark.parametrize("more", [{}, {"rm_dup_inter": "first"}, LATEST])
+def test_ranges_of_users_change_neither_rows_nor_hash(tiny, monkeypatch, more):
+    whole = corpus_of(tiny, **more)
+    monkeypatch.setattr(pairs, "_AT_ONCE", 2)
+    monkeypatch.setattr(pairs, "_PASSES", 1000)
+    parts = corpus_of(tiny, **more)
+    assert len(pairs.spans(np.bincount(parts.pairs()[0]))) > 2
+    assert parts.split_hash == whole.split_hash and parts.interactions.equals(whole.interactions)
+
+
+def test_ranges_cover_all_users_once():
+    for counts in ([], [0], [5], [0, 9, 0, 1], [1] * 40, [100] + [1] * 30):
+        spans = pairs.spans(np.array(counts, dtype=np.int64))
+        assert [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])] and spans[-1][1] == len(counts)
+
+
+def test_matching_takes_few_bytes_a_row(monkeypatch):
+    """Users, items and rows stay, four bytes each; the rest is of one range of users."""
+    monkeypatch.setattr(pairs, "_AT_ONCE", 1)
+    users, items = np.repeat(np.arange(1, 20_001), 10), np.tile(np.arange(1, 11), 20_000)
+    known = pairs.Interactions(users, items, None)
+    train = SimpleNamespace(rlmrec_interactions=known, item_num=11, user_num=20_001)
+    keys = np.random.default_rng(0).permutation(pairs.pair_key(users, items, 11))
+    times = np.random.default_rng(1).random(len(keys))
+    tracemalloc.start()
+    found = rows.matching_rows(train, keys, times, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pairs.pair_key(found[0] + 1, found[1] + 1, 11).tolist() == keys[found[2]].tolist()
+    assert (np.diff(times[found[2]])[np.diff(found[0]) == 0] > 0).all()
+    assert peak < 32 * len(keys), peak / len(keys)
+
+
+def test_values_of_items_are_those_of_the_table(tiny, folder):
+    lines = [f"i{n}\tone|two {n}|-\t drama \t{n}" for n in range(1, 40)]
+    write(folder, "item", "item_id:token\ttags:token_seq\tgenre:token\tplace:token", *lines, "i1\tsecond\trow\t0")
+    corpus = corpus_of(tiny)
+    for column in ("tags", "genre"):
+        table = corpus.item_values(column)
+        expected = {item: found["value"].tolist() for item, found in table.groupby("item")}
+        assert [*corpus.values_of_items(column)] == [expected.get(item, []) for item in corpus.items]
+    assert corpus.item_fields is not None  # the tables have been made
+    assert [*corpus.values_of_items("genre")] == [["drama"] if item in expected else [] for item in corpus.items]
 
 
 def test_all_columns_are_read_whatever_is_loaded_and_tokens_follow_the_run(tiny):

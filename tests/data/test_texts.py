@@ -11,7 +11,7 @@ import pytest
 from recbole_rlmrec.data import streams, texts
 from recbole_rlmrec.data.atomic import FeatureType, read_atomic
 from recbole_rlmrec.data.streams import Entities, Plain, stream_atomic
-from recbole_rlmrec.data.texts import Picked, Texts, filled, preview
+from recbole_rlmrec.data.texts import Picked, Texts, Tokens, filled, preview
 
 WORDS = ["", "plain", "na\u00efve \u6620\u753b", "plain", "x" * 50, ""]
 
@@ -53,6 +53,43 @@ def test_a_preview_shows_what_is_there_evenly_spaced(column):
     table = preview({"few": column, "many": many}, 10)
     assert table["many"].tolist() == [str(n) for n in range(1, 1000, 100)]
     assert table["few"].tolist()[:4] == [word for word in WORDS if word] and set(table["few"][4:]) == {""}
+
+
+@pytest.mark.parametrize("longest", [3, 300, 70_000])
+@pytest.mark.parametrize("count", [255, 256, 257, 1000])
+def test_many_texts_are_found_by_their_lengths(count, longest, monkeypatch):
+    monkeypatch.setattr(texts, "IN_MEMORY", 1000)
+    lengths = np.random.default_rng(count).integers(0, 3, count)
+    lengths[count // 2 :: 100] = longest
+    words = [str(n % 10) * length for n, length in enumerate(lengths)]
+    found = Texts()
+    for start in range(0, count, 77):
+        found.append(pa.array(words[start : start + 77]))
+        assert found[start] == words[start]
+    assert [*found] == words and filled(found).tolist() == [word != "" for word in words]
+    rows = np.random.default_rng(0).integers(-1, count, 500)
+    assert found.take(rows).tolist() == [words[row] if row >= 0 else "" for row in rows]
+    with pytest.raises(IndexError):
+        found[count]
+
+
+def test_a_short_text_takes_few_bytes_beside_itself(monkeypatch):
+    monkeypatch.setattr(texts, "IN_MEMORY", 0)
+    block, found = pa.array(["1700000000"] * 10_000), Texts()
+    tracemalloc.start()
+    for _ in range(50):
+        found.append(block)
+    assert found[499_999] == "1700000000"
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2.2 * len(found) and peak < 6 * len(found), (held, peak)
+
+
+def test_tokens_are_those_of_the_array_as_texts():
+    names = [f"u{n}" for n in range(5)]
+    tokens = Tokens(np.array(names))
+    assert tokens == names and names == tokens and tokens != names[:4] and tokens != [*names[:4], "x"]
+    assert type(tokens[2]) is str and tokens[1:3] == ["u1", "u2"] and [*tokens] == names and {type(t) for t in tokens} == {str}
 
 
 FILES = {
