@@ -226,7 +226,8 @@ def _child(folder: str, name: str, arguments: dict, argv: list[str], plan: Plan,
             import torch
 
             torch.set_num_threads(max(torch.get_num_threads() // plan.here, 1))
-        with meeting(_client(plan, port), plan.offset + local, plan.size, local, plan.seconds, bool(gpus)):
+        host = "localhost" if plan.size == plan.here else plan.host
+        with meeting(_client(host, port, plan), host, plan.offset + local, plan.size, local, plan.seconds, bool(gpus)):
             result = action(**arguments)
             if parallel.first():
                 (Path(folder) / "result").write_bytes(pickle.dumps(result))
@@ -254,10 +255,9 @@ def _kind(reason: Exception) -> tuple[str, str]:
     return "other", f"{type(reason).__name__}: {short(reason)}"
 
 
-def _client(plan: Plan, port: int):
+def _client(host: str, port: int, plan: Plan):
     from torch.distributed import TCPStore
 
-    host = "localhost" if plan.size == plan.here else plan.host
     try:
         return TCPStore(host, port, None, False, timedelta(seconds=plan.seconds), wait_for_workers=False)
     except (RuntimeError, ValueError, OSError) as reason:

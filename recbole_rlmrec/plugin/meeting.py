@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +20,12 @@ STEP_SECONDS = 3600
 """How long a process waits for the others later: while one builds profiles, writes a checkpoint or computes metrics."""
 GRACE = 5.0
 """How long the others may take to say why they fail, or to end, when one has failed."""
+SILENCE = 45
+"""Seconds after which a machine that gives no sign of life is lost: no power, no network. One that only works is not silent."""
 AGAIN = "The same command with --resume goes on from the last checkpoint."
 
+_GLOO = "GLOO_SOCKET_IFNAME"
+_OPEN_FILES = "/proc/self/fd"
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -52,13 +57,13 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def meeting(store, rank: int, size: int, local_rank: int, seconds: int, on_gpu: bool) -> Iterator[None]:
-    """Take a place among processes that meet at a store, on a GPU the one whose number is ``local_rank``.
+def meeting(store, host: str, rank: int, size: int, local_rank: int, seconds: int, on_gpu: bool) -> Iterator[None]:
+    """Take a place among processes that meet at a store on a host, on a GPU the one whose number is ``local_rank``.
 
     Raises
     ------
     ProcessError
-        Not all of them come in time.
+        Not all of them come in time, or they cannot reach each other.
     """
     import torch
     import torch.distributed as dist
@@ -76,7 +81,16 @@ def meeting(store, rank: int, size: int, local_rank: int, seconds: int, on_gpu: 
     if on_gpu:
         torch.cuda.set_device(local_rank)
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=STEP_SECONDS))
+    if _GLOO not in os.environ and (interface := _interface_to(host)):
+        os.environ[_GLOO] = interface
+    try:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=STEP_SECONDS))
+    except RuntimeError as reason:
+        raise ProcessError(
+            f"The processes met at {host} and cannot reach each other through {os.environ.get(_GLOO, 'the network')} "
+            f"({short(reason)}); name each machine's network interface, for example {_GLOO}=eth0."
+        ) from None
+    ask_for_signs_of_life()
     parallel.enter(rank, size, local_rank)
     try:
         yield
@@ -87,6 +101,49 @@ def meeting(store, rank: int, size: int, local_rank: int, seconds: int, on_gpu: 
             parallel.wait()
     finally:
         parallel.enter(0, 1)
+
+
+def ask_for_signs_of_life(seconds: int = SILENCE) -> None:
+    """Have the system notice that the other end of one of this process's TCP connections is gone, and break that connection.
+
+    A machine that loses its power or network sends nothing, so who waits for it would wait `STEP_SECONDS`. The system asks the
+    other system, not the process there, which may be busy for long. Gloo gives no way to its connections; they are found among
+    the open files, where there is a list of them (Linux).
+
+    Parameters
+    ----------
+    seconds : int
+        How long the other end may be silent.
+    """
+    wanted = {"TCP_KEEPIDLE": seconds // 3, "TCP_KEEPINTVL": seconds // 6, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 1000 * seconds}
+    for name in os.listdir(_OPEN_FILES) if os.path.isdir(_OPEN_FILES) else ():
+        with suppress(OSError):  # the list itself was open, and is not any more
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as connection:
+                if connection.type == socket.SOCK_STREAM and connection.family in (socket.AF_INET, socket.AF_INET6):
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    for option, value in wanted.items():
+                        connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _interface_to(host: str) -> str:
+    """Name of the network interface that leads to a host, empty where that cannot be told.
+
+    Gloo takes the address that this machine's name has, which on many machines is that of the loopback, where no other
+    machine comes.
+    """
+    import psutil
+
+    with suppress(OSError):
+        family, kind, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)  # sends nothing
+            mine = probe.getsockname()[0]
+        for name, addresses in psutil.net_if_addrs().items():
+            if any(one.address == mine for one in addresses):
+                return name
+    return ""
 
 
 def _is_there(store, name: str) -> bool:
@@ -123,7 +180,7 @@ def torchrun_meeting(gpus: list[str], seconds: int = 300, again: str = AGAIN) ->
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise ProcessError(f"torchrun's processes cannot meet at {place} ({short(reason)}).") from None
     try:
-        with meeting(store, rank, size, local, seconds, bool(gpus)):
+        with meeting(store, os.environ["MASTER_ADDR"], rank, size, local, seconds, bool(gpus)):
             yield
     except Exception as reason:
         if rank:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -229,7 +231,7 @@ def test_what_the_options_say():
 def test_processes_that_do_not_come_are_told():
     store = launch._open_store(Plan(2, 2, 0, "localhost", 0, 1))
     with pytest.raises(ProcessError, match=r"1 of 2 processes did not come within 1 seconds \(number 1\)"):
-        with meeting.meeting(store, 0, 2, 0, 1, False):
+        with meeting.meeting(store, "localhost", 0, 2, 0, 1, False):
             pass
     with pytest.raises(ProcessError, match=f"cannot meet at port {store.port}"):
         launch._open_store(Plan(1, 2, 0, "localhost", store.port, 1))
@@ -345,3 +347,36 @@ def _decision_tree():
     from recbole.utils import ModelType
 
     return ModelType.DECISIONTREE
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no list of open files here")
+def test_a_machine_without_a_sign_of_life_is_noticed():
+    server = socket.create_server(("127.0.0.1", 0))
+    near = socket.create_connection(server.getsockname())
+    far, pipe, before = server.accept()[0], os.pipe(), len(os.listdir("/proc/self/fd"))
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        meeting.ask_for_signs_of_life(30)
+        for end in (near, far):
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle = [end.getsockopt(socket.IPPROTO_TCP, option) for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)]
+            assert idle == [10, 5] and end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+            end.sendall(b"still open")
+        os.write(pipe[1], b"x")
+        assert datagrams.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+        assert len(os.listdir("/proc/self/fd")) == before + 1  # nothing is left open but the datagrams' socket
+    finally:
+        for end in (near, far, server, datagrams):
+            end.close()
+        for end in pipe:
+            os.close(end)
+
+
+def test_processes_that_met_and_cannot_reach_each_other(monkeypatch):
+    assert meeting._interface_to("no.such.host.invalid") == "" and meeting._interface_to("127.0.0.1") != ""
+    store = torch.distributed.HashStore()
+    store.set("recbole-rlmrec-1", "the other")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "no-such-interface")
+    with pytest.raises(ProcessError, match=r"met at localhost and cannot reach each other through no-such-interface .*=eth0"):
+        with meeting.meeting(store, "localhost", 0, 2, 0, 1, False):
+            pass
