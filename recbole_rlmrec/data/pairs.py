@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_AT_ONCE, _PASSES = 1 << 20, 16
+_AT_ONCE, _PASSES = 1 << 17, 64
 
 
 def split_hash(train) -> str:
@@ -41,8 +41,10 @@ def hash_pairs(users: np.ndarray, items: np.ndarray, user_tokens, item_tokens) -
     counts = np.empty(len(user_rank), dtype=np.int64)
     counts[user_rank] = np.bincount(users, minlength=len(user_rank))
     digest = hashlib.sha256()
-    for first, last in spans(counts):
-        rows = np.flatnonzero(((user_rank >= first) & (user_rank < last))[users])
+    of_rank = ranges(counts)
+    of_row = of_rank[user_rank][users]
+    for number in np.unique(of_rank):
+        rows = np.flatnonzero(of_row == number)
         keys = pair_key(user_rank[users[rows]], item_rank[items[rows]], len(item_rank))
         keys.sort()
         for start in range(0, len(keys), _AT_ONCE):
@@ -62,8 +64,8 @@ def _ranked(tokens) -> tuple[pa.Array, np.ndarray]:
     return found.take(order), rank
 
 
-def spans(counts: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges of users to take their rows range by range: of about a million rows each, or a sixteenth of all if that is more.
+def ranges(counts: np.ndarray) -> np.ndarray:
+    """Ranges of users, whose rows are taken range by range: about 131,072 rows each, or a 64th of all if that is more.
 
     Parameters
     ----------
@@ -72,15 +74,13 @@ def spans(counts: np.ndarray) -> list[tuple[int, int]]:
 
     Returns
     -------
-    list of (int, int)
-        First and last user of each range, the last not included.
+    int [users]
+        Number of the range of each, of the smallest type, not falling.
     """
     ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    size = max(_AT_ONCE, -(-total // _PASSES))
-    cuts = np.unique(np.searchsorted(ends, np.arange(size, total, size)) + 1)
-    edges = [0, *cuts[cuts < len(counts)].tolist(), len(counts)]
-    return list(zip(edges, edges[1:]))
+    size = max(_AT_ONCE, -(-int(ends[-1] if len(ends) else 0) // _PASSES))
+    numbers = (ends - counts) // size
+    return numbers.astype(np.min_scalar_type(numbers.max(initial=0) + 1))
 
 
 class Interactions(NamedTuple):

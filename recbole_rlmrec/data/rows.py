@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbole_rlmrec.data.atomic import FeatureType
-from recbole_rlmrec.data.pairs import Interactions, pair_keys, pair_of, spans, targets, training_interactions
+from recbole_rlmrec.data.memory import give_back
+from recbole_rlmrec.data.pairs import Interactions, pair_keys, pair_of, ranges, targets, training_interactions
 from recbole_rlmrec.data.streams import Block, Plain
 from recbole_rlmrec.data.texts import Picked, Texts, preview
 from recbole_rlmrec.errors import DataError
 
+_AT_ONCE = 1 << 16
 _BLANK, _LOST = -1, -2
 
 
@@ -87,6 +89,7 @@ class Raw:
             return self._of_sequences()
         users, items, rows = matching_rows(self._train, self.keys, self._times, keep)
         self._times = None
+        give_back()
         if lost := int((rows == _LOST).sum()):
             raise DataError(f"{self.path} lacks {lost} training interactions of the run; it is not the file of this run.")
         return self._picked(users, items, rows)
@@ -172,17 +175,21 @@ def matching_rows(
     """
     known, heldout = training_interactions(train), getattr(train, "rlmrec_heldout", None)
     held = None if heldout is None else [targets(part) for part in heldout]
+    of_user = ranges(np.bincount(known.users, minlength=train.user_num))
+    of_raw = _ranges_of_keys(of_user, raw_keys, train.item_num)
+    of_known, of_held = of_user[known.users], [of_user[part.users] for part in held or ()]
     size = len(known.users)
     users, items = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
     rows, count = np.empty(size, dtype=_row_type(len(raw_keys))), 0
-    for first, last in spans(np.bincount(known.users, minlength=train.user_num)):
-        raw = np.flatnonzero((raw_keys >= max(first * train.item_num, 1)) & (raw_keys < last * train.item_num))
+    for number in np.unique(of_user):
+        raw = np.flatnonzero(of_raw == number)
         keys, in_range = raw_keys[raw], None if times is None else times[raw]
         may_be = known_by_then(train, keys, in_range)
         order = np.arange(len(raw)) if in_range is None else np.argsort(in_range, kind="stable")
         order = order[may_be[order]]
-        own = _keys_between(train, known, first, last)
-        shut = None if held is None else np.concatenate([_keys_between(train, part, first, last) for part in held])
+        own = _keys_at(train, known, of_known == number)
+        shut = [_keys_at(train, part, of_part == number) for part, of_part in zip(held or (), of_held)]
+        shut = None if held is None else np.concatenate(shut)
         found, place, risky = _matched(own, keys[order], shut, keep)
         by_user = np.argsort(found // train.item_num * (len(order) + 1) + place)
         found, place = found[by_user], place[by_user]
@@ -193,9 +200,18 @@ def matching_rows(
     return users[:count], items[:count], rows[:count]
 
 
-def _keys_between(train, known: Interactions, first: int, last: int) -> np.ndarray:
-    """Keys of the interactions of a range of users, int64 [n], those with the padding left out."""
-    rows = np.flatnonzero((known.users >= first) & (known.users < last))
+def _ranges_of_keys(of_user: np.ndarray, keys: np.ndarray, n_items: int) -> np.ndarray:
+    """Range of the user of each key, one that no user has for the key 0, as `pairs.ranges` numbers them."""
+    found = np.empty(len(keys), dtype=of_user.dtype)
+    for start in range(0, len(keys), _AT_ONCE):
+        block = keys[start : start + _AT_ONCE]
+        found[start : start + _AT_ONCE] = np.where(block > 0, of_user[pair_of(block, n_items)[0]], of_user[-1] + 1)
+    return found
+
+
+def _keys_at(train, known: Interactions, chosen: np.ndarray) -> np.ndarray:
+    """Keys of some interactions, int64 [n], those with the padding left out."""
+    rows = np.flatnonzero(chosen)
     keys = pair_keys(train, known.users[rows], known.items[rows])
     return keys[keys > 0]
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from recbole_rlmrec.data.atomic import MISSING, FeatureType, read_atomic, read_header
 from recbole_rlmrec.data.lines import check_lines, unquoted
+from recbole_rlmrec.data.memory import give_back
 from recbole_rlmrec.data.text import plain_text
 from recbole_rlmrec.data.texts import Texts, preview
 
@@ -54,7 +55,9 @@ def stream_atomic(
     if plain and not lines.lone_returns:
         try:
             with tqdm(total=lines.rows, desc=f"Read {path.name}", ncols=100, disable=not show, unit_scale=True) as bar:
-                return take(_blocks(path, names, lines.quotes, bar))
+                taken = take(_blocks(path, names, lines.quotes, bar))
+            give_back()
+            return taken
         except pa.ArrowInvalid:  # a line that is longer than a block
             pass
     table = read_atomic(path, separator, encoding).table

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_rlmrec.data.files import file_digest, held, read_json, replacing, write_json, write_lists, write_matrix
+from recbole_rlmrec.data.memory import give_back
 from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import SIDES, ProfileStore, StoredTexts, now
@@ -211,6 +212,7 @@ class _Job:
             return
         if self._encoder.needs_fit:
             self._encoder.fit(self._everything)
+            give_back()
         size = max(BLOCK, getattr(self._encoder, "at_once", 0))
         sides = list(self._by_side(todo))
         blocks = [(side, mine[start : start + size]) for side, mine in sides for start in range(0, len(mine), size)]

@@ -15,6 +15,7 @@ import numpy as np
 from recbole_rlmrec.data.columns import left_out
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.files import hash_file
+from recbole_rlmrec.data.memory import give_back
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import ProfileStore, now
@@ -62,6 +63,7 @@ def ensure_offline_default(config, train) -> str:
     hashed = split_hash(train)
     root, tag = semantic_root(config), _tag_of(hashed)
     made_of = _made_of(config, train, hashed)
+    give_back()
     try:
         if not _is_whole(root / tag, made_of):
             root.mkdir(parents=True, exist_ok=True)
@@ -131,6 +133,7 @@ def _build_default(config, train, root: Path, tag: str, made_of: str) -> None:
         store = ProfileStore(temporary / "new")
         aggregates = _write_profiles(store, Corpus.from_config(config, train), {"tag": tag, "made_of": made_of})
         manifest = store.manifest
+        give_back()
         encode_tag(store.folder, "lsa", show_progress=False)
         if (root / tag).exists():
             (root / tag).rename(temporary / "old")

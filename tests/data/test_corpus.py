@@ -75,14 +75,17 @@ def test_ranges_of_users_change_neither_rows_nor_hash(tiny, monkeypatch, more):
     monkeypatch.setattr(pairs, "_AT_ONCE", 2)
     monkeypatch.setattr(pairs, "_PASSES", 1000)
     parts = corpus_of(tiny, **more)
-    assert len(pairs.spans(np.bincount(parts.pairs()[0]))) > 2
+    assert len(np.unique(pairs.ranges(np.bincount(parts.pairs()[0])))) > 2
     assert parts.split_hash == whole.split_hash and parts.interactions.equals(whole.interactions)
 
 
-def test_ranges_cover_all_users_once():
-    for counts in ([], [0], [5], [0, 9, 0, 1], [1] * 40, [100] + [1] * 30):
-        spans = pairs.spans(np.array(counts, dtype=np.int64))
-        assert [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])] and spans[-1][1] == len(counts)
+def test_ranges_are_of_whole_users_in_order(monkeypatch):
+    monkeypatch.setattr(pairs, "_AT_ONCE", 4)
+    for counts in ([], [0], [5], [0, 9, 0, 1], [1] * 40, [100] + [1] * 30, [1] * 3000):
+        found = pairs.ranges(np.array(counts, dtype=np.int64)).astype(int)
+        assert len(found) == len(counts) and (np.diff(found) >= 0).all() and found.max(initial=0) <= 64
+        sizes = np.bincount(found, counts, 1)
+        assert sizes.max() < max(4, sum(counts) / 64 + 1) + max(counts, default=0)
 
 
 def test_matching_takes_few_bytes_a_row(monkeypatch):
