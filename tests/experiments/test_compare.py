@@ -260,3 +260,34 @@ def test_texts_are_compared_with_every_variant_without(tiny, workdir, here, caps
     assert compare(here, "--variants=base,softmax,con", seeds="1") == 0
     _, against = capsys.readouterr().out.split("Tests against softmax")
     assert "con" in against and " base " not in against
+
+
+@pytest.mark.parametrize(
+    "more, option",
+    [
+        (("--models", "BERT4Rec", "--variants", "base"), "--mask_ratio=0.4"),
+        (("--variants", "init"), "--semantic_dim=8"),
+        (("--variants", "semantic"), "--semantic_dim=8"),
+        (("--variants", "base"), "--initial_embeddings=semantic"),
+        (("--variants", "con"), "--initial_embeddings=semantic"),
+    ],
+)
+def test_a_cell_is_not_used_again_for_options_that_it_did_not_have(tiny, workdir, more, option):
+    first, second, third = FakeLauncher(), FakeLauncher(), FakeLauncher()
+    compare(first, *more, seeds="1")
+    compare(second, *more, option, seeds="1")
+    compare(third, *more, option, seeds="1")
+    assert len(first.started) == len(second.started) == 1 and not third.started
+
+
+def test_vectors_to_align_with_are_part_of_a_cell(tiny, workdir):
+    (workdir / "learnt").mkdir()
+    keys = []
+    for content in ("first", "second", "second"):
+        (workdir / "learnt" / "about.json").write_text(content)
+        compare(FakeLauncher(), "--variants", "base,con", "--align_with=learnt", seeds="1")
+        cells = json.loads((workdir / "out" / "compare" / "results.json").read_text())["cells"]
+        keys.append([cell["key"] for cell in cells])
+        options = json.loads((workdir / "out" / cells[1]["folder"] / "cell.json").read_text())["options"]
+        assert options["align_with"] == str(workdir / "learnt")  # a cell runs in a folder of its own
+    assert keys[0][0] == keys[1][0] and keys[0][1] != keys[1][1] == keys[2][1]

@@ -86,7 +86,7 @@ class Cell:
             "runs": self.runs,
             "dataset": self.dataset,
             "seed": self.seed,
-            "options": relevant(self.options),
+            "options": relevant(self.options, "profiles" in self.identity),
             "identity": self.identity,
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

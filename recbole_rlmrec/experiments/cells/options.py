@@ -36,6 +36,10 @@ PROFILES = ("semantic_tag", "semantic_encoder", "semantic_dim", "semantic_device
 FIRST_SEED = 2020
 LOCATIONS = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
 QUIET = ("show_progress", "state", "worker")
+SHARED = {"mask_ratio"}
+"""Options of alignments that recommenders have too: BERT4Rec and S3Rec mask that share of a sequence."""
+SEMANTIC = "semantic"
+"""``initial_embeddings`` that are no folder but the run's profiles."""
 
 
 def read_options(arguments: Sequence[str]) -> dict:
@@ -98,11 +102,21 @@ def _check_validation(options: dict) -> None:
         )
 
 
-def relevant(options: dict) -> dict:
-    """Options that make a difference to a run's figures: not where files lie, and no profiles without alignment."""
+def relevant(options: dict, text: bool = False) -> dict:
+    """Options that make a difference to a run's figures: not where files lie, and no alignment's without one.
+
+    Parameters
+    ----------
+    options : dict
+    text : bool
+        Whether the run uses profiles though it has no alignment, as input or to begin with.
+    """
     kept = {key: value for key, value in options.items() if key not in (*LOCATIONS, *QUIET)}
     if options.get("alignment") == "none":
-        kept = {key: value for key, value in kept.items() if key not in (*PROFILES, *alignment_options())}
+        unread = {*alignment_options(), *(() if text else PROFILES)} - SHARED
+        kept = {key: value for key, value in kept.items() if key not in unread}
+    if options.get("initial_embeddings") == SEMANTIC:
+        kept["initial_embeddings"] = SEMANTIC
     return {**kept, "gpu": options.get("gpu_id") != ""}
 
 

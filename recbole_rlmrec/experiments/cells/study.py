@@ -16,6 +16,7 @@ from recbole_rlmrec.encoding.embeddings import list_encoders
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.cells.data import Data, prepare
+from recbole_rlmrec.experiments.cells.options import SEMANTIC
 from recbole_rlmrec.experiments.cells.runner import Runner
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.model.adapters import get_adapter
@@ -216,14 +217,18 @@ class Study:
         kind = VARIANTS[variant]
         merged = {**self.options, **data.run_options(), **kind.options_for(model)}
         identity = {"data": data.digest, "split": data.split_hash}
-        if kind.text:
+        own = {**self.params.get(model, {}).get(variant, {}), **options}
+        if kind.text or {**merged, **own}.get("initial_embeddings") == SEMANTIC:
             profiles = profiles or self.profiles(data)
             merged |= profiles.run_options()
             identity["profiles"] = profiles.digest
-        merged |= {**self.params.get(model, {}).get(variant, {}), **options}
-        if (initial := merged.get("initial_embeddings")) and initial != "semantic":
+        merged |= own
+        if (initial := merged.get("initial_embeddings")) and initial != SEMANTIC:
             merged["initial_embeddings"] = str(Path(initial).resolve())
             identity["initial"] = digest_embeddings(Path(initial), "correct initial_embeddings")
+        if kind.text and (learnt := merged.get("align_with")):
+            merged["align_with"] = str(Path(str(learnt)).resolve())
+            identity["learnt"] = digest_folder(Path(merged["align_with"]))
         keep = self.keeps(seed) if keep is None else keep
         return Cell(model, variant, seed, kind.runs(model), data.name, merged, identity, dict(setting or {}), keep)
 
@@ -286,6 +291,15 @@ def digest_embeddings(folder: Path, remedy: str = "encode the profiles again") -
     manifest.pop("made", None)
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
     for path in (folder / f"{side}s.npy" for side in SIDES if manifest.get(f"{side}s")):  # not what semantic_dim keeps there
+        digest.update(path.name.encode() + b"\0")
+        hash_file(digest, path)
+    return digest.hexdigest()[:16]
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 over the files of a folder, 16 digits."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.glob("*") if path.is_file()):
         digest.update(path.name.encode() + b"\0")
         hash_file(digest, path)
     return digest.hexdigest()[:16]
