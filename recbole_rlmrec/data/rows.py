@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from recbole_rlmrec.data.atomic import FeatureType
 from recbole_rlmrec.data.memory import give_back
 from recbole_rlmrec.data.pairs import Interactions, pair_keys, pair_of, ranges, targets, training_interactions
 from recbole_rlmrec.data.streams import Block, Plain
-from recbole_rlmrec.data.texts import Picked, Texts, preview
+from recbole_rlmrec.data.texts import Picked, Spool, Texts, preview
 from recbole_rlmrec.errors import DataError
 
 _AT_ONCE = 1 << 16
@@ -62,19 +61,21 @@ class Raw:
 
     def take(self, blocks: Iterator[Block]) -> Raw:
         """Read it."""
-        plain, keys, times = Plain(self.types, self.path.name), array("q"), array("d")
+        plain, keys, times = Plain(self.types, self.path.name), Spool(np.int64), Spool(np.float64)
         known = [pd.Index(_tokens(self._train, name), dtype=object) for name in self._fields]
         self.columns = {name: Texts() for name in self.types}
         for block in blocks:
             ids = (_ids(block[name], index) for name, index in zip(self._fields, known))
-            keys.frombytes(pair_keys(self._train, *ids).tobytes())
+            keys.append(pair_keys(self._train, *ids))
             if self._time_field in block:
-                times.frombytes(_numbers(block[self._time_field]).tobytes())
+                times.append(_numbers(block[self._time_field]))
             for name, column in plain({name: block[name] for name in self.types}).items():
                 self.columns[name].append(column)
         plain.tell()
-        self.keys = np.frombuffer(keys, dtype=np.int64)
-        self._times = np.frombuffer(times, dtype=np.float64) if self._time_field in self.types and len(times) else None
+        del known
+        give_back()
+        self.keys, self._times = keys.array(), times.array()
+        self._times = self._times if len(self._times) else None
         return self
 
     def training(self, keep: str | None) -> Rows:

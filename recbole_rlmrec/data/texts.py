@@ -19,6 +19,28 @@ _SHIFT = 8
 _ROWS = 1 << 16
 
 
+class Spool:
+    """Numbers on disk beyond a few megabytes until all of them have come, so that they are in memory once.
+
+    Parameters
+    ----------
+    dtype : type
+    """
+
+    def __init__(self, dtype: type) -> None:
+        self._dtype, self._file = dtype, tempfile.SpooledTemporaryFile(IN_MEMORY, prefix="recbole-rlmrec-")
+
+    def append(self, values: np.ndarray) -> None:
+        """Add numbers."""
+        self._file.write(np.ascontiguousarray(values, dtype=self._dtype))
+
+    def array(self) -> np.ndarray:
+        """All of them, read-only; nothing can be added after that."""
+        self._file.seek(0)
+        with self._file as file:
+            return np.frombuffer(file.read(), dtype=self._dtype)
+
+
 class Texts(Sequence):
     """A column of texts, in the order in which they were added.
 
