@@ -7,7 +7,7 @@ import argparse
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments import load
 from recbole_rlmrec.experiments.cells.launch import LocalLauncher, RayLauncher
-from recbole_rlmrec.experiments.cells.options import parse_options, read_models, read_params, read_seeds
+from recbole_rlmrec.experiments.cells.options import parse_options, read_models, read_options, read_params, read_seeds
 from recbole_rlmrec.experiments.cells.runner import Runner
 from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.results.files import write_results
@@ -35,6 +35,7 @@ def run_experiment(args: argparse.Namespace, options: list[str], launcher) -> in
         models=read_models(args.models),
         seeds=read_seeds(args.seeds),
         options=run_options,
+        given=frozenset(read_options(options)),
         params=read_params(args.params),
         resplit=args.resplit,
         checkpoints=args.checkpoints,

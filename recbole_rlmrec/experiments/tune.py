@@ -28,14 +28,12 @@ def run(study: Study, args: argparse.Namespace) -> Results:
         raise ConfigError(f"--trials is 1 or more, not {args.trials}.")
     _require_hyperopt()
     study.check_models(variants)
-    given = read_yaml(args.space) if args.space else None
-    searches = [
-        (Halving if args.prune else Search)(
-            study, model, variant, search_space(model, variant, given), args.algorithm, args.trials
-        )
-        for model in study.models
-        for variant in variants
-    ]
+    own = read_yaml(args.space) if args.space else None
+    spaces = {
+        (model, variant): search_space(model, variant, own, study.given) for model in study.models for variant in variants
+    }
+    kind = Halving if args.prune else Search
+    searches = [kind(study, *names, space, args.algorithm, args.trials) for names, space in spaces.items()]
     for seed in study.seeds:
         study.cell(study.models[0], variants[-1], seed)
     _run_all(searches, study)

@@ -315,6 +315,18 @@ def test_a_failed_trial_is_no_best(tiny, workdir):
     assert yaml.safe_load((workdir / "out" / "tune" / "best.yaml").read_text()) == {"LightGCN": {"base": {"n_layers": 2}}}
 
 
+def test_tune_leaves_what_is_given(tiny, workdir):
+    pytest.importorskip("hyperopt")
+    results = study(FakeLauncher(), "tune", "--variants", "base,con", "--trials", "3", "--n_layers=2", "--reg_weight=0.5")
+    for search in results["searches"]:
+        assert search["trials"] and not {"n_layers", "reg_weight"} & set(search["space"]["choice"])
+    own = {"base": {"choice": {"n_layers": [1, 3]}}}
+    assert search_space("LightGCN", "base", own, ["n_layers"]) == own["base"]
+    everything = search_space("LightGCN", "base")["choice"]
+    with pytest.raises(ConfigError, match="All that tune would search for LightGCN base is given"):
+        search_space("LightGCN", "base", fixed=everything)
+
+
 def test_every_variant_has_as_many_choices():
     spaces = {path.stem for path in (PROPERTIES / "hyper").glob("*.yaml")}
     shared = {name for name, variant in VARIANTS.items() if "{}" in variant.model}

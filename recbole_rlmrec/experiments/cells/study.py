@@ -70,6 +70,8 @@ class Study:
     seeds : list of int
     options : dict
         RecBole's options for every cell.
+    given : frozenset of str
+        Which of them the user gave.
     params : dict
         Options by model and variant over these, ``{"LightGCN": {"con": {"align_weight": 0.1}}}``.
     resplit : bool
@@ -84,6 +86,7 @@ class Study:
     models: list[str]
     seeds: list[int]
     options: dict
+    given: frozenset[str] = frozenset()
     params: dict = field(default_factory=dict)
     resplit: bool = False
     checkpoints: str = "first"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from recbole_rlmrec.data.files import read_yaml
@@ -13,7 +15,7 @@ from recbole_rlmrec.model.lookup import is_sequential
 RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
 
 
-def search_space(model: str, variant: str, given: dict | None = None) -> dict:
+def search_space(model: str, variant: str, own: dict | None = None, fixed: Collection[str] = ()) -> dict:
     """Search space in RecBole's form, ``{"choice": {"align_weight": [0.01, 0.1]}, "loguniform": {...}}``.
 
     A variant searches what its backbone searches and options of its own, of equally many points for every variant.
@@ -23,16 +25,18 @@ def search_space(model: str, variant: str, given: dict | None = None) -> dict:
     model : str
         Backbone.
     variant : str
-    given : dict, optional
+    own : dict, optional
         Spaces by variant, in place of the shipped ones.
+    fixed : collection of str
+        Options that the user gave, which shipped spaces leave as they are.
 
     Raises
     ------
     ConfigError
-        A space is not of this form.
+        A space is not of this form, or nothing is left to search.
     """
-    if given is not None:
-        return _checked(given.get(variant), f"The search space of {variant}")
+    if own is not None:
+        return _checked(own.get(variant), f"The search space of {variant}")
     folder, runs = PROPERTIES / "hyper", VARIANTS[variant].model
     backbone = folder / f"{model}.yaml"
     if "{}" in runs:
@@ -44,7 +48,11 @@ def search_space(model: str, variant: str, given: dict | None = None) -> dict:
     for file in files:
         for kind, ranges in _checked(read_yaml(file), str(file)).items():
             space[kind] = {**space.get(kind, {}), **ranges}
-    return space
+    left = {kind: {name: values for name, values in ranges.items() if name not in fixed} for kind, ranges in space.items()}
+    left = {kind: ranges for kind, ranges in left.items() if ranges}
+    if not left:
+        raise ConfigError(f"All that tune would search for {model} {variant} is given; leave an option out, or give --space.")
+    return left
 
 
 def _checked(space, where: str) -> dict:
