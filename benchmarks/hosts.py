@@ -26,7 +26,7 @@ HOSTS = ("10.77.0.1", "10.77.0.2")
 PORT = 5699
 LIMIT = 300
 OPTIONS = {**SETTINGS, "model": "LightGCN_RLMRec", "dataset": "made-up", "epochs": 4, "loss_decimal_place": 12}
-LONG = ("--epochs=400", "--stopping_step=400")
+LONG = ("--epochs=60", "--stopping_step=60")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2", f"--master-addr={HOSTS[0]}"]
 
 
@@ -105,8 +105,8 @@ def found(folder: Path) -> dict:
     return {"losses": result["run"]["series"]["losses"], "test": result["test_result"]}
 
 
-def gone(folders: list[Path], act) -> None:
-    """Train, make the second host go away, and print what both do."""
+def gone(folders: list[Path], act, whole: dict) -> None:
+    """Train, make the second host go away, print what both do, and resume on both."""
     started = [start(host, folder, by_options(host, *LONG)) for host, folder in enumerate(folders)]
     while (folders[0] / "out.log").read_text().count(" training [") < 3:
         if started[0].poll() is not None:
@@ -123,6 +123,13 @@ def gone(folders: list[Path], act) -> None:
             continue
         said = [line for line in (folder / "out.log").read_text().splitlines() if line.startswith("recbole-rlmrec: ")]
         print(f"  the {which} host ended within {time.monotonic() - begun:.0f} s, status {code}: {' '.join(said)}", flush=True)
+    Cable.plug(1)
+    both(folders, lambda host: by_options(host, *LONG, "--resume"))
+    resumed = json.loads((folders[0] / "result.json").read_text())["run"]["resumed_from"]
+    print(
+        f"  resumed before epoch {resumed[0]}: {'the same' if found(folders[0]) == whole else 'OTHER'} losses and metrics",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -144,10 +151,12 @@ def main() -> None:
         both(folders, lambda host: by_torchrun(host, *run))
         print("torchrun:", "the same" if found(folders[0]) == expected else "ANOTHER", "losses and metrics", flush=True)
         lists(alone, Path(name) / "shared", folders)
+        alone_in(alone, [*four, *LONG])
+        whole = found(alone)
         print("second host killed:", flush=True)
-        gone(folders, lambda process: os.killpg(process.pid, signal.SIGKILL))
+        gone(folders, lambda process: os.killpg(process.pid, signal.SIGKILL), whole)
         print("cable pulled:", flush=True)
-        gone(folders, lambda process: Cable.plug(1, "down"))
+        gone(folders, lambda process: Cable.plug(1, "down"), whole)
 
 
 def lists(alone: Path, shared: Path, folders: list[Path]) -> None:
