@@ -110,8 +110,8 @@ def main() -> None:
     head = [
         f"`python benchmarks/per_entity.py {' '.join(sys.argv[1:])}`",
         "",
-        f"Python {platform.python_version()}, one thread. Start-up (60 entities, all imports): {told}. Bytes an entity are those "
-        "beyond it.",
+        f"Python {platform.python_version()}, one thread. Start-up (60 entities, all imports): {told}. Bytes an entity are "
+        "those beyond it.",
         "",
         "| | entities | text, MB | CPU, s | ms an entity | RecBole's loading, peak MiB | its data, MiB | peak after it, MiB "
         "| 1 GiB + 200 bytes an entity, MiB | bytes an entity | without RecBole's data |",
