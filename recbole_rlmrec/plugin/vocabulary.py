@@ -13,9 +13,15 @@ import torch
 
 from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.pairs import pair_key, pair_of
+from recbole_rlmrec.semantic.sketch import SHAPE as SKETCH
 
 KEY = "rlmrec_data"
-SHAPE = {"user": [str], "item": [str], "splits": {part: {"users": torch.Tensor, "items": torch.Tensor} for part in PARTS}}
+SHAPE = {
+    "user": [str],
+    "item": [str],
+    "splits": {part: {"users": torch.Tensor, "items": torch.Tensor} for part in PARTS},
+    "semantic?": SKETCH,
+}
 
 
 def describe(train) -> dict | None:
@@ -30,7 +36,8 @@ def describe(train) -> dict | None:
     -------
     dict or None
         ``user`` and ``item``: tokens by internal id, the padding's first; ``splits``: for ``train``, ``valid`` and ``test`` the
-        number of pairs of each user, int32 [n_users], and the items of all pairs, user by user, int32 [n_pairs].
+        number of pairs of each user, int32 [n_users], and the items of all pairs, user by user, int32 [n_pairs]; ``semantic``:
+        what there is to know of the vectors that its model has read, if it has.
     """
     heldout = getattr(train, "rlmrec_heldout", None)
     if heldout is None or len(heldout) != 2 or train.uid_field is None or train.iid_field is None:
@@ -39,7 +46,9 @@ def describe(train) -> dict | None:
         side: [str(token) for token in train.field2id_token[field]]
         for side, field in (("user", train.uid_field), ("item", train.iid_field))
     }
-    return {**tokens, "splits": {part: _packed(split) for part, split in zip(PARTS, (train, *heldout))}}
+    read = getattr(train, "rlmrec_sketch", None)
+    splits = {part: _packed(split) for part, split in zip(PARTS, (train, *heldout))}
+    return {**tokens, "splits": splits, **({"semantic": read} if read else {})}
 
 
 def _packed(split) -> dict[str, torch.Tensor]:

@@ -46,6 +46,8 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
         The file cannot be read, or is of other data.
     DataError
         The data is not there.
+    SemanticError
+        The model reads texts, and their vectors are not those that it was trained with.
     """
     checkpoint = load_checkpoint(path, map_location="cpu")
     if not isinstance(checkpoint, dict) or misshapen(checkpoint, _SHAPE):
@@ -59,6 +61,8 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
     config = _prepared(checkpoint["config"], places)
     dataset, splits = draw_split(config)
     dataset, splits, later = _met(path, checkpoint, config, dataset, splits)
+    if vocabulary.KEY in checkpoint:
+        splits[0].rlmrec_known_sketch = checkpoint[vocabulary.KEY].get("semantic")
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
     weights, aligned = checkpoint["state_dict"], {}

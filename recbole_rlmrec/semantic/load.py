@@ -22,6 +22,7 @@ from recbole_rlmrec.errors import SemanticError, quoted
 from recbole_rlmrec.semantic.leakage import Quotes, check_quotes, reading_quotes
 from recbole_rlmrec.semantic.origin import Origin, check_origin
 from recbole_rlmrec.semantic.reduction import reduce
+from recbole_rlmrec.semantic.sketch import check_sketch, sketch
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
 
 __all__ = ["Semantic", "SemanticTable", "check_embeddings", "load_semantic"]
@@ -40,14 +41,15 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     train : recbole.data.dataset.Dataset
         The training split. Where it has ``rlmrec_more``, tokens and vectors by side, these are used as if they were rows of
         the tag, and before those of the same token; where it has ``rlmrec_trained``, the split that it was extended from, leaks
-        are looked for there.
+        are looked for there; where it has ``rlmrec_known_sketch``, a model was trained with these vectors and needs them. It
+        gets ``rlmrec_sketch``, what is to be known of them later.
     report : bool
         Whether the log says what was found.
 
     Raises
     ------
     SemanticError
-        The tag or encoder does not exist or is not clear, or its files do not fit the run or each other.
+        The tag or encoder does not exist or is not clear, or its files do not fit the run, its model or each other.
     LeakageError
         A profile quotes a held-out interaction.
     StoreError
@@ -89,7 +91,11 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
         )
     if report:
         _report(provenance)
-    return Semantic(tables["user"], tables["item"], tag, provenance["encoder"], provenance)
+    semantic = Semantic(tables["user"], tables["item"], tag, provenance["encoder"], provenance)
+    if known := getattr(train, "rlmrec_known_sketch", None):
+        check_sketch(known, semantic)
+    train.rlmrec_sketch = sketch(semantic)
+    return semantic
 
 
 def check_profiles(store: ProfileStore, found: Embeddings, train, mode: str | None, report: bool = True) -> dict:

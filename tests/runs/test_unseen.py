@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,6 +132,16 @@ def test_texts_are_encoded_as_the_profiles_were(run):
     known = load_semantic(trained.config, trained.splits[0], report=False).item
     ids = torch.tensor([trained.dataset.field2token_id["item_id"][token] for token in ("i4", "i7")])
     assert list(rows) == ["item"] and np.allclose(rows["item"], known.rows(ids).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["AlphaRec", "LightGCN_RLMRec"])
+def test_vectors_that_were_made_anew_are_not_taken_for_those_of_training(run, model):
+    run(model, epochs=1, semantic_dim=8)
+    path, file = last_record().checkpoint, Path("dataset/tiny/tiny.item")
+    extend(load_trained(path), Unseen())
+    file.write_text(file.read_text().replace("A story of", "Once upon a time there were cooks and pilots and"))
+    with pytest.raises(SemanticError, match="not those that the model was trained with"):
+        extend(load_trained(path), Unseen())
 
 
 def test_bad_input(run):
