@@ -195,6 +195,10 @@ class Tokens(Sequence):
 
     __hash__ = None
 
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """The array itself, for numpy."""
+        return self.array if dtype is None and not copy else np.array(self.array, dtype=dtype)
+
 
 class Picked(Sequence):
     """Some of the texts of a column, by position; empty where a position is -1."""

@@ -27,7 +27,7 @@ class Shared:
 
     def __init__(self, corpus: Corpus, columns: Columns):
         self.corpus, self.columns = corpus, columns
-        self._users, self._items = np.array(corpus.users), np.array(corpus.items)
+        self._users, self._items = np.asarray(corpus.users), np.asarray(corpus.items)
         self.values = {name: found for name in columns.attributes if (found := self._categories(name)) is not None}
         self.rows_users, self.rows_items = corpus.pairs()
 

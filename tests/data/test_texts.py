@@ -89,6 +89,7 @@ def test_tokens_are_those_of_the_array_as_texts():
     names = [f"u{n}" for n in range(5)]
     tokens = Tokens(np.array(names))
     assert tokens == names and names == tokens and tokens != names[:4] and tokens != [*names[:4], "x"]
+    assert np.asarray(tokens) is tokens.array and np.array(tokens, dtype=object).tolist() == names
     assert type(tokens[2]) is str and tokens[1:3] == ["u1", "u2"] and [*tokens] == names and {type(t) for t in tokens} == {str}
 
 
