@@ -58,7 +58,8 @@ def check_serves(trained: Trained) -> None:
     if serves(trained):
         return
     name = trained.config["model"]
-    what = f"{name} with alignment {trained.alignment}" if name.endswith(SUFFIX) else name
+    with_what = " and align_with" * bool(trained.config["align_with"])
+    what = f"{name} with alignment {trained.alignment}{with_what}" if name.endswith(SUFFIX) else name
     raise ModelError(
         f"{what} knows users and items by their ids alone, so it cannot serve new ones; train AlphaRec, a NAME_Semantic such "
         "as LightGCN_Semantic, or a NAME_RLMRec with alignment: con."
@@ -143,7 +144,14 @@ class _Placed(Trained):
 
 
 def _is_projected(trained: Trained) -> bool:
-    return trained.config["model"].endswith(SUFFIX) and trained.alignment == "con"
+    """Whether con has learnt where a text belongs: with ``align_with`` it has learnt that of another model's vectors."""
+    return trained.config["model"].endswith(SUFFIX) and trained.alignment == "con" and not trained.config["align_with"]
+
+
+def _sides(config) -> tuple[str, ...]:
+    """Whose texts con's projection was trained on."""
+    sides = str(config["align_sides"] or "both").lower()
+    return SIDES if sides == "both" else (sides,)
 
 
 def grown(dataset, new: Mapping[str, list[str]]):
@@ -197,7 +205,8 @@ def _with_pairs(train, pairs: pd.DataFrame):
 
 def _check_placed(train, semantic, trained: Trained) -> None:
     for side, name, count in (("user", train.uid_field, trained.dataset.user_num), ("item", train.iid_field, trained.n_items)):
-        placed = getattr(semantic, side).covered.numpy().copy()
+        known = side in _sides(trained.config) or not _is_projected(trained)
+        placed = getattr(semantic, side).covered.numpy() & known
         placed[train.inter_feat[name].numpy()] = True
         lost = np.flatnonzero(~placed[count:]) + count
         if len(lost):
@@ -205,6 +214,9 @@ def _check_placed(train, semantic, trained: Trained) -> None:
             raise SemanticError(
                 f"New {side} {str(token)!r}{more} has no text and no interaction, so nothing says what it is like; give it a "
                 "text in its file, or a profile in the tag."
+                if known
+                else f"New {side} {str(token)!r}{more} has no interaction, and the model was trained with align_sides: "
+                f"{_sides(trained.config)[0]}, so texts of {side}s say nothing to it; give it one, or align both sides."
             )
 
 
@@ -245,6 +257,8 @@ def _projected(found: Trained, semantic) -> Trained:
     network = projection(semantic.dim, tables[0].shape[1])
     network.load_state_dict({name.removeprefix("down."): value for name, value in found.aligned.items() if "down." in name})
     for table, side, name in zip(tables, SIDES, (train.uid_field, train.iid_field)):
+        if side not in _sides(found.config):
+            continue
         known = getattr(semantic, side)
         there = torch.bincount(train.inter_feat[name], minlength=len(table)) > 0
         there[0] = True

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from recbole_rlmrec import cli
 from recbole_rlmrec.errors import DataError, ModelError, SemanticError
 from recbole_rlmrec.plugin.record import last_record
 from recbole_rlmrec.runs.trained import load_trained
@@ -109,6 +110,23 @@ def test_con_puts_items_where_their_text_is_projected(run, loss):
     assert np.isclose(np.linalg.norm(items[-1]), np.linalg.norm(items[1:], axis=1)[counts[1:] > 0].mean(), rtol=1e-4)
     assert np.linalg.norm(users[-1]) > 0  # folded in
     assert np.allclose(found.scores(torch.tensor([1]))[0].numpy(), users[1] @ items.T, atol=1e-5)
+
+
+def test_con_serves_by_texts_alone_whom_it_has_aligned_with_texts(run):
+    trained = train(run, "LightGCN_RLMRec", align_sides="item", align_weight=0.1)
+    vector = vectors(trained, 1)
+    found = extend(trained, Unseen(["fresh"], ["n1"], {"item": (["n1"], vector)}, pairs(("fresh", "i3"))))
+    assert found.representations()[1][-1].norm() > 0
+    with pytest.raises(SemanticError, match="'fresh' has no interaction, and the model was trained with align_sides: item"):
+        extend(trained, Unseen(["fresh"], [], {"user": (["fresh"], vector)}))
+
+
+def test_con_towards_another_model_knows_no_texts(run, workdir):
+    learnt = train(run, "LightGCN_RLMRec", alignment="none")
+    assert cli.execute(["export", "--checkpoint", str(last_record().checkpoint), "--output", "learnt"]) == 0
+    trained = train(run, "LightGCN_RLMRec", align_with="learnt", semantic_dim=learnt.config["embedding_size"])
+    with pytest.raises(ModelError, match="alignment con and align_with knows users and items by their ids alone"):
+        extend(trained, Unseen(items=["n1"]))
 
 
 def test_users_by_text_alone(run):
