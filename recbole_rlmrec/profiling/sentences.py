@@ -110,8 +110,7 @@ class UserTexts:
         self._shared, self._columns = shared, shared.columns
         self._places = np.arange(start, stop)
         self._tokens = pd.Index(shared.users(slice(start, stop)), name="user")
-        first, last = np.searchsorted(shared.rows_users, [start, stop])
-        self._slice = slice(first, last)
+        self._slice = shared.rows_between(start, stop)
         self._rows = shared.rows(self._slice, [])
         self._items = ItemTexts(shared, np.unique(shared.rows_items[self._slice]))
         self._ratings = self._own_ratings()

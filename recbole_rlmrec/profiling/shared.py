@@ -58,14 +58,21 @@ class Shared:
     @cached_property
     def shares(self) -> dict[str, pd.Series]:
         """Share of each value in all interactions, by attribute."""
-        chosen = np.bincount(self.rows_items, minlength=len(self._items))
+        chosen = np.zeros(len(self._items), dtype=np.int64)
+        for start in range(0, len(self.rows_items), _ROWS):  # numpy makes int64 of what it counts
+            np.add.at(chosen, self.rows_items[start : start + _ROWS], 1)
         return {name: values.shares(chosen) for name, values in self.values.items()}
 
     @cached_property
     def by_item(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of interactions by item, and where those of each item begin, int [n] and [items + 1]."""
         order = np.argsort(self.rows_items, kind="stable").astype(self.rows_items.dtype)
-        return order, np.searchsorted(self.rows_items[order], np.arange(len(self._items) + 1))
+        ends = np.arange(len(self._items) + 1, dtype=self.rows_items.dtype)  # of one type, else all are converted
+        return order, np.searchsorted(self.rows_items, ends, sorter=order)
+
+    def rows_between(self, first: int, last: int) -> slice:
+        """Interactions of the users from one place up to another."""
+        return slice(*np.searchsorted(self.rows_users, np.array([first, last], dtype=self.rows_users.dtype)))
 
     def users(self, places: np.ndarray | slice) -> np.ndarray:
         """Tokens of some users, object [k]."""
