@@ -18,6 +18,7 @@ from recbole_rlmrec.experiments.results.comparison import compare_all, compariso
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
+from recbole_rlmrec.model.lookup import is_sequential
 
 GROUPED = ("users", "items")
 
@@ -30,6 +31,7 @@ def run(study: Study, args: argparse.Namespace) -> Results:
     if "recall" not in {str(metric).lower() for metric in study.options["metrics"]}:
         raise ConfigError("groups counts hits, so it needs Recall among --metrics.")
     study.check_models(variants)
+    _check_lists(study)
     cells = [study.cell(model, variant, seed) for seed in study.seeds for model in study.models for variant in variants]
     outcomes = study.run(cells)
     tables, findings = [], {"groups": []}
@@ -44,6 +46,16 @@ def run(study: Study, args: argparse.Namespace) -> Results:
         tables += table
         findings.setdefault("comparisons", []).extend(one.as_dict() for one in comparisons)
     return Results(outcomes, tables, findings)
+
+
+def _check_lists(study: Study) -> None:
+    """Refuse test splits in which a sequential backbone has several lists for a user: hits are looked up in one."""
+    sequential = next(filter(is_sequential, study.models), None)
+    if sequential and any(study.data_of(seed).pairs("test")["user"].duplicated().any() for seed in study.seeds):
+        raise ConfigError(
+            f"groups looks up all test items of a user in one list, and {sequential} makes one for each of them: split so that "
+            "each user has one test interaction, as leave-one-out does."
+        )
 
 
 def _read_sides(text: str) -> list[str]:

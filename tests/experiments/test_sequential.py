@@ -70,3 +70,10 @@ def test_users_with_several_rows_count_once():
     ids, last, place, counts = _once(rows)
     assert (ids.tolist(), last.tolist(), counts.tolist()) == ([7, 2, 9], [5, 4, 3], [3, 2, 1])
     assert (ids[place] == rows).all()
+
+
+def test_groups_look_up_hits_in_one_list(tiny, workdir, fake):
+    several = "--eval_args={'split': {'RS': [0.6, 0.2, 0.2]}, 'order': 'TO', 'mode': 'full', 'group_by': 'user'}"
+    with pytest.raises(ConfigError, match="GRU4Rec makes one for each of them"):
+        study(fake, "groups", "--variants", "base", several)
+    assert not fake.started
