@@ -131,7 +131,7 @@ def _ids(folder: Path) -> dict[str, set[str]]:
 
 def _fit(store: ProfileStore, ids: dict[str, set[str]]) -> str:
     """How many of a data set's users and items have a profile."""
-    counts = [f"{len(ids[side] & store.scan(side).digests.keys())} of {len(ids[side])} {side}s" for side in ids]
+    counts = [f"{len(ids[side].intersection(store.stored_texts(side).tokens))} of {len(ids[side])} {side}s" for side in ids]
     return f"covers {' and '.join(counts)} of the interactions" if counts else ""
 
 

@@ -47,13 +47,8 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def combined_digest(digests: dict[str, str]) -> str:
-    """Digest of a side: SHA-256 over its tokens and the digests of their texts, in token order."""
-    return digest_of((token, digests[token]) for token in sorted(digests))
-
-
 def digest_of(pairs: Iterable[tuple[str, str]]) -> str:
-    """As :func:`combined_digest`, of tokens and digests in token order."""
+    """Digest of a side: SHA-256 over its tokens and the digests of their texts, given in token order."""
     digest = hashlib.sha256()
     for token, text in pairs:
         digest.update(f"{token}\t{text}\n".encode("utf-8", "replace"))

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import chain
 from logging import getLogger
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +22,6 @@ from recbole_rlmrec.data.files import held, read_json, replacing, write_json
 from recbole_rlmrec.data.profile import (
     SIDES,
     Profile,
-    combined_digest,
     digest_of,
     parse_profile,
     text_digest,
@@ -46,22 +43,17 @@ class Scan:
 
     Attributes
     ----------
-    digests : dict of str to str
-        Digest of each token's text.
-    pairs : dict of str to list of (str, str)
-        Interactions quoted, by token, or what ``ProfileStore.scan`` was told to make of them; tokens with None as their
-        pairs are left out.
+    digest : str
+        See :func:`digest_of`.
+    lines : int array [n]
+        Which lines of the file count, from 0: of each token the last, those of white space alone left out.
     unknown : bool
         Whether the pairs of any profile are unknown.
     """
 
-    digests: dict[str, str]
-    pairs: dict[str, Any]
+    digest: str
+    lines: np.ndarray
     unknown: bool
-
-
-def _pairs_of(profile: Profile) -> list[tuple[str, str]]:
-    return list(profile.pairs or ())
 
 
 def now() -> str:
@@ -176,28 +168,30 @@ class ProfileStore:
         """As `texts`, on disk."""
         return StoredTexts(self.path(side), side, self._read(side))
 
-    def scan(self, side: str, reduced: Callable[[Profile], Any] = _pairs_of) -> Scan:
-        """Digests and quoted pairs of a side in one pass that keeps no text; profiles of white space alone are left out.
+    def scan(self, side: str, note: Callable[[int, Profile], None] | None = None) -> Scan:
+        """Read a side in one pass that keeps no profile.
 
         Parameters
         ----------
         side : str
-        reduced : callable
-            What to keep of a profile whose pairs are known: the pairs.
+        note : callable, optional
+            Called with the number of each line and its profile where its pairs are known; a later line may replace it.
         """
-        digests, pairs = {}, {}
-        for profile in self.iter(side):
-            digests.pop(profile.token, None)
-            pairs.pop(profile.token, None)
-            if profile.profile.strip():
-                digests[profile.token] = text_digest(profile.profile)
-                pairs[profile.token] = None if profile.pairs is None else reduced(profile)
-        known = {token: quoted for token, quoted in pairs.items() if quoted is not None}
-        return Scan(digests, known, len(known) < len(pairs))
+        known = bytearray()
+
+        def noted() -> Iterator[tuple[int, Profile]]:
+            for number, (begin, profile) in enumerate(self._read(side)):
+                known.append(profile.pairs is not None)
+                if note is not None and known[-1]:
+                    note(number, profile)
+                yield begin, profile
+
+        texts = StoredTexts(self.path(side), side, noted())
+        return Scan(texts.digest(), texts.lines, not np.frombuffer(known, dtype=bool)[texts.lines].all())
 
     def digest(self, side: str) -> str:
         """SHA-256 over tokens and texts of a side in token order; changes exactly when one of them does."""
-        return combined_digest(self.scan(side).digests)
+        return self.scan(side).digest
 
     def quoted_pairs(self) -> tuple[pd.DataFrame, bool]:
         """Interactions that the profiles quote.
@@ -209,8 +203,13 @@ class ProfileStore:
         unknown : bool
             Whether any profile does not record its pairs.
         """
-        scans = [self.scan(side) for side in SIDES]
-        return pairs_frame(scans), any(scan.unknown for scan in scans)
+        quoted, unknown = set(), False
+        for side in SIDES:
+            pairs: dict[int, list[tuple[str, str]]] = {}
+            scan = self.scan(side, lambda number, profile, pairs=pairs: pairs.update({number: profile.pairs}))
+            quoted.update(*(pairs.get(line, ()) for line in scan.lines.tolist()))
+            unknown |= scan.unknown
+        return pd.DataFrame(sorted(quoted), columns=["user", "item"], dtype=object), unknown
 
     def write(self, side: str, profiles: Iterable[Profile]) -> int:
         """Replace the file of a side, whole or not at all; returns how many profiles it holds."""
@@ -254,6 +253,8 @@ class StoredTexts(Sequence):
         See :func:`text_digest`.
     lengths : int array [n]
         Characters of each text.
+    lines : int array [n]
+        Which line of the file each is, from 0.
     """
 
     def __init__(self, path: Path, side: str, lines: Iterable[tuple[int, Profile]]) -> None:
@@ -272,6 +273,7 @@ class StoredTexts(Sequence):
         rows = _last_of_each(everything)
         lengths = np.frombuffer(lengths, dtype=np.int32)
         rows = rows[lengths[rows] > 0]
+        self.lines = rows.astype(np.int32) if len(lengths) < 1 << 31 else rows
         self._tokens = everything.take(pa.array(rows))
         self._begins, self.lengths = np.frombuffer(begins, dtype=np.int64)[rows], lengths[rows]
         self.digests = np.frombuffer(digests, dtype="S32")[rows]
@@ -292,7 +294,7 @@ class StoredTexts(Sequence):
             yield self.digests[start : start + _BLOCK].astype(str).tolist()
 
     def digest(self) -> str:
-        """See :func:`combined_digest`."""
+        """See :func:`digest_of`."""
         blocks = zip(self.token_blocks(), self.digest_blocks())
         return digest_of(pair for tokens, digests in blocks for pair in zip(tokens, digests))
 
@@ -322,12 +324,6 @@ def _last_of_each(tokens: pa.Array) -> np.ndarray:
     ordered = tokens.take(order)
     last = pc.not_equal(ordered[:-1], ordered[1:]).to_numpy(zero_copy_only=False)
     return order.to_numpy().astype(np.int64)[np.append(last, True)]
-
-
-def pairs_frame(scans: Iterable[Scan]) -> pd.DataFrame:
-    """Distinct quoted interactions of several scans: a DataFrame of ``user`` and ``item`` tokens."""
-    quoted = set(chain.from_iterable(chain.from_iterable(scan.pairs.values()) for scan in scans))
-    return pd.DataFrame(sorted(quoted), columns=["user", "item"], dtype=object)
 
 
 def tag_folder(root: Path, tag: str | None, dataset: str) -> Path:

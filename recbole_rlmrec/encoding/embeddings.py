@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from recbole_rlmrec.data.files import file_digest, read_json, write_json
-from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.profile import SIDES, digest_of
 from recbole_rlmrec.data.reading import parse_json, read_npy
-from recbole_rlmrec.data.store import ProfileStore, Scan, combined_digest
+from recbole_rlmrec.data.store import ProfileStore, Scan
 from recbole_rlmrec.errors import SemanticError, quoted
 
 FORMAT = 1
@@ -150,8 +150,8 @@ def check_unchanged(found: Embeddings, scans: dict[str, Scan]) -> None:
     """
     digests = found.manifest.get("digests") or {}
     for side, scan in scans.items():
-        encoded = digests.get(side, None if side in found.matrices else combined_digest({}))
-        if encoded is not None and encoded != combined_digest(scan.digests):
+        encoded = digests.get(side, None if side in found.matrices else digest_of(()))
+        if encoded is not None and encoded != scan.digest:
             raise SemanticError(
                 f"The {side} profiles of tag {found.folder.parents[1].name!r} have changed since they were encoded; "
                 f"{_remedy(found.folder, found.manifest.get('dataset'))}."

@@ -15,8 +15,10 @@ rule alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from logging import getLogger
 
 import numpy as np
@@ -50,32 +52,53 @@ class Quotes:
     times: np.ndarray
     strangers: tuple[tuple[str, str], ...] = ()
 
-    @classmethod
-    def joined(cls, parts: Iterable[Quotes]) -> Quotes:
-        """All of them in one."""
-        parts = [cls(*np.zeros((2, 0), dtype=np.int64), np.zeros(0)), *parts]
-        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("users", "items", "times"))
-        return cls(*columns, tuple(pair for part in parts for pair in part.strangers))
+    def plus(self, more: Quotes) -> Quotes:
+        """These and others."""
+        columns = (np.concatenate([getattr(part, name) for part in (self, more)]) for name in ("users", "items", "times"))
+        return Quotes(*columns, self.strangers + more.strangers)
 
 
-def reading_quotes(train) -> Callable[[Profile], Quotes]:
-    """A function that turns the quoted interactions of a profile into a run's :class:`Quotes`."""
-    users, items = train.field2token_id[train.uid_field], train.field2token_id[train.iid_field]
+class QuoteReader:
+    """Takes the interactions that profiles quote, and keeps no profile.
 
-    def read(profile: Profile) -> Quotes:
-        pairs, times = profile.pairs or [], profile.times or [None] * len(profile.pairs or ())
-        ids = np.array([(users.get(user, 0), items.get(item, 0)) for user, item in pairs], dtype=np.int64).reshape(-1, 2)
-        at = np.array([np.nan if time is None else time for time in times], dtype=np.float64)
-        unknown = (ids[:, 0] > 0) & (ids[:, 1] == 0) & np.isnan(at)
-        return Quotes(ids[:, 0], ids[:, 1], at, tuple(tuple(pairs[place]) for place in np.flatnonzero(unknown)))
+    Parameters
+    ----------
+    train : recbole.data.dataset.Dataset
+        The training split.
+    """
 
-    return read
+    def __init__(self, train) -> None:
+        self._users, self._items = train.field2token_id[train.uid_field], train.field2token_id[train.iid_field]
+        self._columns = array("i"), array("i"), array("i"), array("d")  # line, user, item, time
+        self._strangers: list[tuple[int, tuple[str, str]]] = []
+
+    def note(self, line: int, profile: Profile) -> None:
+        """Take those of a profile, which is in a line of its file."""
+        lines, users, items, times = self._columns
+        for (user, item), time in zip(profile.pairs or (), profile.times or repeat(None)):
+            lines.append(line)
+            users.append(self._users.get(user, 0))
+            items.append(self._items.get(item, 0))
+            times.append(np.nan if time is None else time)
+            if users[-1] > 0 and items[-1] == 0 and np.isnan(times[-1]):
+                self._strangers.append((line, (user, item)))
+
+    def quotes(self, lines: np.ndarray) -> Quotes:
+        """Those of some lines, int [n]."""
+        of_line, users, items = (np.frombuffer(column, dtype=np.intc) for column in self._columns[:3])
+        counts = np.zeros(max(of_line.max(initial=-1), lines.max(initial=-1)) + 1, dtype=bool)
+        counts[lines] = True
+        chosen = counts[of_line]
+        ids = (column[chosen].astype(np.int64) for column in (users, items))
+        times = np.frombuffer(self._columns[3], dtype=np.float64)[chosen]
+        return Quotes(*ids, times, tuple(pair for line, pair in self._strangers if counts[line]))
 
 
 def check_leakage(pairs: pd.DataFrame, train, mode: str = "error", tag: str = "TAG") -> int | None:
     """As :func:`check_quotes`, for ``user`` and ``item`` tokens of quoted interactions whose times are not recorded."""
-    quotes = reading_quotes(train)(Profile("", "", pairs=list(zip(pairs["user"], pairs["item"]))))
-    return check_quotes(quotes, train, mode, tag)
+    reader = QuoteReader(train)
+    reader.note(0, Profile("", "", pairs=list(zip(pairs["user"], pairs["item"]))))
+    return check_quotes(reader.quotes(np.zeros(1, dtype=np.int64)), train, mode, tag)
 
 
 def check_quotes(quotes: Quotes, train, mode: str = "error", tag: str = "TAG") -> int | None:

@@ -19,7 +19,7 @@ from recbole_rlmrec.encoding.embeddings import (
     read_embeddings,
 )
 from recbole_rlmrec.errors import SemanticError, quoted
-from recbole_rlmrec.semantic.leakage import Quotes, check_quotes, reading_quotes
+from recbole_rlmrec.semantic.leakage import QuoteReader, check_quotes
 from recbole_rlmrec.semantic.origin import Origin, check_origin
 from recbole_rlmrec.semantic.reduction import reduce
 from recbole_rlmrec.semantic.sketch import check_sketch, sketch
@@ -124,9 +124,11 @@ def check_profiles(store: ProfileStore, found: Embeddings, train, mode: str | No
     SemanticError, LeakageError, ConfigError
         See :func:`load_semantic`.
     """
-    scans = {side: store.scan(side, reading_quotes(train)) for side in SIDES}
+    readers = {side: QuoteReader(train) for side in SIDES}
+    scans = {side: store.scan(side, readers[side].note) for side in SIDES}
     check_unchanged(found, scans)
-    quotes = Quotes.joined(part for scan in scans.values() for part in scan.pairs.values())
+    users, items = (readers[side].quotes(scans[side].lines) for side in SIDES)
+    quotes = users.plus(items)
     leaked = check_quotes(quotes, train, mode or "error", store.folder.name)
     unknown = any(scan.unknown for scan in scans.values())
     made_for = store.manifest.get("split_hash")

@@ -14,6 +14,7 @@ import pytest
 
 from recbole_rlmrec.data import store as store_module
 from recbole_rlmrec.data.files import write_json
+from recbole_rlmrec.data.profile import text_digest
 from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.encoding import encode as encode_module, registry
 from recbole_rlmrec.encoding.embeddings import read_embeddings
@@ -191,11 +192,12 @@ def test_fingerprints_and_lists_of_tokens_are_the_json_that_they_are_said_to_be(
     store.write("user", [Profile(token, text) for token, text in (("b", "x"), ('a"', "z"), ("\uffff", "y"), ("b", "later"))])
     with open(store.path("user"), "ab") as file:
         file.write(b'{"user_id": "\\ud800", "profile": "half of a sign"}\n')
-    found = store.scan("user").digests
+    found = {token: text_digest(text) for token, text in store.texts("user").items()}
     assert store.stored_texts("user").tokens == sorted(found) == ['a"', "b", "\ud800", "\uffff"]
     for encoder in (get_encoder("lsa"), Letters()):
         folder = encode_tag(store.folder, encoder.name, encoder=encoder, show_progress=False)
-        sides = [sorted(store.scan(side).digests.values()) for side in ("user", "item")] if encoder.needs_fit else None
+        sides = [sorted(map(text_digest, store.texts(side).values())) for side in ("user", "item")]
+        sides = sides if encoder.needs_fit else None
         made_of = json.dumps([encoder.info(), "float32", sides], sort_keys=True, default=str)
         manifest = json.loads((folder / "manifest.json").read_text())
         assert manifest["fingerprint"] == hashlib.sha256(made_of.encode()).hexdigest()
@@ -376,7 +378,7 @@ def test_profiles_that_change_while_they_are_read_are_refused(store):
     texts = store.stored_texts("user")
     assert (texts.tokens, [*texts], len(texts)) == (["u1", "u2", "u3"], ["c", "aab", "abababab"], 3)
     assert texts.lengths.tolist() == [1, 3, 8]
-    assert dict(zip(texts.tokens, texts.digests.astype(str).tolist())) == store.scan("user").digests
+    assert texts.digests.astype(str).tolist() == [*map(text_digest, texts)]
     texts = store.stored_texts("user")
     store.write("user", [Profile("u1", "other")])
     with pytest.raises(StoreError, match="has changed while it was read; encode again"):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
 import pytest
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
 from recbole_rlmrec.data.corpus import Corpus
-from recbole_rlmrec.data.store import Profile
+from recbole_rlmrec.data.store import Profile, ProfileStore
 from recbole_rlmrec.errors import LeakageError
-from recbole_rlmrec.semantic.leakage import Quotes, check_quotes, reading_quotes
+from recbole_rlmrec.semantic.leakage import QuoteReader, check_quotes
 
 NOW = 1_700_000_000
 LATEST = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
@@ -70,7 +75,9 @@ def check(train, *quotes, mode: str = "error") -> int | None:
     """Quotes are of user, item and perhaps a time."""
     times = [NOW + quote[2] if len(quote) > 2 else None for quote in quotes]
     profile = Profile("x", "text", pairs=[quote[:2] for quote in quotes], times=times)
-    return check_quotes(Quotes.joined([reading_quotes(train)(profile)]), train, mode, "mine")
+    reader = QuoteReader(train)
+    reader.note(0, profile)
+    return check_quotes(reader.quotes(np.zeros(1, dtype=int)), train, mode, "mine")
 
 
 MODELS = pytest.mark.parametrize("model", ["GRU4Rec", "BPR"])
@@ -142,3 +149,34 @@ def test_the_corpus_dates_and_orders_a_repeated_item_by_what_training_knows_of_i
     assert mine["item"].tolist() == ["kettle", "lamp", "tent", "mug", "oven"]
     assert mine["timestamp"].astype(float).tolist() == [NOW, NOW + 1, NOW + 3, NOW + 3, NOW + 3]
     assert mine["rating"].tolist() == ["5", "4", "3", "4", "2"]
+
+
+def test_quotes_of_lines_that_a_later_one_replaces_do_not_count(tmp_path):
+    train = SimpleNamespace(uid_field="u", iid_field="i", field2token_id={"u": {"u1": 1, "u2": 2}, "i": {"i1": 1, "i2": 2}})
+    store = ProfileStore(tmp_path)
+    pairs = [("u1", "i1"), ("u1", "new"), ("u9", "i2")]
+    profiles = [Profile("a", "old", pairs=pairs), Profile("b", "x", pairs=pairs, times=[7, None, None]), Profile("a", "later")]
+    store.write("user", [*profiles, Profile("c", " ", pairs=pairs), Profile("d", "y", pairs=[("u2", "i2")])])
+    reader = QuoteReader(train)
+    scan = store.scan("user", reader.note)
+    found = reader.quotes(scan.lines)
+    assert (scan.lines.tolist(), scan.unknown) == ([2, 1, 4], True) and found.strangers == (("u1", "new"),)
+    assert (found.users.tolist(), found.items.tolist()) == ([1, 1, 0, 2], [1, 0, 2, 2])
+    assert found.times[0] == 7 and np.isnan(found.times[1:]).all()
+    assert len(found.plus(found).users) == 8
+
+
+def test_reading_quotes_keeps_few_bytes_of_each_profile(tmp_path):
+    users, items = ({f"{side}{n}": n for n in range(1, 5001)} for side in "ui")
+    train = SimpleNamespace(uid_field="u", iid_field="i", field2token_id={"u": users, "i": items})
+    store = ProfileStore(tmp_path)
+    store.write(
+        "user", (Profile(f"u{n}", "word " * 20, pairs=[(f"u{n}", f"i{k}") for k in range(1, 6)]) for n in range(1, 5001))
+    )
+    reader = QuoteReader(train)
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    scan = store.scan("user", reader.note)
+    held = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before
+    tracemalloc.stop()
+    assert len(scan.lines) == 5000 and held < 5000 * 5 * 30, held / 5000
