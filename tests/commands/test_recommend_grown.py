@@ -188,3 +188,35 @@ def test_models_that_read_more_than_ids_need_the_data_they_were_trained_on(run, 
     grow(workdir, "fresh\ti4\t5\t9001")
     with pytest.raises(ModelError, match="FM reads more than ids, and since training the data have gained 1 user"):
         lists(capsys, checkpoint, "--user", "u1")
+
+
+@pytest.mark.parametrize("change", ["interaction", "profiles"])
+def test_parts_of_before_the_data_or_the_profiles_changed_are_not_used(run, workdir, capsys, monkeypatch, change):
+    run("AlphaRec" if change == "interaction" else "BPR_RLMRec", epochs=1)
+    checkpoint = last_record().checkpoint
+    more = ("--keep", "all") if change == "interaction" else ("--reasons",)
+    monkeypatch.setattr(list_files, "LISTS_PER_PART", 10)
+    start = ["recommend", "--checkpoint", checkpoint, "--all-users", "--topk", "4", "--format", "jsonl", *more]
+    written, calls = list_files._write_text, []
+
+    def interrupted(path, *rest):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(path)
+        written(path, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(list_files, "_write_text", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            execute([*start, "-o", "lists.jsonl"])
+    if change == "interaction":
+        known = (workdir / "dataset/tiny/tiny.inter").read_text()
+        free = [f"u1\ti{item}" for item in range(1, 30) if f"u1\ti{item}\t" not in known]
+        grow(workdir, *(f"{pair}\t5\t9000" for pair in free[:5]))
+    else:
+        items = workdir / "dataset/tiny/tiny.item"
+        items.write_text(items.read_text().replace("A story of", "A tale about"))
+        run("BPR_RLMRec", epochs=1)  # makes the offline default anew
+    capsys.readouterr()
+    assert execute([*start, "-o", "lists.jsonl"]) == 0
+    assert "were there" not in capsys.readouterr().err
