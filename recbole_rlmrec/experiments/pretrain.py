@@ -126,8 +126,7 @@ def _continued(study: Study, outcome: Outcome, early: Data, late: Data) -> Cell:
     """The cell of the later part that starts from what another cell has learnt."""
     before = outcome.cell
     folder = study.output / "initial" / before.key
-    if not (folder / "manifest.json").is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        export_initial(outcome.checkpoint, early.load(study.options)[1], folder)
+    shutil.rmtree(folder, ignore_errors=True)  # what is there may be of a model that has been trained anew since
+    export_initial(outcome.checkpoint, early.load(study.options)[1], folder)
     setting = {"start": f"from {before.variant}"}
     return study.cell(before.model, "base", before.seed, data=late, setting=setting, initial_embeddings=str(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -134,6 +135,13 @@ def test_pretrain_end_to_end(tiny, workdir, here):
     assert early.timestamp.astype(int).max() < late.timestamp.astype(int).min()
     assert settings["initial_embeddings"].startswith(str(workdir / "out" / "initial"))
     assert len({round(cell["metrics"]["ndcg@10"], 6) for cell in results["cells"]}) > 1
+    models = {}
+    for path in (workdir / "out" / "cells").glob("*/model.pth"):
+        about = json.loads((path.parent / "cell.json").read_text())
+        models[about["variant"]] = path if about["setting"] == {"part": "early"} else models.get(about["variant"])
+    shutil.copyfile(models["base"], models["con"])  # as if con's had been trained anew
+    again = study(here, "pretrain", "--variants", "base,con", options=ONE)["cells"]
+    assert again[1]["key"] == results["cells"][1]["key"] == again[2]["key"] != results["cells"][2]["key"]
 
 
 def test_pretrain_needs_times_and_both_parts(tiny, workdir, fake):
