@@ -111,6 +111,8 @@ class SemanticMixin:
         if self.training and self.id_dropout:
             of_side = {side: table for (_, side), table in zip(self._inputs, texts)}
             hidden = {side: torch.rand(len(table), 1, device=table.device) < self.id_dropout for side, table in of_side.items()}
+            for side, rows in hidden.items():
+                rows[self._n[side] :] = False
             ids = [table.masked_fill(hidden[side], 0.0) for (_, side), table in zip(self._inputs, ids)]
         if self.semantic_input == "concat":
             return [torch.cat(both, dim=1) for both in zip(ids, texts)]

@@ -375,3 +375,10 @@ def test_what_is_missing_is_said(build, backbone, options, kind, text):
 def test_text_alone_needs_texts(build):
     with pytest.raises(ModelError, match="read by two names"):
         build("GRU4RecCPR_Semantic", **SIZES, **OWN["GRU4RecCPR"])
+
+
+def test_the_mask_of_sequences_is_no_item_whose_id_is_hidden(build):
+    _, model, _ = build("BERT4Rec_Semantic", id_dropout=0.999999, hidden_size=8, train_neg_sample_args=None)
+    shown, own = model._initial_tables()[0], model.item_embedding.weight
+    assert len(own) == model.n_items + 1
+    assert torch.equal(shown[-1], own[-1]) and not torch.equal(shown[1], own[1])
