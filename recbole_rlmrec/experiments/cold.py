@@ -63,7 +63,7 @@ def _name(args: argparse.Namespace) -> str:
 
 def _options(variant: str, side: str) -> dict:
     """Users without interactions are known by their profiles alone."""
-    return {"user_text": "both"} if side == "user" and variant in ("semantic", "alpharec") else {}
+    return {"user_text": "both"} if side == "user" and variant in ("semantic", "text", "alpharec") else {}
 
 
 def _json(value: float) -> float | None:

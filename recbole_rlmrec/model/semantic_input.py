@@ -53,31 +53,31 @@ class SemanticMixin:
     def calculate_loss(self, interaction, *args, **kwargs):
         self._shown_tables = self._initial_tables()
         try:
-            with self._shown(self.adapter.reads_outside):
+            with self.shown(self.adapter.reads_outside):
                 return super().calculate_loss(interaction, *args, **kwargs)
         finally:
             self._shown_tables = None
 
     def forward(self, *args, **kwargs):
-        with self._shown():
+        with self.shown():
             return super().forward(*args, **kwargs)
 
     def predict(self, interaction):
-        with self._shown(self.adapter.reads_outside):
+        with self.shown(self.adapter.reads_outside):
             return super().predict(interaction)
 
     def full_sort_predict(self, interaction):
-        with self._shown(self.adapter.reads_outside):
+        with self.shown(self.adapter.reads_outside):
             return super().full_sort_predict(interaction)
 
     def initial_embeddings(self) -> torch.Tensor:
         """E_0 of the graph recommenders of this package, which some of their losses read outside of ``forward``."""
-        with self._shown():
+        with self.shown():
             return super().initial_embeddings()
 
     def e_step(self):
         """NCL's clusters are those of the embeddings that its loss compares with them."""
-        with self._shown(), torch.no_grad():
+        with self.shown(), torch.no_grad():
             return super().e_step()
 
     def _narrowed(self, user: str, item: str) -> int:
@@ -118,7 +118,8 @@ class SemanticMixin:
             return [torch.cat(both, dim=1) for both in zip(ids, texts)]
         return [table + text for table, text in zip(ids, texts)]
 
-    def _shown(self, wanted: bool = True):
+    def shown(self, wanted: bool = True):
+        """Inside the block, unless it is not ``wanted``, the initial embeddings are what the recommender is shown."""
         return self._showing() if wanted and not self._depth else nullcontext()
 
     @contextmanager

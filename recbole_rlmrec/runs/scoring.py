@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -234,7 +234,7 @@ class Trained:
 
         name = backbone_name(self.config["model"])
         adapter = getattr(self.model, "adapter", None) or get_adapter(name)
-        with torch.no_grad(), observed(self.model, adapter) as calls:
+        with torch.no_grad(), observed(self.model, adapter) as calls, with_texts(self.model, adapter):
             self.scores(torch.ones(1, dtype=torch.long))
             try:
                 users, items = adapter.lookups(self.model, calls)
@@ -243,6 +243,12 @@ class Trained:
             if users is None or items is None:
                 raise ModelError(f"{name} has no table of representations of its users and items.")
             return users(torch.arange(self.dataset.user_num)), items(torch.arange(self.n_items))
+
+
+def with_texts(model, adapter):
+    """What reads initial embeddings outside of a forward pass finds the texts in them, as the model's own scores do."""
+    shown = getattr(model, "shown", None)
+    return nullcontext() if shown is None else shown(adapter.reads_outside)
 
 
 @contextmanager

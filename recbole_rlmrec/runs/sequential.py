@@ -15,7 +15,7 @@ from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.model.lookup import backbone_name
 from recbole_rlmrec.plugin.sampler import UserItems
 from recbole_rlmrec.runs.histories import Histories
-from recbole_rlmrec.runs.scoring import SCORES_PER_BLOCK, Trained, observed
+from recbole_rlmrec.runs.scoring import SCORES_PER_BLOCK, Trained, observed, with_texts
 
 SEQUENCES_PER_BLOCK = 1024
 
@@ -101,7 +101,7 @@ class TrainedOnSequences(Trained):
     def representations(self) -> tuple[torch.Tensor, torch.Tensor]:
         """As :meth:`Trained.representations`: sequences stand for users, zeros where there is none."""
         adapter = getattr(self.model, "adapter", None) or get_adapter(backbone_name(self.config["model"]))
-        with torch.no_grad():
+        with torch.no_grad(), with_texts(self.model, adapter):
             items = adapter.targets(self.model)(torch.arange(self.n_items))
         users = torch.zeros(self.dataset.user_num, items.shape[1])
         for part in torch.arange(1, self.dataset.user_num).split(SEQUENCES_PER_BLOCK):

@@ -103,7 +103,9 @@ def extend(trained: Trained, unseen: Unseen) -> Trained:
     model = find_model(config["model"])(config, train)
     model.load_state_dict(fitted(trained, model))
     found = replace(trained, model=model.eval(), dataset=dataset, splits=splits, later=None)
-    return _projected(found, semantic) if _is_projected(trained) else found
+    found = _projected(found, semantic) if _is_projected(trained) else found
+    _check_reached(found, trained)
+    return found
 
 
 def extend_data(trained: Trained, unseen: Unseen) -> tuple[object, list, Semantic]:
@@ -220,6 +222,50 @@ def _check_placed(train, semantic, trained: Trained) -> None:
             )
 
 
+def _check_reached(found: Trained, trained: Trained) -> None:
+    """Refuse new ones of whom the model reads nothing that is known: all of their scores would be alike."""
+    train = found.splits[0]
+    try:
+        tables = found.representations()
+    except ModelError:
+        tables = None, None
+    read = _read_texts(found.model)
+    sides = zip(SIDES, (train.uid_field, train.iid_field), tables, (trained.dataset.user_num, trained.n_items))
+    for side, name, table, count in sides:
+        unknown = torch.zeros(train.num(name), dtype=torch.bool)
+        if side in read:
+            unknown = ~read[side]
+        if table is not None:  # a graph folds interactions in
+            unknown &= torch.bincount(train.inter_feat[name], minlength=len(unknown)) == 0
+            unknown |= ~table.any(dim=1)
+        if len(lost := unknown[count:].nonzero().squeeze(1)):
+            token, more = train.field2id_token[name][count + int(lost[0])], f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            raise SemanticError(
+                f"New {side} {str(token)!r}{more} has nothing that {found.config['model']} reads: it knows new {side}s by "
+                f"{_known_by(trained, side)}; give it some."
+            )
+
+
+def _known_by(trained: Trained, side: str) -> str:
+    """What a model knows somebody new by, in words."""
+    ways = {"history": "items that have a text (user_text: history)", "profile": "profiles (user_text: profile)"}
+    if side == "item" or _is_projected(trained):
+        return "texts"
+    return ways.get(trained.config["user_text"], "profiles, or items that have a text")
+
+
+@torch.no_grad()
+def _read_texts(model) -> dict[str, torch.Tensor]:
+    """By side, of whom a model reads a text, bool [n]; empty for a model that reads none."""
+    inputs = [model.text] if hasattr(model, "text") else getattr(model, "texts", ())
+    read: dict[str, torch.Tensor] = {}
+    for tables in (one() for one in inputs):
+        for side, table in zip(SIDES, tables):
+            if table is not None:
+                read[side] = read.get(side, torch.zeros(len(table), dtype=torch.bool)) | table.any(dim=1)
+    return read
+
+
 def fitted(trained: Trained, model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Weights of a larger model: those of the trained one, zeros for new rows."""
     old, fitted = trained.model.state_dict(), {}
@@ -260,7 +306,7 @@ def _projected(found: Trained, semantic) -> Trained:
         if side not in _sides(found.config):
             continue
         known = getattr(semantic, side)
-        there = torch.bincount(train.inter_feat[name], minlength=len(table)) > 0
+        there = (torch.bincount(train.inter_feat[name], minlength=len(table)) > 0) & table.any(dim=1)
         there[0] = True
         ids = (~there & known.covered).nonzero().squeeze(1)
         with torch.no_grad():

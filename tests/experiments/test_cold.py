@@ -75,10 +75,12 @@ def test_the_second_call_runs_nothing(tiny, workdir, here):
 
 
 def test_users_held_out_are_known_by_their_profiles(tiny, workdir, here):
-    results = cold(here, tag(workdir), "--variants", "base,alpharec", "--side", "users", "--share", "0.25")
+    results = cold(here, tag(workdir), "--variants", "base,text,alpharec", "--side", "users", "--share", "0.25")
     found = means(results)
-    assert list(found) == ["user text-kNN", "popularity", "base", "alpharec"]
+    assert list(found) == ["user text-kNN", "popularity", "base", "text", "alpharec"]
     assert found["base"]["recall@10 cold"] == 0.0 < found["alpharec"]["recall@10 cold"]
+    settings = json.loads((workdir / "out" / results["cells"][1]["folder"] / "result.json").read_text())["settings"]
+    assert settings["user_text"] == "both"  # else cold ones would have no vector, and items the order of their ids
     assert found["popularity"]["recall@10 cold"] > 0
 
 

@@ -87,6 +87,19 @@ def test_known_scores_stay_and_new_items_get_some(run, model):
     assert [str(token) for token in found.tokens("item")[-2:]] == ["n1", "n2"]
 
 
+@pytest.mark.parametrize("way", ["add", "concat", "replace"])
+def test_representations_have_the_texts_in_them(run, way):
+    trained = train(run, "BPR_Semantic", semantic_input=way)
+    users, items = trained.representations()
+    assert torch.allclose(trained.scores(torch.arange(1, 5)), users[1:5] @ items.T, atol=1e-6) and items[1:].any(dim=1).all()
+
+
+def test_representations_of_sequences_have_the_texts_in_them(run):
+    trained = train(run, "SASRec_Semantic", semantic_input="replace", hidden_size=8, inner_size=16)
+    users, items = trained.representations()
+    assert torch.allclose(trained.scores(torch.arange(1, 5)), users[1:5] @ items.T, atol=1e-6) and items[1:].any(dim=1).all()
+
+
 def test_semantic_items_begin_with_their_text_alone(run):
     trained = train(run, "LightGCN_Semantic", loss="bpr")
     new = vectors(trained, 1)
@@ -127,6 +140,29 @@ def test_con_towards_another_model_knows_no_texts(run, workdir):
     trained = train(run, "LightGCN_RLMRec", align_with="learnt", semantic_dim=learnt.config["embedding_size"])
     with pytest.raises(ModelError, match="alignment con and align_with knows users and items by their ids alone"):
         extend(trained, Unseen(items=["n1"]))
+
+
+@pytest.mark.parametrize("model", ["AlphaRec", "LightGCN_Semantic", "NGCF_Semantic", "NeuMF_Semantic"])
+def test_new_ones_of_whom_the_model_reads_nothing_are_refused(run, model):
+    trained = train(run, model)
+    fresh = Unseen(users=["fresh"], vectors={"user": (["fresh"], vectors(trained, 1))})
+    with pytest.raises(SemanticError, match=r"'fresh' has nothing that .* reads.*user_text: history"):
+        extend(trained, fresh)
+    item = Unseen(items=["n1"], pairs=pairs(("u1", "n1")))
+    if model == "NeuMF_Semantic":  # no graph folds its interaction in
+        with pytest.raises(SemanticError, match="'n1' has nothing that NeuMF_Semantic reads"):
+            extend(trained, item)
+    else:
+        assert extend(trained, item).representations()[1][-1].any()
+
+
+def test_con_without_a_graph_knows_new_ones_by_texts_alone(run):
+    trained = train(run, "BPR_RLMRec")
+    texts = {side: (["new"], vectors(trained, 1)) for side in ("user", "item")}
+    found = extend(trained, Unseen(["new"], ["new"], texts, pairs(("new", "i3"), ("u3", "new"))))
+    assert all(table[-1].any() for table in found.representations())
+    with pytest.raises(SemanticError, match="'new' has nothing that BPR_RLMRec reads: it knows new users by texts"):
+        extend(trained, Unseen(["new"], [], {}, pairs(("new", "i3"))))
 
 
 def test_users_by_text_alone(run):
