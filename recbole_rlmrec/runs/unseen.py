@@ -239,7 +239,8 @@ def _check_reached(found: Trained, trained: Trained) -> None:
             unknown &= torch.bincount(train.inter_feat[name], minlength=len(unknown)) == 0
             unknown |= ~table.any(dim=1)
         if len(lost := unknown[count:].nonzero().squeeze(1)):
-            token, more = train.field2id_token[name][count + int(lost[0])], f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            token = train.field2id_token[name][count + int(lost[0])]
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
             raise SemanticError(
                 f"New {side} {str(token)!r}{more} has nothing that {found.config['model']} reads: it knows new {side}s by "
                 f"{_known_by(trained, side)}; give it some."
