@@ -270,6 +270,7 @@ def test_texts_are_compared_with_every_variant_without(tiny, workdir, here, caps
         (("--variants", "semantic"), "--semantic_dim=8"),
         (("--variants", "base"), "--initial_embeddings=semantic"),
         (("--variants", "con"), "--initial_embeddings=semantic"),
+        (("--variants", "base"), "--worker=1"),  # negatives come from RecBole's loader then
     ],
 )
 def test_a_cell_is_not_used_again_for_options_that_it_did_not_have(tiny, workdir, more, option):

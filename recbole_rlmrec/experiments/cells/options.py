@@ -35,7 +35,7 @@ TEXTS = ("initial_embeddings", "semantic_tag", "semantic_encoder", "data_path", 
 PROFILES = ("semantic_tag", "semantic_encoder", "semantic_dim", "semantic_device", "leakage")
 FIRST_SEED = 2020
 LOCATIONS = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
-QUIET = ("show_progress", "state", "worker")
+QUIET = ("show_progress", "state")
 SHARED = {"mask_ratio"}
 """Options of alignments that recommenders have too: BERT4Rec and S3Rec mask that share of a sequence."""
 SEMANTIC = "semantic"
