@@ -15,18 +15,16 @@ import torch
 from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.files import file_digest
 from recbole_rlmrec.data.pairs import targets
-from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.plugin import launch, meeting
 from recbole_rlmrec.runs.candidates import allowed_items
 from recbole_rlmrec.runs.list_files import Form, digest, texts, write_lists
-from recbole_rlmrec.runs.lists import Reasons, Wanted, profile_texts, recommend
+from recbole_rlmrec.runs.lists import Reasons, Wanted, profile_digests, profile_texts, recommend
 from recbole_rlmrec.runs.new_sequences import extend_sequences
 from recbole_rlmrec.runs.newcomers import read_unseen
 from recbole_rlmrec.runs.trained import PLACES, Trained, TrainedOnSequences, load_trained
 from recbole_rlmrec.runs.unseen import Unseen, check_serves, extend, serves
-from recbole_rlmrec.semantic.default import offline_tag
 
 AGAIN = "The same command goes on with the lists that are there."
 HIDDEN = {"none": ("train", "valid", "test", "later"), "heldout": ("train", "later"), "all": ()}
@@ -123,13 +121,8 @@ def _made_of(args: argparse.Namespace, trained: Trained, users: torch.Tensor, wa
         sorted(trained.titles.items()),
         *(column.tobytes() for split in trained.splits for column in targets(split) if column is not None),
         sorted(trained.histories.later.items()) if isinstance(trained, TrainedOnSequences) else None,
-        *map(file_digest, sorted(_tag_of(trained).glob("embeddings/*/manifest.json"))),  # bound to profiles and vectors
+        profile_digests(trained),
     )
-
-
-def _tag_of(trained: Trained) -> Path:
-    """Folder of the profiles of the run; it may not be there."""
-    return semantic_root(trained.config) / str(trained.config["semantic_tag"] or offline_tag(trained.splits[0]))
 
 
 def with_unseen(

@@ -12,8 +12,10 @@ from recbole_rlmrec.commands.recommend import read_ids
 from recbole_rlmrec.data.files import file_digest
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.runs.list_files import Form, digest, texts, write_lists
+from recbole_rlmrec.runs.lists import profile_digests
 from recbole_rlmrec.runs.similar import item_ids, similar
 from recbole_rlmrec.runs.trained import PLACES, load_trained
+from recbole_rlmrec.runs.unseen import semantic_tag
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
@@ -35,7 +37,10 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
             sys.stdout.write(text)
         return 0
     said = (args.by, args.topk, args.format, args.tag, args.encoder)
-    made_of = digest(file_digest(args.checkpoint), said, items.numpy().tobytes(), sorted(trained.titles.items()))
+    if args.by != "behaviour":
+        trained.config["semantic_tag"] = semantic_tag(trained)
+    known = sorted(trained.titles.items()), profile_digests(trained)
+    made_of = digest(file_digest(args.checkpoint), said, items.numpy().tobytes(), *known)
     write_lists(args.output, items, lambda some: similar(trained, some, args.by, args.topk), form, made_of)
     print(f"{args.output}: {args.topk} similar items of {len(items)} items, by {args.by}")
     return 0

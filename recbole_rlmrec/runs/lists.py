@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
+from recbole_rlmrec.data.files import file_digest
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ModelError
@@ -229,6 +231,14 @@ def _words(text: str) -> set[str]:
 
 def profile_texts(trained: Trained) -> dict[str, dict[str, str]]:
     """Profiles of the run by side and token; none where its tag is not there."""
-    tag = trained.config["semantic_tag"] or offline_tag(trained.splits[0])
-    store = ProfileStore(semantic_root(trained.config) / str(tag))
+    store = ProfileStore(_tag_folder(trained))
     return {side: store.texts(side) if store.exists else {} for side in ("user", "item")}
+
+
+def profile_digests(trained: Trained) -> list[str]:
+    """What tells the profiles of the run and their vectors from others: digests of the manifests that are bound to them."""
+    return [file_digest(path) for path in sorted(_tag_folder(trained).glob("embeddings/*/manifest.json"))]
+
+
+def _tag_folder(trained: Trained) -> Path:
+    return semantic_root(trained.config) / str(trained.config["semantic_tag"] or offline_tag(trained.splits[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -84,7 +85,9 @@ def _vectors(trained: Trained, by: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _text_vectors(trained: Trained) -> tuple[torch.Tensor, torch.Tensor]:
     trained.config["semantic_tag"] = semantic_tag(trained)
-    table = load_semantic(trained.config, trained.splits[0], report=False).item
+    train = copy.copy(trained.splits[0])
+    train.rlmrec_known_sketch = None  # texts are compared with each other here, whatever vectors the model was trained with
+    table = load_semantic(trained.config, train, report=False).item
     if not table.count:
         tag = trained.config["semantic_tag"]
         raise ModelError(f"Tag {tag!r} has no profiles of items; name another --tag, or use --by behaviour.")

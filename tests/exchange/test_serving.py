@@ -109,3 +109,15 @@ def test_models_without_tables_are_refused(run, workdir):
     assert not (workdir / "tables").exists()
     with pytest.raises(StoreError, match="exists"):
         export_tables(trained, workdir / "dataset")
+
+
+def test_texts_of_another_tag_are_compared_whatever_the_model_has_read(run, workdir, capsys):
+    run("AlphaRec", epochs=1, semantic_dim=8)
+    lines = [json.dumps({"item_id": f"i{item}", "profile": f"Word{item % 3} of {item}."}) for item in range(30)]
+    (workdir / "mine.jsonl").write_text("\n".join(lines))
+    where = ("--dataset", "tiny", "--tag", "mine")
+    assert execute(["import", "mine.jsonl", *where]) == 0 and execute(["encode", *where, "--encoder", "lsa"]) == 0
+    start = ["similar", "--checkpoint", last_record().checkpoint, "--item", "i4", "--by", "text", "--format", "jsonl"]
+    capsys.readouterr()
+    found = [[execute([*start, *more]), capsys.readouterr().out] for more in ([], ["--tag", "mine"])]
+    assert found[0][0] == found[1][0] == 0 and found[0][1] != found[1][1]
