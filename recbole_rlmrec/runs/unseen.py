@@ -17,7 +17,7 @@ from recbole_rlmrec.errors import DataError, ModelError, SemanticError
 from recbole_rlmrec.model.alignment.base import projection
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, find_model
-from recbole_rlmrec.runs.trained import Trained
+from recbole_rlmrec.runs.trained import Trained, TrainedOnSequences
 from recbole_rlmrec.semantic.load import Semantic, load_semantic
 
 
@@ -224,6 +224,8 @@ def _check_placed(train, semantic, trained: Trained) -> None:
 
 def _check_reached(found: Trained, trained: Trained) -> None:
     """Refuse new ones of whom the model reads nothing that is known: all of their scores would be alike."""
+    if isinstance(found, TrainedOnSequences):
+        return  # `new_sequences` looks after these
     train = found.splits[0]
     try:
         tables = found.representations()
