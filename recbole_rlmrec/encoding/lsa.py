@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recbole_rlmrec.data.memory import give_back
 from recbole_rlmrec.encoding.base import TextEncoder
 from recbole_rlmrec.errors import ConfigError, EncoderError
 
@@ -63,6 +64,8 @@ class LSA(TextEncoder):
         self._tfidf = TfidfTransformer(sublinear_tf=True).fit(counts)
         self._tfidf.idf_ = self._tfidf.idf_ - (1 - _FLOOR)
         weights = self._weights(counts)
+        del counts
+        give_back()
         size = max(min(self._dim, weights.shape[0] - 1, weights.shape[1] - 1), 1)
         with np.errstate(invalid="ignore"):  # texts that are all alike have no variance
             self._svd = TruncatedSVD(size, n_iter=7, random_state=0).fit(weights)
