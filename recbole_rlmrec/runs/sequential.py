@@ -107,9 +107,9 @@ class TrainedOnSequences(Trained):
         for part in torch.arange(1, self.dataset.user_num).split(SEQUENCES_PER_BLOCK):
             there, inputs = self._inputs(part)
             if len(inputs):
-                with observed(self.model, adapter) as calls, _at_once(self.model):
+                with observed(self.model, adapter) as calls, _at_once(self.model), with_texts(self.model, adapter):
                     self._scores(inputs)
-                users[part[there]] = adapter.rows(self.model, inputs, calls).detach()
+                    users[part[there]] = adapter.rows(self.model, inputs, calls).detach()
         return users, items
 
     def _inputs(self, users: torch.Tensor) -> tuple[torch.Tensor, Interaction]:

@@ -94,10 +94,12 @@ def test_representations_have_the_texts_in_them(run, way):
     assert torch.allclose(trained.scores(torch.arange(1, 5)), users[1:5] @ items.T, atol=1e-6) and items[1:].any(dim=1).all()
 
 
-def test_representations_of_sequences_have_the_texts_in_them(run):
-    trained = train(run, "SASRec_Semantic", semantic_input="replace", hidden_size=8, inner_size=16)
+@pytest.mark.parametrize("backbone", ["SASRec", "FPMC", "BERT4Rec"])
+def test_representations_of_sequences_have_the_texts_in_them(run, backbone):
+    trained = train(run, f"{backbone}_Semantic", semantic_input="replace", hidden_size=8, inner_size=16)
     users, items = trained.representations()
-    assert torch.allclose(trained.scores(torch.arange(1, 5)), users[1:5] @ items.T, atol=1e-6) and items[1:].any(dim=1).all()
+    expected = users[1:5] @ items.T + getattr(trained.model, "output_bias", torch.zeros(1)).detach()
+    assert torch.allclose(trained.scores(torch.arange(1, 5)), expected, atol=1e-6) and items[1:].any(dim=1).all()
 
 
 def test_semantic_items_begin_with_their_text_alone(run):

@@ -261,7 +261,9 @@ class BERT4RecAdapter(SequenceAdapter):
     trims = True
 
     def rows(self, model, interaction, calls):
-        states, last = self.position_states(model, calls), interaction[model.MASK_INDEX][:, -1]
+        masked = model.MASK_INDEX in interaction  # else a sequence to go on: its mask is where the next item is to be
+        last = interaction[model.MASK_INDEX][:, -1] if masked else interaction[model.ITEM_SEQ_LEN] - 1
+        states = self.position_states(model, calls)
         return states[torch.arange(len(last), device=last.device), last]
 
     def position_states(self, model, calls):
