@@ -70,8 +70,9 @@ class Findings:
 
     @property
     def rows(self) -> list[dict]:
-        """Its cells as ``results.json`` lists them, each once."""
-        return list({row["key"]: row for row in (self.results.get("cells") or [])}.values())
+        """Its cells as ``results.json`` lists them, each once under a name; AlphaRec's is that of every model."""
+        rows = self.results.get("cells") or []
+        return list({(row["key"], row["model"], variant_name(row)): row for row in rows}.values())
 
     @property
     def metric(self) -> str | None:

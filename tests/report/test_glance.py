@@ -111,3 +111,11 @@ def test_intervals_that_no_metric_can_have_are_not_printed(con, said, tmp_path):
     tests = [{**comparison("con", sum(con) / 0.4 - 1, 0.5), "model": "M"}]
     table = glance_table(Sources("d", [tmp_path], [Findings("compare", tmp_path, {"cells": rows, "comparisons": tests})]))
     assert shown(table["rows"][0][table["columns"].index("interval")]) == said
+
+
+def test_a_cell_that_two_models_share_is_a_row_of_each(tmp_path):
+    shared = {"key": "a", "variant": "alpharec", "seed": 0, "setting": {}, "metrics": {"recall@20": 0.2}}
+    rows = [{**shared, "model": "LightGCN"}, {**shared, "model": "SGL"}, {**shared, "model": "SGL"}]
+    models, names, values = Findings("compare", tmp_path, {"cells": rows}).values("recall@20")
+    assert (models, names) == (["LightGCN", "SGL"], ["alpharec"])
+    assert values == {("LightGCN", "alpharec"): [0.2], ("SGL", "alpharec"): [0.2]}
