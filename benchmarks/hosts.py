@@ -23,6 +23,7 @@ from pathlib import Path
 from survive import SETTINGS, write_data
 
 HOSTS = ("10.77.0.1", "10.77.0.2")
+NAMES = tuple(f"host-{os.getpid()}-{number}" for number, _ in enumerate(HOSTS))
 PORT = 5699
 LIMIT = 300
 OPTIONS = {**SETTINGS, "model": "LightGCN_RLMRec", "dataset": "made-up", "epochs": 4, "loss_decimal_place": 12}
@@ -36,32 +37,32 @@ def ip(words: str) -> None:
 
 
 class Cable:
-    """Two hosts, h0 and h1, and the cable between them."""
+    """Two hosts and the cable between them."""
 
     def __enter__(self) -> Cable:
         for number, _ in enumerate(HOSTS):
-            ip(f"netns add h{number}")
-        ip("link add v0 netns h0 type veth peer name v1 netns h1")
+            ip(f"netns add {NAMES[number]}")
+        ip(f"link add v0 netns {NAMES[0]} type veth peer name v1 netns {NAMES[1]}")
         for number, address in enumerate(HOSTS):
-            ip(f"-n h{number} addr add {address}/24 dev v{number}")
+            ip(f"-n {NAMES[number]} addr add {address}/24 dev v{number}")
             self.plug(number)
-            ip(f"-n h{number} link set lo up")
+            ip(f"-n {NAMES[number]} link set lo up")
         return self
 
     def __exit__(self, *_) -> None:
         for number, _ in enumerate(HOSTS):
-            ip(f"netns del h{number}")
+            ip(f"netns del {NAMES[number]}")
 
     @staticmethod
     def plug(number: int, how: str = "up") -> None:
         """Plug the cable into a host, or pull it out ("down")."""
-        ip(f"-n h{number} link set v{number} {how}")
+        ip(f"-n {NAMES[number]} link set v{number} {how}")
 
 
 def start(host: int, folder: Path, words: list[str]) -> subprocess.Popen:
     """Start a command on a host, in a folder; what it prints is in out.log there."""
     with open(folder / "out.log", "w") as log:
-        line = ["ip", "netns", "exec", f"h{host}", *words]
+        line = ["ip", "netns", "exec", NAMES[host], *words]
         threads = {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen(line, cwd=folder, stdout=log, stderr=log, env=os.environ | threads, start_new_session=True)
 
