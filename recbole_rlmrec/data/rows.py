@@ -163,22 +163,23 @@ def matching_rows(
     times : float64 [n], optional
         Time of each raw row; their order in the file by default.
     keep : str or None
-        Which of several rows of a pair counts, ``first`` or ``last`` (also the default).
+        Which of several rows of a pair counts, ``first`` or ``last``; by default the last that training has.
 
     Returns
     -------
     users, items : int32 [pairs]
         Positions among the tokens of the run.
     rows : int [pairs]
-        Row of each pair; -2 where there is none, and -1 where the row might be another one's, held out: the raw file has
-        more rows of the pair than training has, and the pair is in a held-out split or the run does not know its held-out
-        splits. It stands where its first row does.
+        Row of each pair; -2 where there is none, and -1 where the row might be another one's: the raw file has more rows of
+        the pair than training has, and the pair is in a held-out split, the run does not know its held-out splits, or it has
+        left out rows by their values. It stands where its first row does.
     """
     known, heldout = training_interactions(train), getattr(train, "rlmrec_heldout", None)
     held = None if heldout is None else [targets(part) for part in heldout]
     of_user = ranges(np.bincount(known.users, minlength=train.user_num))
     of_raw = _ranges_of_keys(of_user, raw_keys, train.item_num)
     of_known, of_held = of_user[known.users], [of_user[part.users] for part in held or ()]
+    filtered = bool(train.config["val_interval"]) and keep is None  # else duplicates are removed before
     size = len(known.users)
     users, items = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
     rows, count = np.empty(size, dtype=_row_type(len(raw_keys))), 0
@@ -191,7 +192,7 @@ def matching_rows(
         own = _keys_at(train, known, of_known == number)
         shut = [_keys_at(train, part, of_part == number) for part, of_part in zip(held or (), of_held)]
         shut = None if held is None else np.concatenate(shut)
-        found, place, risky = _matched(own, keys[order], shut, keep)
+        found, place, risky = _matched(own, keys[order], shut, keep, filtered)
         by_user = np.argsort(found // train.item_num * (len(order) + 1) + place)
         found, place = found[by_user], place[by_user]
         part = slice(count, count + len(found))
@@ -218,7 +219,7 @@ def _keys_at(train, known: Interactions, chosen: np.ndarray) -> np.ndarray:
 
 
 def _matched(
-    own: np.ndarray, in_time: np.ndarray, heldout: np.ndarray | None, keep: str | None
+    own: np.ndarray, in_time: np.ndarray, heldout: np.ndarray | None, keep: str | None, filtered: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct pairs of training, where the row of each is in the order of time, -1 for nowhere, and whether it is in doubt.
 
@@ -232,6 +233,8 @@ def _matched(
         Keys that are held out; any may be by default.
     keep : str or None
         See `matching_rows`.
+    filtered : bool
+        Whether rows of a pair may be missing in training because of their values.
     """
     keys, counts = np.unique(own, return_counts=True)
     by_key = np.argsort(in_time, kind="stable")
@@ -239,8 +242,9 @@ def _matched(
     begins, ends = np.searchsorted(ordered, keys), np.searchsorted(ordered, keys, side="right")
     risky = ends - begins > counts
     if heldout is not None:
-        risky[risky] = np.isin(keys[risky], heldout)
-    at = np.where(risky | (keep == "first"), begins, ends - 1)
+        risky[risky] = filtered | np.isin(keys[risky], heldout)
+    later = ends if keep == "last" else begins + np.minimum(counts, ends - begins)  # of data that have grown, not the newest
+    at = np.where(risky | (keep == "first"), begins, later - 1)
     return keys, np.where(ends > begins, np.append(by_key, -1)[at], -1), risky
 
 

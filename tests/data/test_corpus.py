@@ -93,7 +93,7 @@ def test_matching_takes_few_bytes_a_row(monkeypatch):
     monkeypatch.setattr(pairs, "_AT_ONCE", 1)
     users, items = np.repeat(np.arange(1, 20_001), 10), np.tile(np.arange(1, 11), 20_000)
     known = pairs.Interactions(users, items, None)
-    train = SimpleNamespace(rlmrec_interactions=known, item_num=11, user_num=20_001)
+    train = SimpleNamespace(rlmrec_interactions=known, item_num=11, user_num=20_001, config={"val_interval": None})
     keys = np.random.default_rng(0).permutation(pairs.pair_key(users, items, 11))
     times = np.random.default_rng(1).random(len(keys))
     tracemalloc.start()
@@ -288,6 +288,24 @@ def test_a_repeated_pair_that_a_filter_made_unique_keeps_the_row_that_the_filter
     rows = [corpus_of(tiny, rm_dup_inter=keep, seed=seed).interactions for seed in range(3)]
     found = [row for table in rows for row in table[table["item"] == "i0"]["note"]]
     assert found and set(found) == {note}
+
+
+def test_a_row_that_a_filter_of_values_took_away_is_not_quoted(tiny, folder):
+    """The pair is in training alone; which of its rows the filter left is not known, so none of their texts is taken."""
+    repeated(folder, "u0\ti0\t500\tfine", "u0\ti0\t900\ttaken away")
+    filtered = {"val_interval": {"timestamp": "(-inf,899]"}, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    config, splits = split(tiny, **filtered, eval_args={"split": {"RS": [1.0, 0.0, 0.0]}})
+    rows = Corpus.from_config(config, splits[0]).interactions
+    assert rows[rows["item"] == "i0"]["note"].tolist() == [""]
+    assert (rows[rows["item"] != "i0"]["note"] == "note").all()
+
+
+def test_repeats_that_came_after_a_run_do_not_replace_what_it_has_read(tiny, folder):
+    repeated(folder, "u0\ti0\t500\tfirst", "u0\ti0\t600\tsecond")
+    config, splits = split(tiny, eval_args={"split": {"RS": [1.0, 0.0, 0.0]}})
+    repeated(folder, "u0\ti0\t500\tfirst", "u0\ti0\t600\tsecond", "u0\ti0\t700\tlater")
+    rows = Corpus.from_config(config, splits[0]).interactions
+    assert rows[rows["item"] == "i0"]["note"].tolist() == ["second"]
 
 
 def test_a_split_that_does_not_know_what_is_held_out_gives_away_nothing(tiny, folder):
