@@ -1,11 +1,12 @@
-"""What an epoch of LightGCN costs as the data grow, in CPU time and memory, with RecBole's batches and with larger ones.
+"""What an epoch of LightGCN or SGL costs as the data grow, in CPU time and memory, with RecBole's batches and larger ones.
 
     python benchmarks/graph_growth.py [--users 10000,100000] [--rows REGEX] [--output benchmarks/results/graph_growth]
 
 Synthetic data: 10 interactions for each user, a fifth as many items as users, popular items more often, random semantic
 embeddings of 256 dimensions in float16, d 64, three layers. A row is a process of its own: it builds the recommender, takes
---steps steps with Adam after one that does not count, and multiplies their median by the number of steps in an epoch. Reading
-the data and drawing negatives are not in it (growth.py has them). Memory is the peak of the process less what its imports take.
+--steps steps with Adam after one that does not count, and multiplies their median by the number of steps in an epoch; what
+SGL does once an epoch (it draws its graphs) is added. Reading the data and drawing negatives are not in it (growth.py has
+them). Memory is the peak of the process less what its imports take.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ ROWS = {
     "none, auto": ("LightGCN_RLMRec", "auto", {"alignment": "none"}),
     "con, auto, 2048 anchors and negatives": ("LightGCN_RLMRec", "auto", {"alignment": "con", **DRAWN}),
     "gen, auto, align_anchors 2048": ("LightGCN_RLMRec", "auto", {"alignment": "gen", "align_anchors": 2048}),
+    "RecBole SGL, batch 2048": ("SGL", 2048, {}),
+    "SGL none, batch 2048": ("SGL_RLMRec", 2048, {"alignment": "none"}),
+    "SGL none, auto": ("SGL_RLMRec", "auto", {"alignment": "none"}),
+    "SGL con, auto, 2048 anchors and negatives": ("SGL_RLMRec", "auto", {"alignment": "con", **DRAWN}),
 }
 
 
@@ -73,7 +78,9 @@ def probe(row: str, users: int, steps: int) -> dict:
     model = find_model(model_name)(config, dataset)
     built = time.process_time() - start
     optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"])
-    seconds = []
+    start = time.process_time()
+    model.train()
+    once, seconds = time.process_time() - start, []
     for _ in range(steps + 1):
         rows = torch.from_numpy(rng.integers(0, 10 * users, size))
         batch = {field: dataset.inter_feat[field][rows] for field in ("user_id", "item_id")}
@@ -92,9 +99,15 @@ def probe(row: str, users: int, steps: int) -> dict:
         "batch": size,
         "steps": count,
         "seconds": seconds[1:],
+        "once": once,
         "build": built,
         "MB": peak / 1000,
     }
+
+
+def epoch_of(found: dict) -> float:
+    """CPU-seconds of an epoch."""
+    return statistics.median(found["seconds"]) * found["steps"] + found["once"]
 
 
 def main() -> None:
@@ -124,10 +137,10 @@ def main() -> None:
     lines += ["| users | run | batch | CPU s per step | steps | CPU s per epoch | x RecBole's | to build, CPU s | memory, MB |"]
     lines += ["| --- " * 9 + "|"]
     for found in records:
-        step = statistics.median(found["seconds"])
-        epoch = step * found["steps"]
-        first = next((r for r in records if r["users"] == found["users"] and r["row"] == "RecBole, batch 2048"), None)
-        ratio = f"{epoch / statistics.median(first['seconds']) / first['steps']:.3f}" if first else ""
+        step, epoch = statistics.median(found["seconds"]), epoch_of(found)
+        theirs = "RecBole SGL, batch 2048" if "SGL" in found["row"] else "RecBole, batch 2048"
+        first = next((r for r in records if r["users"] == found["users"] and r["row"] == theirs), None)
+        ratio = f"{epoch / epoch_of(first):.3f}" if first else ""
         shown = f"{found['batch']:,} | {step:.3f} | {found['steps']} | {epoch:.1f} | {ratio} | {found['build']:.1f}"
         lines.append(f"| {found['users']:,} | {found['row']} | {shown} | {found['MB']:.0f} |")
     publish(lines, args.output, records)
