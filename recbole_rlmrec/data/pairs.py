@@ -173,11 +173,11 @@ def heldout_keys(train) -> np.ndarray | None:
     return keys[keys > 0]
 
 
-def token_prints(tokens) -> np.ndarray:
-    """A print of each token, uint64 [n]: the first 8 bytes of a hash."""
+def token_prints(tokens, salt: bytes = b"") -> np.ndarray:
+    """A print of each token, uint64 [n]: the first 8 bytes of a hash, another one for each salt."""
     digests = bytearray()
     for token in tokens:
-        digests += hashlib.blake2b(str(token).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        digests += hashlib.blake2b(str(token).encode("utf-8", "surrogatepass"), digest_size=8, salt=salt).digest()
     return np.frombuffer(digests, dtype="<u8")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.corpus import Columns, Corpus
+from recbole_rlmrec.data.pairs import token_prints
 from recbole_rlmrec.data.texts import Picked, blocks_of, filled
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.llm.prompt import Prompt
@@ -104,8 +104,8 @@ class PromptBuilder:
             self._dates = dates(corpus.texts_of_rows(columns.timestamp))
         self._rows_of_user = _Grouped(self._user_of, len(self.users))
         self._rows_of_item = _Grouped(self._item_of, len(self.items)) if self._reviews else None
-        self._user_hash = _hashes(self.users, sampling.seed)
-        self._item_hash = _hashes(self.items, sampling.seed)
+        salt = str(sampling.seed).encode()[:16]
+        self._user_hash, self._item_hash = token_prints(self.users, salt), token_prints(self.items, salt)
 
     def item(self, position: int) -> Prompt | None:
         """Question about ``self.items[position]``; None when there is no text about it.
@@ -321,14 +321,6 @@ def _scale(ratings: Picked | np.ndarray | None) -> str:
     texts = set() if ratings is None else set().union(*blocks_of(ratings))
     numbers = pd.to_numeric(pd.Series([*texts], dtype=object), errors="coerce").dropna()
     return f"{min(numbers):g} to {max(numbers):g}" if len(numbers) else ""
-
-
-def _hashes(tokens: Sequence[str], seed: int) -> np.ndarray:
-    salt = str(seed).encode()[:16]
-    digests = bytearray()
-    for token in tokens:
-        digests += hashlib.blake2b(token.encode("utf-8", "replace"), digest_size=8, salt=salt).digest()
-    return np.frombuffer(digests, dtype="<u8")
 
 
 def _ordered(rows: np.ndarray, codes: np.ndarray, hashes: np.ndarray, mixed_with: np.uint64) -> list[int]:

@@ -234,7 +234,7 @@ class Trained:
 
         name = backbone_name(self.config["model"])
         adapter = getattr(self.model, "adapter", None) or get_adapter(name)
-        with torch.no_grad(), observed(self.model, adapter) as calls, with_texts(self.model, adapter):
+        with torch.no_grad(), observed(self.model, adapter) as calls:
             self.scores(torch.ones(1, dtype=torch.long))
             try:
                 users, items = adapter.lookups(self.model, calls)
@@ -253,7 +253,7 @@ def with_texts(model, adapter):
 
 @contextmanager
 def observed(model, adapter):
-    """Collect the calls that yield representations, caches of earlier ones dropped."""
+    """Collect the calls that yield representations, `with_texts`, caches of earlier ones dropped."""
     from recbole_rlmrec.model.adapters import Call
 
     calls: list[Call] = []
@@ -275,7 +275,8 @@ def observed(model, adapter):
     if not hooks or adapter.sees_forward:
         model.forward = forward
     try:
-        yield calls
+        with with_texts(model, adapter):
+            yield calls
     finally:
         vars(model).pop("forward", None)
         for hook in hooks:

@@ -107,7 +107,7 @@ class TrainedOnSequences(Trained):
         for part in torch.arange(1, self.dataset.user_num).split(SEQUENCES_PER_BLOCK):
             there, inputs = self._inputs(part)
             if len(inputs):
-                with observed(self.model, adapter) as calls, _at_once(self.model), with_texts(self.model, adapter):
+                with observed(self.model, adapter) as calls, _at_once(self.model):
                     self._scores(inputs)
                     users[part[there]] = adapter.rows(self.model, inputs, calls).detach()
         return users, items

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
-from recbole_rlmrec.experiments.results.stats import METHOD, Comparison, compare, correct, mean_and_deviation, relative_gain
+from recbole_rlmrec.experiments.results.stats import METHOD, Comparison, compare, correct, mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
-
-ROUNDED = 0.002
-"""How far gains may be apart for the rounding of metrics alone."""
 
 
 def grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
@@ -62,19 +59,20 @@ def main_table(outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], t
     counts = {key: len(found) for key, found in grouped(outcomes).items()}
     if any({counts[one.model, name] for name in (one.variant, one.base)} != {one.seeds} for one in comparisons):
         table.notes.append("Where numbers of seeds differ, means are over a row's own, gains over those that both rows have.")
-    elif _by_row(table, comparisons):
+    elif comparisons and _by_row(outcomes):
         table.notes.append(
             "Users have several test rows: means are over rows, gains and tests take the mean of each user's first."
         )
     return table
 
 
-def _by_row(table: Table, comparisons: Sequence[Comparison]) -> bool:
-    """Whether gains over users are others than those of the means that the table shows."""
-    means = {(one["model"], one["variant"], one["metric"]): one["mean"] for one in table.records}
-    shown = [relative_gain(*(means[one.model, name, one.metric] for name in (one.variant, one.base))) for one in comparisons]
+def _by_row(outcomes: Sequence[Outcome]) -> bool:
+    """Whether metrics are means over test rows, and users have several: by more than rounding not those over users."""
     return any(
-        None not in (gain, one.gain) and abs(gain - one.gain) > ROUNDED for gain, one in zip(shown, comparisons, strict=True)
+        abs(users[name].mean() - outcome.metrics[name]) > 10.0 ** -int(outcome.cell.options["metric_decimal_place"])
+        for outcome in outcomes
+        for users in [outcome.users]
+        for name in users.columns.intersection(list(outcome.metrics))
     )
 
 

@@ -14,7 +14,7 @@ def outcome(name: str, seed: int, rows: dict[str, list[float]]):
     """A finished cell whose users have test rows; its metric is the mean over rows, as RecBole's is."""
     every = [value for values in rows.values() for value in values]
     users = pd.DataFrame({"hit@1": {user: sum(values) / len(values) for user, values in rows.items()}})
-    cell = SimpleNamespace(model="SASRec", name=name, seed=seed)
+    cell = SimpleNamespace(model="SASRec", name=name, seed=seed, options={"metric_decimal_place": 6})
     return SimpleNamespace(cell=cell, metrics={"hit@1": round(sum(every) / len(every), 6)}, users=users)
 
 
