@@ -18,7 +18,6 @@ from recbole_rlmrec.experiments.results.comparison import compare_all, compariso
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
-from recbole_rlmrec.model.lookup import is_sequential
 
 GROUPED = ("users", "items")
 
@@ -31,7 +30,6 @@ def run(study: Study, args: argparse.Namespace) -> Results:
     if "recall" not in {str(metric).lower() for metric in study.options["metrics"]}:
         raise ConfigError("groups counts hits, so it needs Recall among --metrics.")
     study.check_models(variants)
-    _check_lists(study)
     cells = [study.cell(model, variant, seed) for seed in study.seeds for model in study.models for variant in variants]
     outcomes = study.run(cells)
     tables, findings = [], {"groups": []}
@@ -46,16 +44,6 @@ def run(study: Study, args: argparse.Namespace) -> Results:
         tables += table
         findings.setdefault("comparisons", []).extend(one.as_dict() for one in comparisons)
     return Results(outcomes, tables, findings)
-
-
-def _check_lists(study: Study) -> None:
-    """Refuse test splits in which a sequential backbone has several lists for a user: hits are looked up in one."""
-    sequential = next(filter(is_sequential, study.models), None)
-    if sequential and any(study.data_of(seed).pairs("test")["user"].duplicated().any() for seed in study.seeds):
-        raise ConfigError(
-            f"groups looks up all test items of a user in one list, and {sequential} makes one for each of them: split so that "
-            "each user has one test interaction, as leave-one-out does."
-        )
 
 
 def _read_sides(text: str) -> list[str]:
@@ -79,10 +67,17 @@ def _read_keeps(text: str) -> list[int]:
 
 
 def bounds(counts: np.ndarray, groups: int) -> list[tuple[int, int]]:
-    """Ranges of counts, first and last included, that hold about equally many of them; fewer where counts repeat."""
-    ends = np.unique(np.quantile(counts, np.arange(1, groups + 1) / groups, method="inverted_cdf")).astype(int)
-    firsts = [int(counts.min()), *(end + 1 for end in ends[:-1])]
-    return [(int(first), int(end)) for first, end in zip(firsts, ends)]
+    """Ranges of counts, first and last included, that hold about equally many of them; fewer where counts repeat.
+
+    Zeros, of whom training never saw, have a range of their own before them.
+    """
+    seen = counts[counts > 0]
+    unseen = [(0, 0)] * (len(seen) < len(counts))
+    if not len(seen):
+        return unseen
+    ends = np.unique(np.quantile(seen, np.arange(1, groups + 1) / groups, method="inverted_cdf")).astype(int)
+    firsts = [int(seen.min()), *(end + 1 for end in ends[:-1])]
+    return unseen + [(int(first), int(end)) for first, end in zip(firsts, ends)]
 
 
 def by_activity(study: Study, outcomes: Sequence[Outcome], groups: int) -> list[dict[tuple[int, int], pd.DataFrame]]:
@@ -115,17 +110,16 @@ def by_popularity(study: Study, outcomes: Sequence[Outcome], groups: int) -> lis
 def recall_of(outcome: Outcome, wanted: pd.DataFrame) -> pd.DataFrame:
     """Recall of some test interactions alone: one column per k, indexed by the users who have any.
 
+    Each is looked up in its user's list; where each has a list of its own (sequential recommenders), in that.
+
     Parameters
     ----------
     outcome : Outcome
     wanted : DataFrame
         ``user`` and ``item`` tokens.
     """
-    ranked = outcome.top_items
-    wanted = wanted[wanted["user"].isin(ranked.index)].drop_duplicates()
     topk = [int(name.partition("@")[2]) for name in outcome.users.columns if name.startswith("recall@")]
-    long = ranked.melt(ignore_index=False, var_name="rank", value_name="item").reset_index()
-    hits = wanted.merge(long, on=["user", "item"], how="left")
+    hits = outcome.ranks_of(wanted)
     found = pd.DataFrame({f"recall@{k}": (hits["rank"] < k).astype(float) for k in topk})
     return found.groupby(hits["user"]).mean()
 

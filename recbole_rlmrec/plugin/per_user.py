@@ -62,11 +62,12 @@ class UserRecord:
         return topk_result(name, value)
 
     def write(self, path: Path) -> None:
-        """Write ``PATH`` (JSON: ``metrics``, ``users``, ``items``), ``STEM.values.npy`` and ``STEM.top.npy``.
+        """Write ``PATH`` (JSON: ``metrics``, ``users``, ``items``, ``by_row``) and beside it arrays, ``STEM.NAME.npy``.
 
         ``values`` is float32 [n_users, n_metrics], of a user with several rows in a sequential split the mean; ``top``, of
         such a user that of the last row, holds positions in ``items``, int32 [n_users, max k], and is
-        absent where no metric ranks.
+        absent where no metric ranks. ``rows`` is there where each row has a list and not each user (``by_row``), int32
+        [n_rows, 3]: positions in ``users`` and in ``items`` of the row's target, and its place in the list, from 0, or -1.
 
         Raises
         ------
@@ -76,8 +77,8 @@ class UserRecord:
         if self._data is None:
             raise ConfigError("--per_user_file needs a model that is evaluated by user, and this one is not; leave it out.")
         dataset = self._data._dataset
-        rows = getattr(self._data, "uid_list", None)  # a sequential split is evaluated row by row
-        rows = np.asarray(dataset.inter_feat[dataset.uid_field] if rows is None else rows)
+        by_row = not hasattr(self._data, "uid_list")  # a sequential split is evaluated row by row
+        rows = np.asarray(dataset.inter_feat[dataset.uid_field] if by_row else self._data.uid_list)
         ids, last, place, counts = _once(rows)
         users, items = dataset.field2id_token[dataset.uid_field][ids], dataset.field2id_token[dataset.iid_field]
         values = np.column_stack(list(self.values.values())) if self.values else np.empty((len(rows), 0))
@@ -86,7 +87,12 @@ class UserRecord:
         _save(path.with_suffix(".values.npy"), (means / counts[:, None]).astype(np.float32))
         if self.top is not None:
             _save(path.with_suffix(".top.npy"), self.top[last].astype(np.int32))
-        write_json(path, {"metrics": list(self.values), "users": [*map(str, users)], "items": [*map(str, items)]})
+            if by_row:
+                targets = np.asarray(dataset.inter_feat[dataset.iid_field])
+                ranked = np.column_stack([place, targets, _ranks(self.top, targets)])
+                _save(path.with_suffix(".rows.npy"), ranked.astype(np.int32))
+        about = {"metrics": list(self.values), "users": [*map(str, users)], "items": [*map(str, items)], "by_row": by_row}
+        write_json(path, about)
         if self.without:
             getLogger().info(f"{path} has no values of {', '.join(self.without)}: not the mean of a value of each user.")
 
@@ -98,6 +104,12 @@ def _once(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     last = np.empty(len(ids), dtype=np.int64)
     last[place] = np.arange(len(rows))
     return ids[order], last[order], np.argsort(order)[place], counts[order]
+
+
+def _ranks(top: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Place of each row's target in its list, -1 where it is not there."""
+    found = top == targets[:, None]
+    return np.where(found.any(axis=1), found.argmax(axis=1), -1)
 
 
 def _save(path: Path, array: np.ndarray) -> None:

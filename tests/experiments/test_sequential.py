@@ -9,10 +9,13 @@ import pytest
 from launchers import SMALL, run_experiment
 
 from recbole_rlmrec.data.atomic import read_atomic
-from recbole_rlmrec.errors import ConfigError, ModelError
+from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
+from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
+from recbole_rlmrec.experiments.cells.data import frozen_data
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
+from recbole_rlmrec.experiments.groups import recall_of
 from recbole_rlmrec.experiments.search.space import search_space, space_size
-from recbole_rlmrec.plugin.per_user import _once
+from recbole_rlmrec.plugin.per_user import _once, _ranks
 from recbole_rlmrec.runs.trained import load_trained
 
 SEQUENTIAL = ("base", "con", "gen", "init", "semantic", "text")
@@ -72,8 +75,57 @@ def test_users_with_several_rows_count_once():
     assert (ids[place] == rows).all()
 
 
-def test_groups_look_up_hits_in_one_list(tiny, workdir, fake):
-    several = "--eval_args={'split': {'RS': [0.6, 0.2, 0.2]}, 'order': 'TO', 'mode': 'full', 'group_by': 'user'}"
-    with pytest.raises(ConfigError, match="GRU4Rec makes one for each of them"):
-        study(fake, "groups", "--variants", "base", several)
-    assert not fake.started
+SEVERAL = "--eval_args={'split': {'RS': [0.6, 0.2, 0.2]}, 'order': 'TO', 'mode': 'full', 'group_by': 'user'}"
+
+
+def rows_of(workdir, cell):
+    """The outcome of a cell, its test targets that have a sequence, and the training rows."""
+    outcome = Outcome(Cell("GRU4Rec", "base", 2020, "GRU4Rec_RLMRec", "tiny-split", {}), workdir / "out" / cell["folder"])
+    data = frozen_data(workdir / "out" / "data" / "tiny-split")
+    return outcome, data.pairs("test"), data.pairs("train")
+
+
+def test_each_test_row_is_looked_up_in_its_own_list(tiny, workdir, here):
+    (cell,) = study(here, "compare", "--variants", "base", SEVERAL)["cells"]
+    outcome, test, _ = rows_of(workdir, cell)
+    assert test["user"].duplicated().any()
+    recall = recall_of(outcome, test)
+    for name in recall:
+        assert np.allclose(recall[name].sort_index(), outcome.users[name].sort_index(), atol=1e-6)
+    ranks = outcome.ranks_of(test)
+    assert len(ranks) == len(test) and ranks["rank"].max() < 10
+    first = outcome.ranks_of(test.drop_duplicates("user"))
+    assert len(first) == test["user"].nunique() and first.merge(ranks).equals(first)
+    last = test.drop_duplicates("user", keep="last").set_index("user")["item"]
+    in_top = [item in set(outcome.top_items.loc[user]) for user, item in last.items()]
+    assert (outcome.ranks_of(last.reset_index())["rank"].notna() == in_top).all()
+
+
+def test_items_that_training_never_saw_have_a_group_of_their_own(tiny, workdir, here):
+    """Test interactions by their items' training interactions, counted by hand; hits weighted by rows are those of the run."""
+    results = study(here, "groups", "--variants", "base,text", "--groups", "3", SEVERAL)
+    outcome, test, train = rows_of(workdir, results["cells"][0])
+    counts = train["item"].value_counts().reindex(test["item"], fill_value=0).to_numpy()
+    parts = [row for row in results["groups"] if row["by"] == "item popularity" and row["variant"] == "base"]
+    assert {row["metric"] for row in parts} == {"recall@10"} and len(parts) >= 2
+    assert (0 in counts) == ((parts[0]["from"], parts[0]["to"]) == (0, 0))
+    for row in parts:
+        mine = test[(counts >= row["from"]) & (counts <= row["to"])]
+        hits = outcome.ranks_of(mine).assign(hit=lambda table: table["rank"].notna())
+        assert row["values"] == pytest.approx([hits.groupby("user")["hit"].mean().mean()])
+
+
+def test_cells_that_do_not_say_what_has_a_list_are_refused(tiny, workdir, here):
+    (cell,) = study(here, "compare", "--variants", "base", SEVERAL)["cells"]
+    path = workdir / "out" / cell["folder"] / "users.json"
+    about = json.loads(path.read_text())
+    del about["by_row"]
+    path.write_text(json.dumps(about))
+    outcome, test, _ = rows_of(workdir, cell)
+    with pytest.raises(StoreError, match="does not say what has a list"):
+        recall_of(outcome, test)
+
+
+def test_places_in_the_lists():
+    top = np.array([[4, 2, 9], [1, 3, 5], [7, 8, 6]])
+    assert _ranks(top, np.array([9, 2, 7])).tolist() == [2, -1, 0]

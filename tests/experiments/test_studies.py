@@ -270,7 +270,13 @@ def test_pretrain_says_which_profiles_it_needs(tiny, workdir, fake):
 
 @pytest.mark.parametrize(
     ("counts", "groups", "expected"),
-    [([1, 2, 3, 4], 2, [(1, 2), (3, 4)]), ([1, 1, 1, 9], 2, [(1, 1), (2, 9)]), ([5, 5], 3, [(5, 5)])],
+    [
+        ([1, 2, 3, 4], 2, [(1, 2), (3, 4)]),
+        ([1, 1, 1, 9], 2, [(1, 1), (2, 9)]),
+        ([5, 5], 3, [(5, 5)]),
+        ([0, 0, 2, 0, 3], 2, [(0, 0), (2, 2), (3, 3)]),
+        ([0, 0], 2, [(0, 0)]),
+    ],
 )
 def test_bounds(counts, groups, expected):
     assert bounds(np.array(counts), groups) == expected

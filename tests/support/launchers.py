@@ -81,7 +81,8 @@ def write_result(folder: Path, settings: dict, n_users: int = 6) -> None:
         "settings": {**settings, "valid_metric": "Recall@10"},
     }
     (folder / "result.json").write_text(json.dumps(result))
-    about = {"metrics": ["recall@10", "ndcg@10"], "users": [f"u{n}" for n in range(n_users)], "items": ["[PAD]", "i0", "i1"]}
+    about = {"metrics": ["recall@10", "ndcg@10"], "users": [f"u{n}" for n in range(n_users)]}
+    about |= {"items": ["[PAD]", "i0", "i1"], "by_row": False}
     (folder / "users.json").write_text(json.dumps(about))
     np.save(folder / "users.values.npy", values)
     np.save(folder / "users.top.npy", np.ones((n_users, 10), dtype=np.int32))

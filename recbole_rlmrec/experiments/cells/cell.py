@@ -43,7 +43,7 @@ RESULT_SHAPE = {
     },
     "settings": {"valid_metric": str},
 }
-USERS_SHAPE = {"metrics": [str], "users": [str], "items": [str]}
+USERS_SHAPE = {"metrics": [str], "users": [str], "items": [str], "by_row?": bool}
 _REMEDY = "delete the cell's folder and call the experiment again"
 
 
@@ -155,16 +155,55 @@ class Outcome:
 
     @cached_property
     def top_items(self) -> pd.DataFrame:
-        """Ranked items of each test user: item tokens, one column per rank, indexed by user token."""
+        """Ranked items of each test user: item tokens, one column per rank, indexed by user token.
+
+        Of a user with several lists, as a sequential split has them, the list of the last row.
+        """
         about = self._about_users
         ranked = self._array("users.top.npy")
         items = np.array(about["items"], dtype=object)
-        if ranked.dtype.kind != "i" or (ranked.size and not 0 <= ranked.min() <= ranked.max() < len(items)):
-            raise StoreError(f"{self.folder / 'users.top.npy'} does not hold positions in the list of items; {_REMEDY}.")
+        _check_positions(self.folder / "users.top.npy", ranked, len(items))
         return pd.DataFrame(items[ranked], index=pd.Index(about["users"], name="user"))
 
-    def _array(self, name: str, width: int | None = None) -> np.ndarray:
-        """A matrix with a row for each test user."""
+    def ranks_of(self, wanted: pd.DataFrame) -> pd.DataFrame:
+        """Where test interactions stand: each in its user's list, or in its own where every test row has a list.
+
+        Parameters
+        ----------
+        wanted : DataFrame
+            ``user`` and ``item`` tokens of test interactions.
+
+        Returns
+        -------
+        DataFrame
+            ``user``, ``item`` and ``rank`` (from 0, NaN where it is not in the list) of those that were ranked for.
+        """
+        wanted = wanted[["user", "item"]].drop_duplicates()
+        if self._by_row:
+            return wanted.merge(self._rows)
+        wanted = wanted[wanted["user"].isin(self.top_items.index)]
+        ranked = self.top_items.melt(ignore_index=False, var_name="rank", value_name="item").reset_index()
+        return wanted.merge(ranked, how="left")
+
+    @property
+    def _by_row(self) -> bool:
+        """Whether every test row has a list, and not every user."""
+        by_row = self._about_users.get("by_row")
+        if by_row is None:
+            raise StoreError(f"{self.folder / 'users.json'} does not say what has a list (an earlier version); {_REMEDY}.")
+        return by_row
+
+    @property
+    def _rows(self) -> pd.DataFrame:
+        rows, about = self._array("users.rows.npy", 3, by_user=False), self._about_users
+        users, items = (np.array(about[name], dtype=object) for name in ("users", "items"))
+        for column, known in ((0, users), (1, items)):
+            _check_positions(self.folder / "users.rows.npy", rows[:, column], len(known))
+        ranks = np.where(rows[:, 2] < 0, np.nan, rows[:, 2])
+        return pd.DataFrame({"user": users[rows[:, 0]], "item": items[rows[:, 1]], "rank": ranks})
+
+    def _array(self, name: str, width: int | None = None, by_user: bool = True) -> np.ndarray:
+        """A matrix, with a row for each test user unless ``by_user`` says otherwise."""
         path = self.folder / name
         try:
             found = read_npy(path)
@@ -172,7 +211,8 @@ class Outcome:
             raise StoreError(f"{path} is missing; {_REMEDY}.") from None
         except ValueError as reason:
             raise StoreError(f"{path} cannot be read ({reason}); {_REMEDY}.") from None
-        if found.ndim != 2 or len(found) != len(self._about_users["users"]) or found.shape[1] != (width or found.shape[1]):
+        rows = len(self._about_users["users"]) if by_user else len(found)
+        if found.ndim != 2 or len(found) != rows or found.shape[1] != (width or found.shape[1]):
             raise StoreError(f"{path} does not fit the users and metrics of users.json; {_REMEDY}.")
         return found
 
@@ -204,6 +244,12 @@ class Outcome:
             "peak_gpu_memory": usage.get("peak_gpu_memory"),
             "folder": f"cells/{self.cell.key}",
         }
+
+
+def _check_positions(path: Path, found: np.ndarray, length: int) -> None:
+    """Refuse what is no position in a list of that length."""
+    if found.dtype.kind != "i" or (found.size and not 0 <= found.min() <= found.max() < length):
+        raise StoreError(f"{path} does not hold positions in the lists of users.json; {_REMEDY}.")
 
 
 def package_versions() -> dict[str, str | None]:

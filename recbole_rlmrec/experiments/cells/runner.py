@@ -23,7 +23,7 @@ from recbole_rlmrec.experiments.cells.launch import LOG
 from recbole_rlmrec.plugin import resume
 
 ARGV = ("--config_files=cell.yaml", "--result_file=result.json", "--per_user_file=users.json", "--resume")
-KEPT_FILES = ("result.json", "users.json", "users.values.npy", "users.top.npy", LOG)
+KEPT_FILES = ("result.json", "users.json", "users.values.npy", "users.top.npy", "users.rows.npy", LOG)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _WORDS = {"source": "source code"}
 
