@@ -18,7 +18,7 @@ from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.exchange.profiles import import_profiles
-from recbole_rlmrec.experiments.cells.data import not_shown
+from recbole_rlmrec.experiments.cells.data import changed, frozen_data, not_shown
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import random_split
@@ -124,6 +124,20 @@ def test_noise(tiny, workdir, fake):
     cells = [json.loads((workdir / "out" / c["folder"] / "cell.json").read_text()) for c in results["cells"]]
     assert len({cell["options"]["semantic_tag"] for cell in cells if cell["variant"] == "con"}) == 1
     assert results["tables"][0]["columns"] == ["model", "variant", "0%", "10%", "25%"]
+
+
+@pytest.mark.parametrize("touched", ["train.inter", "item"])
+def test_a_copy_of_data_that_have_changed_since_is_not_used(tiny, workdir, touched):
+    freeze_split("tiny", "cut", workdir / "data", {})
+    data, root = frozen_data(workdir / "data" / "cut"), workdir / "copy"
+    assert changed(data, root, {}).digest == changed(data, root, {}).digest
+    path = data.root / "cut" / f"cut.{touched}"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+    with pytest.raises(ConfigError, match="a copy of cut with other interactions or texts than it has now"):
+        changed(data, root, {})
+    assert (root / "cut" / path.name).read_text().splitlines() == "".join(lines).splitlines()
+    assert [path.name for path in root.iterdir()] == ["cut"]
 
 
 def test_pretrain_end_to_end(tiny, workdir, here):

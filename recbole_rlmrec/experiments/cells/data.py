@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_rlmrec.data.atomic import PARTS, AtomicFile, atomic_files, digest_files, read_atomic, write_atomic
-from recbole_rlmrec.data.files import building, read_json
+from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.data.pairs import hash_pairs
 from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, StoreError
@@ -178,25 +180,42 @@ def changed(data: Data, root: Path, parts: Mapping[str, pd.DataFrame], own_profi
     ----------
     data : Data
     root : Path
-        Folder above the copy; a copy that is there is used as it is.
+        Folder above the copy.
     parts : mapping of str to DataFrame
         Raw rows of the parts that differ.
     own_profiles : bool
         Whether profiles are kept beside the copy, not beside the original.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds a copy that is not the same.
     """
     target = root.resolve() / data.name
-    if not target.exists():
-        with building(target) as folder:
-            for part in PARTS:
-                file = data.read(part)
-                target_file, rows = folder / f"{data.name}.{part}.inter", parts.get(part, file.table)
-                write_atomic(target_file, file, rows, data.separator, data.encoding)
-            for path in atomic_files(data.root / data.name, data.name):
-                if path.suffix in (".item", ".user"):
-                    (folder / path.name).write_bytes(path.read_bytes())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{data.name}-", dir=target.parent) as place:
+        made = Path(place) / data.name
+        made.mkdir()
+        _write_copy(data, made, parts)
+        digest = digest_files(made, data.name)
+        if not target.exists():
+            made.rename(target)
+        elif digest_files(target, data.name) != digest:
+            raise ConfigError(
+                f"{target} is a copy of {data.name} with other interactions or texts than it has now; choose another --output."
+            )
     options = {**data.options, "benchmark_filename": list(PARTS)}
     semantic_path = root.resolve() if own_profiles else data.semantic_path
-    return Data(data.name, root.resolve(), semantic_path, options, digest_files(target, data.name))
+    return Data(data.name, root.resolve(), semantic_path, options, digest)
+
+
+def _write_copy(data: Data, folder: Path, parts: Mapping[str, pd.DataFrame]) -> None:
+    for part in PARTS:
+        file = data.read(part)
+        write_atomic(folder / f"{data.name}.{part}.inter", file, parts.get(part, file.table), data.separator, data.encoding)
+    for path in atomic_files(data.root / data.name, data.name):
+        if path.suffix in (".item", ".user"):
+            shutil.copyfile(path, folder / path.name)
 
 
 def not_shown(rows: pd.DataFrame, before: pd.DataFrame, fields: tuple[str, str]) -> pd.DataFrame:
