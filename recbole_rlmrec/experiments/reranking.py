@@ -26,7 +26,7 @@ from recbole_rlmrec.llm.pool import Pool
 from recbole_rlmrec.llm.prompt import CLOSE, OPEN, Prompt
 from recbole_rlmrec.llm.secrets import scrub
 from recbole_rlmrec.profiling.answers import BadAnswer, find_object, tidy
-from recbole_rlmrec.runs.trained import Trained
+from recbole_rlmrec.runs.trained import Trained, TrainedOnSequences
 
 SYSTEM = f"""You put recommendations into the order that suits one user best.
 The user message holds one JSON object between {OPEN} and {CLOSE}. It may have "profile" (what the user likes). "history" \
@@ -38,6 +38,11 @@ Answer with one JSON object and nothing around it:
 {{"ranking": ["...", "..."]}}
 "ranking" holds every candidate once, written exactly as in "candidates", the one that suits this user best first, and no \
 title that is not among the candidates."""
+SEQUENCE = SYSTEM.replace(
+    '"history" lists titles that the user chose.',
+    '"history" lists the titles that the user chose last, in the \
+order in which they were chosen, the latest at the end.',
+)
 SCHEMA = {
     "type": "object",
     "properties": {"ranking": {"type": "array", "items": {"type": "string"}}},
@@ -113,6 +118,9 @@ def ask_about(
 ) -> list[RankingQuestion]:
     """Questions about the top items of users, ranked and masked as in the test of the run.
 
+    For a sequential recommender the list is made after what it reads of the user, validation included, and the question quotes
+    the end of that sequence in order. All test items of a user are looked for in this one list.
+
     Parameters
     ----------
     trained : Trained
@@ -120,9 +128,10 @@ def ask_about(
     profiles : mapping of str to str
         Texts by user token; those who have none are asked about without.
     candidates, history : int
-        How many top items, and how many of the user's training items, drawn at random.
+        How many top items, and how many of the user's training items, drawn at random (of a sequence: the last).
     seed : int
     """
+    in_order = isinstance(trained, TrainedOnSequences)
     test, train = trained.items_of(["test"]), trained.items_of(["train"])
     hidden = trained.items_of(trained.masked).without(test)
     names, titles = trained.tokens("user"), _Titles(trained)
@@ -132,10 +141,14 @@ def ask_about(
         for user, ranked, valid in zip(part.tolist(), items.numpy(), (scores > -torch.inf).numpy()):
             ranked, own = ranked[valid], torch.tensor([user])
             positive, seen = (side.rows(own)[1].numpy() for side in (test, train))
-            chosen = np.random.default_rng([seed, user]).permutation(seen)[:history]
+            if in_order:
+                latest = trained.histories.inputs(own)[trained.dataset.item_id_list_field][0].numpy()
+                chosen = latest[latest > 0][::-1][:history][::-1]
+            else:
+                chosen = np.random.default_rng([seed, user]).permutation(seen)[:history]
             labels = titles.unique(ranked)
             data = {"profile": profiles.get(str(names[user])), "history": titles.of(chosen), "candidates": labels}
-            prompt = Prompt("user", str(names[user]), SYSTEM, _message(data), (), 0, 0)
+            prompt = Prompt("user", str(names[user]), SEQUENCE if in_order else SYSTEM, _message(data), (), 0, 0)
             questions.append(RankingQuestion(prompt, labels, np.isin(ranked, positive), len(positive)))
     return questions
 

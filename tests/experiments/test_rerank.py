@@ -27,7 +27,7 @@ class Stub:
     name, parallel = "stub", True
 
     def __init__(self, answer):
-        self._answer, self.asked = answer, []
+        self._answer, self.asked, self.systems = answer, [], []
 
     def parameters(self):
         """None."""
@@ -37,6 +37,7 @@ class Stub:
         """One answer."""
         data = unwrap(messages[1]["content"])
         self.asked.append(data)
+        self.systems.append(messages[0]["content"])
         answer = self._answer(data)
         return Reply(answer if isinstance(answer, str) else json.dumps(answer), 10, 5)
 
@@ -65,6 +66,23 @@ def test_the_same_order_gives_the_models_own_results(tiny, workdir, here, monkey
     histories = {frozenset(data["history"]) for data in chat.asked}
     trained_on = {frozenset(titles[item] for who, item in train if who == user) for user in outcome.users.index}
     assert histories == trained_on
+
+
+def test_a_sequence_is_quoted_in_order_and_ranked_as_in_the_test(tiny, workdir, here, monkeypatch):
+    chat = Stub(lambda data: {"ranking": data["candidates"]})
+    results = reranked(here, monkeypatch, chat, "--models", "GRU4Rec", "--history", "3", "--hidden_size=8")
+    (found,), (cell,) = results["reranked"], results["cells"]
+    outcome = Outcome(Cell("GRU4Rec", "base", 2020, "GRU4Rec_RLMRec", "tiny-split", {}), workdir / "out" / cell["folder"])
+    assert found["users"] == found["usable"] == len(chat.asked) == len(outcome.users) == 24
+    for name, value in found["metrics"].items():
+        assert value["before"] == value["after"] == pytest.approx(outcome.metrics[name], abs=1e-6)
+    titles = dict(line.split("\t")[:2] for line in (workdir / "dataset/tiny/tiny.item").open())
+    rows = [line.rstrip("\n").split("\t") for line in (workdir / "dataset/tiny/tiny.inter").open()][1:]
+    own = {}
+    for row in sorted(rows, key=lambda row: float(row[3])):
+        own.setdefault(row[0], []).append(titles[row[1]])
+    assert sorted(data["history"] for data in chat.asked) == sorted(items[:-1][-3:] for items in own.values())
+    assert all("the latest at the end" in system for system in chat.systems)
 
 
 def test_a_chat_model_that_knows_better(tiny, workdir, here, monkeypatch, capsys):
