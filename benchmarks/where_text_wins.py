@@ -27,6 +27,7 @@ TEXTS = {  # columns of .item that stand before the profile
     "ml-100k-llm": [],
     "mind-reclm": ["title", "abstract"],
 }
+PROFILES = {"yelp-xrec-sparse": "yelp-xrec"}  # whose profiles a data set shares
 RUN = [
     "--benchmark_filename=['train','valid','test']",
     "--test_mask=train",
@@ -40,7 +41,8 @@ RUN = [
 
 def profiles(folder: Path) -> list[dict]:
     """Profiles of users as they are, and of items with the columns before them; lines of an import file."""
-    known = {side: _lines(folder / f"{side}_profiles.jsonl") for side in ("user", "item")}
+    written_for = folder.with_name(PROFILES.get(folder.name, folder.name))
+    known = {side: _lines(written_for / f"{side}_profiles.jsonl") for side in ("user", "item")}
     header, *rows = (folder / f"{folder.name}.item").read_text(encoding="utf-8").rstrip("\n").split("\n")
     names = [column.split(":")[0] for column in header.split("\t")]
     written = {str(line["item_id"]): line["profile"] for line in known["item"]}
