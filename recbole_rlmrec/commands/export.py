@@ -43,6 +43,8 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.checkpoint is None and args.index is not None:
         raise ConfigError("--index is of the items of a model: name it with --checkpoint.")
+    if args.until is not None and (args.checkpoint is None or args.to is not None):
+        raise ConfigError("--until is of the tables of a sequential model: name it with --checkpoint and --output.")
     if args.checkpoint is not None and args.archive is not None:
         raise ConfigError("--archive is of a tag: name its --dataset and --tag, without --checkpoint.")
     if args.checkpoint is not None and args.to is None and args.output is None:
@@ -55,9 +57,13 @@ def _check(args: argparse.Namespace) -> None:
 
 def _export_model(args: argparse.Namespace) -> int:
     from recbole_rlmrec.exchange.serving import AT, export_tables
-    from recbole_rlmrec.runs.trained import PLACES, load_trained
+    from recbole_rlmrec.runs.trained import PLACES, TrainedOnSequences, load_trained
 
     trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
+    if args.until is not None:
+        if not isinstance(trained, TrainedOnSequences):
+            raise ConfigError(f"{trained.config['model']} ranks by no sequences; leave --until out.")
+        trained = trained.until(args.until)
     about = export_tables(trained, args.output, args.format, args.index)
     print(f"{args.output}: {about['users']:,} users and {about['items']:,} items, {about['dim']} dimensions, as {args.format}")
     if index := about.get("index"):

@@ -283,6 +283,11 @@ def _export(parser: Parser) -> None:
     )
     add("--archive", type=Path, metavar="FILE", help="write the whole tag into FILE.tar.gz instead")
     add("--format", choices=TABLES, default=TABLES[0], help="of the tables of a model (default: parquet)")
+    add(
+        "--until",
+        choices=PARTS,
+        help="sequential models: the part of the split with which users' sequences end (default: valid)",
+    )
     add("--index", metavar="KIND", help="with them a faiss index of the items: Flat, HNSW32, IVF256,Flat, ...")
     add("--to", metavar="hf://...", help="share: a tag at hf://datasets/OWNER/NAME, a model at hf://OWNER/NAME")
     add("--yes", action="store_true", help="with --to: upload, after a call without it has said what")

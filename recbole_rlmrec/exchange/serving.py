@@ -17,7 +17,7 @@ from recbole_rlmrec.data.store import now
 from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
 from recbole_rlmrec.plugin.record import versions
 from recbole_rlmrec.runs.top import top_products
-from recbole_rlmrec.runs.trained import Trained
+from recbole_rlmrec.runs.trained import Trained, TrainedOnSequences
 
 FORMS = ("parquet", "safetensors")
 INDEX = "items.faiss"
@@ -28,7 +28,8 @@ QUERIES = 1000
 def export_tables(trained: Trained, folder: Path, form: str = "parquet", index: str | None = None) -> dict:
     """Write the tables of a trained model; the score of a user and an item is the product of their vectors.
 
-    A user of a sequential recommender is the sequence as it ends now; users without one are left out.
+    A user of a sequential recommender is the sequence as it ends now; users without one are left out. ``about.json`` says in
+    ``until`` with which part of the split users end: what they did in it, their vectors know.
 
     Parameters
     ----------
@@ -73,6 +74,7 @@ def export_tables(trained: Trained, folder: Path, form: str = "parquet", index: 
         "alignment": trained.alignment,
         "dataset": trained.config["dataset"],
         "split_hash": split_hash(trained.splits[0]),
+        "until": trained.ends if isinstance(trained, TrainedOnSequences) else "train",
         "made": now(),
         "score": "product of the two vectors",
         "dim": tables["user"].shape[1],

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from recbole_rlmrec.data.paths import encoder_slug, semantic_root
+from recbole_rlmrec.plugin.initial import SEMANTIC
 from recbole_rlmrec.plugin.record import plain, versions
 from recbole_rlmrec.plugin.source import source_digest
 
@@ -39,7 +40,7 @@ def digest_run(config, train, valid=None, provenance: dict | None = None) -> str
 
 def _folders(config, provenance: dict | None) -> list[Path]:
     """Folders of embeddings that training reads."""
-    folders = [Path(config["initial_embeddings"])] if config["initial_embeddings"] else []
+    folders = [Path(config["initial_embeddings"])] if config["initial_embeddings"] not in (None, "", SEMANTIC) else []
     if provenance and provenance.get("encoder"):
         tag = semantic_root(config) / str(provenance["tag"])
         folders.append(tag / "embeddings" / encoder_slug(str(provenance["encoder"])))

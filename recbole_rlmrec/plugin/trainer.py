@@ -12,6 +12,7 @@ from recbole.utils import EvaluatorType, set_color
 
 from recbole_rlmrec.errors import ConfigError, duration
 from recbole_rlmrec.model import parallel
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX
 from recbole_rlmrec.model.loss_kinds import is_mean
 from recbole_rlmrec.plugin import per_user, saving, shards, vocabulary
 from recbole_rlmrec.plugin.collector import FastCollector, vectorise
@@ -54,11 +55,11 @@ class RLMRecTrainer:
             self._check_valid_metric()
         self.record.preloaded = getattr(train_data._dataset, "rlmrec_preloaded", None)
         self.data = vocabulary.describe(train_data._dataset) if saved else None
+        if self.config["initial_embeddings"] and self.start_epoch == 0:
+            self._load_initial(train_data._dataset)  # before the run is looked up: where it starts from makes it what it is
         if saved and self.start_epoch == 0 and (self.config["resume"] or every(self.config)):
             self.last = last_checkpoint(self, train_data, valid_data)
         try:
-            if self.config["initial_embeddings"] and self.start_epoch == 0:
-                self._load_initial(train_data._dataset)
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
         except BaseException:
             if self.last is not None:
@@ -68,6 +69,8 @@ class RLMRecTrainer:
             self.record.checkpoint = self.saved_model_file  # a resumed or pretrained model's has another name by now
 
     def _load_initial(self, dataset) -> None:
+        if self.config["model"].endswith(SEMANTIC_SUFFIX) and self.config["semantic_input"] == "replace":
+            raise ConfigError("semantic_input: replace leaves no embedding to start from; leave initial_embeddings out.")
         if self.config["initial_embeddings"] == SEMANTIC:
             load_semantic_initial(self.model, dataset, self.config)
             self.record.provenance = self.model.semantic_provenance

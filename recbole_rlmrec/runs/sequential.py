@@ -38,9 +38,12 @@ class TrainedOnSequences(Trained):
     Attributes
     ----------
     histories : Histories
+    ends : str
+        The part of the split with which they end.
     """
 
     histories: Histories | None = None
+    ends: str = "valid"
 
     def until(self, part: str) -> TrainedOnSequences:
         """The same model where users' sequences end with the split ``train``, ``valid`` or ``test``.
@@ -52,7 +55,7 @@ class TrainedOnSequences(Trained):
         """
         if part not in PARTS:
             raise ConfigError(f"A sequence ends with one of {', '.join(PARTS)}, not {part!r}.")
-        return replace(self, histories=Histories.of_splits(self.dataset, self.splits, PARTS.index(part) + 1))
+        return replace(self, histories=Histories.of_splits(self.dataset, self.splits, PARTS.index(part) + 1), ends=part)
 
     def items_of(self, parts: Sequence[str]) -> UserItems:
         """As :meth:`Trained.items_of`; with any part, what came later counts, too."""

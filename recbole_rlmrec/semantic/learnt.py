@@ -10,7 +10,7 @@ import numpy as np
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import SemanticError
-from recbole_rlmrec.semantic.origin import Origin, check_origin
+from recbole_rlmrec.semantic.origin import Origin, check_origin, refuse
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
 
 _AGAIN = "write it with `recbole-rlmrec export --checkpoint FILE --output FOLDER`"
@@ -33,7 +33,8 @@ def load_learnt(config, train) -> Semantic:
     SemanticError
         The folder is no export of a trained recommender on this dataset, or has nobody of this run.
     LeakageError
-        The recommender was trained on another split, so it may know what this run holds out.
+        The recommender was trained on another split, so it may know what this run holds out; or users are aligned, and their
+        vectors know what they did after training.
     """
     folder, places = Path(str(config["align_with"])), (config["device"], home_of(config))
     about = read_json(folder / "about.json", SemanticError, _AGAIN)
@@ -43,12 +44,21 @@ def load_learnt(config, train) -> Semantic:
         )
     remedy = "train that recommender on this run's split and export it again"
     origin = check_origin(Origin(f"The vectors of {folder}", about.get("split_hash")), train, config["leakage"], remedy)
+    _check_users(folder, about, config)
     tables = {side: SemanticTable.of_tokens(*_read(folder, side), side, train, *places) for side in SIDES}
     if not any(table.count for table in tables.values()):
         raise SemanticError(f"align_with: nobody in {folder} is a user or an item of this run; choose another folder.")
     learnt = f"{about.get('model')} ({about.get('alignment')})"
     provenance = {"folder": str(folder), "by": learnt, "made": about.get("made"), "dim": about.get("dim"), **origin}
     return Semantic(tables["user"], tables["item"], str(folder), learnt, provenance)
+
+
+def _check_users(folder: Path, about: dict, config) -> None:
+    """Refuse users whose sequences go on after training, where users are aligned at all."""
+    until = about.get("until") or "a part that is not recorded"
+    if until != "train" and str(config["align_sides"] or "both").lower() != "item":
+        found = f"The users of {folder} are their sequences to the end of {until} and may know what this run holds out"
+        refuse(found, config["leakage"], "set align_sides: item, or export with --until train")
 
 
 def _read(folder: Path, side: str) -> tuple[np.ndarray, list[str]]:

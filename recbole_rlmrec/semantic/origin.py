@@ -98,10 +98,10 @@ def check_origin(origin: Origin, train, mode: str | None, remedy: str) -> dict:
         leaked = int(np.isin(heldout, origin.prints).sum())
         if leaked:
             of = f"{leaked} interaction{'s' * (leaked > 1)} of this run's validation or test split"
-            _refuse(f"{origin.what} come from {of}", mode, remedy)
+            refuse(f"{origin.what} come from {of}", mode, remedy)
         return {**about, "leaked_interactions": leaked}
     if origin.split_hash and not same:
-        _refuse(
+        refuse(
             f"{origin.what} were made from another training split ({origin.split_hash[:8]}, this run's is "
             f"{split_hash(train)[:8]}), and which interactions they have seen is not recorded",
             mode,
@@ -115,8 +115,15 @@ def check_origin(origin: Origin, train, mode: str | None, remedy: str) -> dict:
     return about
 
 
-def _refuse(found: str, mode: str, remedy: str) -> None:
-    if mode == "warn":
+def refuse(found: str, mode: str | None, remedy: str) -> None:
+    """Stop a run that would use what knows too much; with ``leakage: warn`` say so and go on.
+
+    Raises
+    ------
+    LeakageError
+        The mode is ``error``.
+    """
+    if check_mode(mode) == "warn":
         logger.warning(f"{found}; the results are too good to be true (leakage: warn).")
         return
     raise LeakageError(f"{found}. {remedy[0].upper()}{remedy[1:]}, or set leakage: warn to go on regardless.")

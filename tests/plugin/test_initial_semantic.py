@@ -98,3 +98,10 @@ def test_a_run_starts_from_them_and_says_so(tiny):
     assert last_record().provenance["tag"].startswith("template-lsa-")
     with pytest.raises(ModelError, match="no initial embeddings"):
         run_recbole("LightGCN", "tiny", config_dict=options, saved=False)
+
+
+def test_without_ids_there_is_nothing_to_start_from(tiny, workdir):
+    with pytest.raises(ConfigError, match="replace leaves no embedding to start from"):
+        run_recbole(
+            "LightGCN_Semantic", "tiny", config_dict={**tiny, "semantic_input": "replace", "initial_embeddings": "semantic"}
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 import torch
 from recbole.trainer import Trainer
 
+from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.plugin import resume
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.runs.run import main
@@ -31,6 +34,7 @@ MODELS = {
     "con": ("LightGCN_RLMRec", {"alignment": "con", "align_negatives": 5}),
     "gen": ("LightGCN_RLMRec", {"alignment": "gen"}),
     "none": ("LightGCN_RLMRec", {"alignment": "none"}),
+    "init": ("LightGCN_RLMRec", {"alignment": "none", "initial_embeddings": "semantic"}),
     "slow loader": ("LightGCN_RLMRec", {"fast_loader": False}),
     "rows": ("BPR_RLMRec", {"learner": "sparse_adam"}),
     "SGL_RLMRec": ("SGL_RLMRec", {}),
@@ -150,6 +154,7 @@ def test_it_ends_as_if_nothing_had_happened(options, interrupt, case, workdir):
     resumed = main([*argv, "--resume"])
     assert resumed["run"]["resumed_from"] == [2, 5]
     assert_equal(shown(resumed), expected)
+    assert resumed["run"]["profiles"] == whole["run"]["profiles"]
     found = best(resumed)
     assert resumed["run"]["checkpoint"] != whole["run"]["checkpoint"]
     for name in ("state_dict", "optimizer", "epoch", "cur_step", "best_valid_score", "other_parameter"):
@@ -184,6 +189,25 @@ def test_other_options_or_other_data_are_another_run(options, interrupt, caplog,
     Path("dataset/tiny/tiny.inter").write_text("\n".join(lines) + "\n")
     assert main([*argv, "--resume"])["run"]["resumed_from"] == []
     assert caplog.text.count("nothing to resume") == 2
+
+
+@pytest.mark.parametrize("case", ["init", "con"])
+def test_other_profiles_of_the_same_tag_are_another_run(options, case, workdir):
+    model, more = MODELS[case]
+    argv = [*options(model, **more, epochs=2, semantic_tag="mine"), "--resume"]
+    losses = []
+    for kinds in (3, 5):
+        root = workdir / "dataset/tiny/semantic"
+        shutil.rmtree(root / "mine", ignore_errors=True)
+        texts = [{"user_id": f"u{n}", "profile": f"likes kind {n % kinds}, number {n}", "pairs": []} for n in range(24)]
+        texts += [
+            {"item_id": f"i{n}", "profile": f"is of kind {n % kinds}, number {n * kinds}", "pairs": []} for n in range(30)
+        ]
+        Path("mine.jsonl").write_text("\n".join(map(json.dumps, texts)))
+        import_profiles(Path("mine.jsonl"), root, "tiny", "mine")
+        encode_tag(root / "mine", "lsa", dim=8, show_progress=False)
+        losses.append(main(argv)["run"]["series"]["losses"])
+    assert losses[0] != losses[1]
 
 
 def test_a_run_at_work_is_not_resumed_and_two_of_one_kind_do_not_meet(options, interrupt, monkeypatch, workdir):

@@ -72,6 +72,37 @@ def _term(ids, lookup):
     return Term("item", ids, lookup)
 
 
+def test_users_who_know_validation_are_no_targets(learnt, run, workdir):
+    trained = learnt("SASRec_RLMRec", "late", alignment="none", **SEQUENCES)
+    assert execute(["export", "--checkpoint", str(last_record().checkpoint), "-o", "early", "--until", "train"]) == 0
+    for folder, until in (("late", "valid"), ("early", "train")):
+        about = json.loads((workdir / folder / "about.json").read_text())
+        vectors = dict(zip(*_table(workdir / folder / "users.parquet")))
+        ids, users, _ = trained.until(until).served
+        assert about["until"] == until
+        for token, row in zip(trained.tokens("user")[ids.numpy()], users.numpy()):
+            np.testing.assert_allclose(vectors[str(token)], row, rtol=1e-6)
+    both = {"alignment": "con", "embedding_size": 8, "align_projection": "none", "epochs": 1}
+    both |= {"eval_args": SEQUENCES["eval_args"], "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    with pytest.raises(LeakageError, match="users of late are their sequences to the end of valid.*Set align_sides: item, or"):
+        run("BPR_RLMRec", **both, align_with="late")
+    run("BPR_RLMRec", **both, align_with="late", leakage="warn")
+    about = json.loads((workdir / "late/about.json").read_text())
+    del about["until"]  # as before it was recorded
+    (workdir / "late/about.json").write_text(json.dumps(about))
+    with pytest.raises(LeakageError, match="export with --until train"):
+        run("BPR_RLMRec", **both, align_with="late")
+    for more in ({"align_with": "late", "align_sides": "item"}, {"align_with": "early"}):
+        run("BPR_RLMRec", **both, **more)
+
+
+def _table(path):
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["id", "vector"])
+    return table["id"].to_pylist(), table["vector"].to_pylist()
+
+
 def test_what_does_not_fit_is_said(learnt, run, workdir):
     learnt("BPR_RLMRec", "tables", alignment="none", embedding_size=8)
     options = {"alignment": "con", "align_projection": "none", "align_with": "tables"}
