@@ -64,7 +64,7 @@ def test_every_variant_of_a_sequential_backbone_has_as_many_points_and_only_opti
     assert not any({"loss", "softmax_temperature"} & set(space["choice"]) for space in spaces.values())
     assert all("loss" not in VARIANTS[variant].options_for("SASRec") for variant in SEQUENTIAL)
     assert space_size(search_space("LightGCN", "text")) == space_size(search_space("LightGCN", "semantic"))
-    with pytest.raises(ModelError, match="GRU4Rec has a softmax of its own"):
+    with pytest.raises(ModelError, match="GRU4Rec has no variant softmax: sequential recommenders have loss_type for that"):
         study(here, "compare", "--variants", "base,softmax")
 
 

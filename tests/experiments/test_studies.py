@@ -23,6 +23,7 @@ from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import random_split
 from recbole_rlmrec.experiments.search.space import search_space, space_size
+from recbole_rlmrec.model.adapters import ADAPTERS, get_adapter
 from recbole_rlmrec.model.alignment import ALIGNMENTS, alignment_options
 from recbole_rlmrec.runs.frozen import freeze_split
 
@@ -363,6 +364,13 @@ def test_every_variant_has_as_many_choices():
         assert len({space_size(search_space(model, variant)) for variant in shared}) == 1
     assert len({space_size(search_space("LightGCN", variant)) for variant in VARIANTS}) == 1
     with_text = [name for name, variant in VARIANTS.items() if variant.text and "{}" in variant.model]
+    own = [name for name in ADAPTERS if get_adapter(name).softmax]
+    assert {"AutoCF", "NeuMF", "MultiVAE", "GRU4Rec", "ENMF"} <= set(own) and not {"BPR", "SGL", "NCL"} & set(own)
+    for model in own:
+        spaces = {variant: search_space(model, variant)["choice"] for variant in shared - {"softmax", "kar"}}
+        assert not any({"loss", "softmax_temperature"} & set(space) for space in spaces.values())
+        assert len({space_size({"choice": space}) for space in spaces.values()}) == 1
+        assert all("loss" not in VARIANTS[variant].options_for(model) for variant in spaces)
     assert all(search_space("LightGCN", variant)["choice"]["loss"] == ["bpr", "softmax"] for variant in with_text)
 
 

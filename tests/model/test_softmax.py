@@ -10,7 +10,8 @@ from stand_ins import Interactions, batch, defaults, make, semantic
 
 from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model import softmax
-from recbole_rlmrec.model.lookup import find_model
+from recbole_rlmrec.model.adapters import ADAPTERS
+from recbole_rlmrec.model.lookup import find_model, is_sequential
 from recbole_rlmrec.model.softmax import SoftmaxLoss, SoftmaxSettings
 from recbole_rlmrec.plugin.record import last_record
 
@@ -180,9 +181,20 @@ def test_it_combines_with_alignment(monkeypatch, alignment):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("backbone", ["AutoCF", "SimpleX", "ConvNCF", "LINE", "NeuMF", "MultiVAE"])
-def test_others_say_why_not(tiny, backbone):
-    with pytest.raises(ModelError, match=f"loss: softmax does not work for {backbone}"):
+OWN_LOSS = [name for name, adapter in ADAPTERS.items() if adapter.softmax and not is_sequential(name)]
+
+
+def test_adapters_tell_who_has_a_bpr_loss():
+    assert {*MODELS, "NCL"} == {name for name in ADAPTERS if not is_sequential(name)} - set(OWN_LOSS)
+
+
+@pytest.mark.parametrize("backbone", OWN_LOSS)
+def test_others_say_why_not(tiny, backbone, monkeypatch):
+    """By their adapter, and, where an adapter does not say it, by what is there."""
+    with pytest.raises(ModelError, match=f"loss: softmax does not work for {backbone}: it takes the place of a BPR loss"):
+        build(tiny, f"{backbone}_RLMRec")
+    monkeypatch.setattr(type(ADAPTERS[backbone]), "softmax", "")
+    with pytest.raises(ModelError, match=f"the BPR loss, which {backbone} does not have"):
         build(tiny, f"{backbone}_RLMRec")
 
 

@@ -151,9 +151,10 @@ class Study:
                 raise ModelError(f"--models takes backbones: write {model.removesuffix(SUFFIX)}, not {model}.")
             for variant in {"base", *variants}:
                 find_model(VARIANTS[variant].runs(model))
-            if "softmax" in variants and is_sequential(model):
-                raise ModelError(f"{model} has a softmax of its own (loss_type: CE) in every variant; leave softmax out.")
-            masking = get_adapter(model).masking
+            adapter = get_adapter(model)
+            if "softmax" in variants and adapter.softmax:
+                raise ModelError(f"{model} has no variant softmax: {adapter.softmax}; leave it out.")
+            masking = adapter.masking
             if "gen" in variants and masking:
                 raise ModelError(f"{model} cannot be aligned with gen: {masking}; leave it out or say --variants base,con.")
 

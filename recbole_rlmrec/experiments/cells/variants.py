@@ -36,11 +36,11 @@ class Variant:
         return self.model.format(backbone)
 
     def options_for(self, backbone: str) -> dict:
-        """Options that make the variant of a backbone: a sequential one has its own softmax loss, ``loss_type: CE``."""
-        from recbole_rlmrec.model.lookup import is_sequential  # loads torch, which a command's --help does without
+        """Options that make the variant of a backbone; one whose loss is no BPR loss keeps its own."""
+        from recbole_rlmrec.model.adapters import get_adapter  # loads torch, which a command's --help does without
 
-        own = self.options if "{}" not in self.model or not is_sequential(backbone) else {**self.options, "loss": None}
-        return {key: value for key, value in own.items() if value is not None}
+        keeps = "{}" in self.model and get_adapter(backbone).softmax
+        return {key: value for key, value in self.options.items() if not (keeps and key == "loss")}
 
 
 _ALIGNED = "{}_RLMRec"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from recbole_rlmrec.data.files import read_yaml
 from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
+from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.model.lookup import is_sequential
 
 RANGES = {"choice": None, "uniform": 2, "quniform": 3, "loguniform": 2}  # how many numbers a range takes
@@ -40,8 +42,7 @@ def search_space(model: str, variant: str, own: dict | None = None, fixed: Colle
     folder, runs = PROPERTIES / "hyper", VARIANTS[variant].model
     backbone = folder / f"{model}.yaml"
     if "{}" in runs:
-        own = folder / "sequential" if is_sequential(model) else folder
-        files = [backbone if backbone.is_file() else folder / "backbone.yaml", own / f"{variant}.yaml"]
+        files = [backbone if backbone.is_file() else folder / "backbone.yaml", _file_of(folder, model, variant)]
     else:  # a model of its own, without a backbone
         files = [folder / f"{runs}.yaml"]
     space: dict = {}
@@ -53,6 +54,13 @@ def search_space(model: str, variant: str, own: dict | None = None, fixed: Colle
     if not left:
         raise ConfigError(f"All that tune would search for {model} {variant} is given; leave an option out, or give --space.")
     return left
+
+
+def _file_of(folder: Path, model: str, variant: str) -> Path:
+    """Where a variant's own options are: first where its kind of backbone has them, those with a loss of their own or all."""
+    kinds = ["own_loss"] if get_adapter(model).softmax else []
+    kinds = ["sequential", *kinds] if is_sequential(model) else kinds
+    return next(filter(Path.is_file, (folder / kind / f"{variant}.yaml" for kind in kinds)), folder / f"{variant}.yaml")
 
 
 def _checked(space, where: str) -> dict:

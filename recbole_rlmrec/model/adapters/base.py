@@ -24,6 +24,9 @@ class Call(NamedTuple):
     module: nn.Module | None = None
 
 
+OWN_LOSS = "it takes the place of a BPR loss, and the recommender's loss is another"
+
+
 class Adapter:
     """How one kind of recommender is aligned. Attributes and methods are overridden where a recommender differs.
 
@@ -282,6 +285,7 @@ class BatchAdapter(Adapter):
     """
 
     text_input = False
+    softmax = OWN_LOSS
     masking = (
         "a user is encoded from the history when it occurs in a batch, so masked users have no representation, and "
         "masked items keep nothing to reconstruct their profile from"

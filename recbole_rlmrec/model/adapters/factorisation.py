@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recbole_rlmrec.model.adapters.base import BatchAdapter, EmbeddingAdapter, liked
+from recbole_rlmrec.model.adapters.base import OWN_LOSS, BatchAdapter, EmbeddingAdapter, liked
 from recbole_rlmrec.model.alignment.base import Term
 
 
@@ -14,13 +14,19 @@ class BPRAdapter(EmbeddingAdapter):
     reads_rows = True
 
 
-class SummedLossAdapter(EmbeddingAdapter):
+class OwnLossAdapter(EmbeddingAdapter):
+    """Embeddings trained with a loss that is no BPR loss: LINE, NNCF."""
+
+    softmax = OWN_LOSS
+
+
+class SummedLossAdapter(OwnLossAdapter):
     """Embeddings trained with a loss that is a sum over the batch: ENMF, ConvNCF."""
 
     loss = "sum"
 
 
-class NeuMFAdapter(EmbeddingAdapter):
+class NeuMFAdapter(OwnLossAdapter):
     """NeuMF: a representation is the embedding of its factorisation beside that of its MLP, where both are trained."""
 
     def dim(self, model):

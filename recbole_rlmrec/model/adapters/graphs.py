@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from recbole_rlmrec.errors import ModelError
-from recbole_rlmrec.model.adapters.base import GraphAdapter, token_rows
+from recbole_rlmrec.model.adapters.base import OWN_LOSS, GraphAdapter, token_rows
 
 
 class NGCFAdapter(GraphAdapter):
@@ -39,6 +39,7 @@ class GCMCAdapter(GraphAdapter):
 
     observes = "GcEncoder"
     text_input = False
+    softmax = OWN_LOSS
 
     def input_names(self, model):
         raise ModelError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbole_rlmrec.model.adapters.base import GraphAdapter
+from recbole_rlmrec.model.adapters.base import OWN_LOSS, GraphAdapter
 
 
 class GCCFAdapter(GraphAdapter):
@@ -14,6 +14,8 @@ class GCCFAdapter(GraphAdapter):
 
 class AutoCFAdapter(GraphAdapter):
     """AutoCF: it is trained without negative items, so there are none to align."""
+
+    softmax = OWN_LOSS
 
     def terms(self, model, interaction, calls):
         terms, batch_size = super().terms(model, interaction, calls)
