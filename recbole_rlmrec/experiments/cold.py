@@ -10,7 +10,7 @@ import pandas as pd
 from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
-from recbole_rlmrec.experiments.cells.data import changed
+from recbole_rlmrec.experiments.cells.data import changed, not_shown
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
 from recbole_rlmrec.experiments.cells.variants import COLD, VARIANTS, read_variants
 from recbole_rlmrec.experiments.cold_judge import GROUPS, Judge, Task
@@ -111,7 +111,7 @@ def make_task(study: Study, side: str, seed: int, share: float | None) -> Task:
     kept = {part: table[table[column].isin(warm)] for part, table in rows.items()}
     root = study.output / "data" / f"{full.name}-cold-{side}s-{'data' if share is None else f'{share:g}-{seed}'}"
     data = changed(full, root, kept, own_profiles=not study.options.get("semantic_tag"))
-    return Task(data, side, cold, test)
+    return Task(data, side, cold, test, pairs["valid"][~pairs["valid"][side].isin(out)])
 
 
 def _profiles(study: Study, task: Task, side: str) -> Profiles:
@@ -126,7 +126,8 @@ def _profiles(study: Study, task: Task, side: str) -> Profiles:
     """
     profiles = study.profiles(task.data)
     quoted, _ = ProfileStore(profiles.folder).quoted_pairs()
-    leaked = len(task.test.merge(quoted.drop_duplicates(), on=["user", "item"]))
+    held_out = not_shown(task.test, task.data.pairs("train"), ("user", "item"))
+    leaked = len(held_out.merge(quoted.drop_duplicates(), on=["user", "item"]))
     if leaked and study.options.get("leakage", "error") != "warn":
         raise LeakageError(
             f"The profiles of tag {profiles.tag!r} quote {leaked} of the interactions held out here with their {side}s; "

@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from recbole_rlmrec.data.atomic import PARTS, read_atomic
+from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.columns import snake
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome
@@ -43,12 +43,15 @@ class Task:
         Tokens.
     test : DataFrame
         ``user`` and ``item`` tokens: the test split, and every interaction of those held out.
+    validation : DataFrame
+        The same of the validation split: what is not tested.
     """
 
     data: Data
     side: str
     cold: list[str]
     test: pd.DataFrame
+    validation: pd.DataFrame
 
 
 class Judge:
@@ -80,9 +83,13 @@ class Judge:
             found.data[:] = 1.0
             return found
 
-        parts = [task.data.pairs(part) for part in PARTS[: 1 + (config["test_mask"] != "train")]]
-        self.train, self._hidden = matrix(parts[0].drop_duplicates()), matrix(pd.concat(parts).drop_duplicates())
-        self._wanted = matrix(task.test)
+        self.train, self._wanted = matrix(task.data.pairs("train").drop_duplicates()), matrix(task.test)
+        hidden = self.train
+        if config["test_mask"] != "train":
+            seen = task.validation
+            there = [seen[side].isin(place[side]) for side in ("user", "item")]
+            hidden = self.train.maximum(matrix(seen[there[0] & there[1]].drop_duplicates()))
+        self._hidden = hidden - hidden.multiply(self._wanted)  # as in a test of RecBole, what is wanted is never hidden
         self._dataset = dataset
 
     def _unseen(self) -> Unseen:

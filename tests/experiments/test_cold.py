@@ -11,7 +11,10 @@ from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.exchange.profiles import import_profiles
-from recbole_rlmrec.experiments.cold import harmonic
+from recbole_rlmrec.experiments.cells.options import parse_options
+from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.cold import harmonic, make_task
+from recbole_rlmrec.experiments.cold_judge import Judge
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
 
@@ -117,6 +120,45 @@ def test_profiles_that_quote_what_is_held_out(tiny, workdir, here):
     option = tag(workdir, pairs=[row.split("\t")[:2] for row in rows])
     with pytest.raises(LeakageError):
         cold(here, option, "--variants", "alpharec")
+
+
+@pytest.fixture
+def split_by_hand(tiny, workdir):
+    """Items i1 to i4 occur in validation and test alone; some test interactions repeat training ones. Returns the parts."""
+    lines = (workdir / "dataset/tiny/tiny.inter").read_text().splitlines()
+    rows = [line.split("\t") for line in lines[1:]]
+    late = [row for row in rows if row[1] in ("i1", "i2", "i3", "i4")]
+    early = [row for row in rows if row not in late]
+    parts = {"train": early[:150], "valid": early[150:180] + late[::2], "test": early[180:] + late[1::2] + early[:20]}
+    for part, some in parts.items():
+        text = "\n".join([lines[0], *map("\t".join, some)]) + "\n"
+        (workdir / f"dataset/tiny/tiny.{part}.inter").write_text(text)
+    return {part: {(row[0], row[1]) for row in some} for part, some in parts.items()}
+
+
+@pytest.mark.parametrize("mask", ["train_valid", "train"])
+def test_what_is_hidden_is_what_recbole_hides(split_by_hand, workdir, mask):
+    """Training and validation items of a user, cold ones too, but none that the test wants; who knows all is right."""
+    files = "--benchmark_filename=['train','valid','test']"
+    options = parse_options([files, "--topk=[5,30]", "--valid_metric=Recall@5", f"--test_mask={mask}"])
+    place = type("Runner", (), {"folder": (workdir / "out").resolve(), "jobs": 1})()
+    study = Study("cold", "tiny", place, ["LightGCN"], [2020], options)
+    task = make_task(study, "item", 2020, None)
+    judge = Judge(study, task, study.profiles(task.data), None)
+    users, items = (judge._tokens[side] for side in ("user", "item"))
+    hidden = {(users[row], items[column]) for row, column in zip(*judge._hidden.nonzero())}
+    warm = {user for user, _ in split_by_hand["train"]}
+    seen = split_by_hand["train"] | (split_by_hand["valid"] if mask == "train_valid" else set())
+    assert hidden == {(user, item) for user, item in seen - split_by_hand["test"] if user in warm and item in items}
+    assert any(item in task.cold for _, item in hidden) == (mask == "train_valid")
+    wanted = judge._wanted.toarray()
+    found = judge.judge(lambda rows: wanted[rows].copy())
+    assert found[["recall@30 cold", "recall@30 warm", "recall@30 all"]].min().min() == 1
+
+
+def test_profiles_may_quote_training_interactions_that_the_test_repeats(split_by_hand, workdir, here):
+    results = cold(here, "--variants", "base", "--from-data", "--benchmark_filename=['train','valid','test']")
+    assert means(results)["base"]["recall@10 warm"] > 0
 
 
 def test_harmonic():
