@@ -231,9 +231,13 @@ def atomic_files(folder: Path, dataset: str) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.startswith(f"{dataset}.")) if folder.is_dir() else []
 
 
-def digest_files(folder: Path, dataset: str) -> str:
-    """SHA-256 over the atomic files of a dataset, 16 digits."""
-    files = [path for path in atomic_files(folder, dataset) if path.suffix in (".inter", ".item", ".user")]
+def digest_files(folder: Path, dataset: str, names: Collection[str] | None = None) -> str:
+    """SHA-256 over atomic files of a dataset, 16 digits: its interactions, items and users, or those of these names."""
+    files = atomic_files(folder, dataset)
+    if names is None:
+        files = [path for path in files if path.suffix in (".inter", ".item", ".user")]
+    else:
+        files = [path for path in files if path.name in names]
     return _digest(tuple((path, about.st_size, about.st_mtime_ns) for path in files for about in [path.stat()]))
 
 

@@ -18,7 +18,7 @@ from recbole_rlmrec.encoding.embeddings import read_embeddings
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.exchange.profiles import import_profiles
-from recbole_rlmrec.experiments.cells.data import changed, frozen_data, not_shown
+from recbole_rlmrec.experiments.cells.data import Data, changed, frozen_data, not_shown
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.experiments.groups import bounds
 from recbole_rlmrec.experiments.pretrain import random_split
@@ -139,6 +139,18 @@ def test_a_copy_of_data_that_have_changed_since_is_not_used(tiny, workdir, touch
         changed(data, root, {})
     assert (root / "cut" / path.name).read_text().splitlines() == "".join(lines).splitlines()
     assert [path.name for path in root.iterdir()] == ["cut"]
+
+
+def test_files_of_features_and_of_a_graph_tell_cells_apart(tiny, workdir):
+    folder = workdir / "dataset/tiny"
+    data, options = Data("tiny", folder.parent, folder.parent, {}, "0"), {"additional_feat_suffix": ["itememb"]}
+    assert data.features(options) == {}
+    seen = []
+    for name, text in (("tiny.itememb", "a"), ("tiny.itememb", "b"), ("tiny.kg", "c"), ("tiny.useremb", "not read")):
+        (folder / name).write_text(text)
+        seen.append((data.features(options)["features"], (data.features({}) or {}).get("features")))
+    assert len({both for both, _ in seen}) == 3 and seen[2] == seen[3]
+    assert [graph is None for _, graph in seen] == [True, True, False, False]
 
 
 def test_pretrain_end_to_end(tiny, workdir, here):

@@ -89,6 +89,14 @@ class Data:
         """Names of the columns of users and items."""
         return self.options.get("USER_ID_FIELD") or "user_id", self.options.get("ITEM_ID_FIELD") or "item_id"
 
+    def features(self, options: Mapping) -> dict[str, str]:
+        """``features``: SHA-256 of the further files that runs with these options read, a knowledge graph's or features'."""
+        suffixes = options.get("additional_feat_suffix") or ()
+        suffixes = {"kg", "link", *([suffixes] if isinstance(suffixes, str) else suffixes)}
+        names = [f"{self.name}.{suffix}" for suffix in sorted(suffixes)]
+        there = [name for name in names if (self.root / self.name / name).is_file()]
+        return {"features": digest_files(self.root / self.name, self.name, there)} if there else {}
+
     def counts(self) -> dict[str, int]:
         """Number of users and of items that occur, and of interactions of each part."""
         pairs = {part: self.pairs(part) for part in PARTS}

@@ -220,7 +220,7 @@ class Study:
         data = data or self.data_of(seed)
         kind = VARIANTS[variant]
         merged = {**self.options, **data.run_options(), **kind.options_for(model)}
-        identity = {"data": data.digest, "split": data.split_hash}
+        identity = {"data": data.digest, "split": data.split_hash, **data.features(merged)}
         own = {**self.params.get(model, {}).get(variant, {}), **options}
         if kind.text or {**merged, **own}.get("initial_embeddings") == SEMANTIC:
             profiles = profiles or self.profiles(data)
