@@ -35,7 +35,7 @@ INSTRUCTIONS: tuple[tuple[str, dict[str, str]], ...] = (
         },
     ),
     (r"nomic-embed-text", {"user": "search_query: ", "item": "search_document: "}),
-    (r"mxbai-embed-large|snowflake-arctic-embed-(xs|s|m|l)(-v1|$)", {"user": _SEARCH, "item": ""}),
+    (r"mxbai-embed-large|snowflake-arctic-embed-(xs|s|m|l)(-v1|-long|$)", {"user": _SEARCH, "item": ""}),
     (r"snowflake-arctic-embed-.*v2", {"user": "query: ", "item": ""}),
     (r"embeddinggemma", {"user": "task: search result | query: ", "item": "title: none | text: "}),
 )

@@ -81,8 +81,9 @@ class Measures:
         return self.blend / self.knn - 1 if self.knn else (np.inf if self.blend else 0.0)
 
     def figures(self) -> dict:
-        """All of them by name, ``gain`` among them."""
-        return {**asdict(self), "gain": self.gain}
+        """All of them by name, ``gain`` among them, and in words as ``gained``."""
+        gained = f"{self.gain:+.0%}" if np.isfinite(self.gain) else "all that is found"
+        return {**asdict(self), "gain": self.gain, "gained": gained}
 
 
 def measure_dataset(dataset: str, options: Mapping, tag: str | None = None) -> Measures:

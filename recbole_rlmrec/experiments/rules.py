@@ -52,7 +52,7 @@ RULES = (
         "popular",
         lambda m: m.popularity > m.knn > 0 and m.gain >= GAIN_SMALL,
         IDS_FROM_TEXT,
-        "Texts add {gain:+.0%} to item-kNN on the validation split, but popularity ({popularity:.4f}) is ahead of item-kNN "
+        "Texts add {gained} to item-kNN on the validation split, but popularity ({popularity:.4f}) is ahead of item-kNN "
         "({knn:.4f}): the softmax loss ranks by cosines, which know no popularity. Keep BPR, and let ids start from the texts.",
     ),
     Rule(
@@ -60,13 +60,13 @@ RULES = (
         lambda m: m.per_item <= THIN and m.gain >= GAIN_LARGE,
         TEXT_ALONE,
         "Half of the items have {per_item:g} training interactions or fewer, too few to learn an id from, and texts add "
-        "{gain:+.0%} to item-kNN on the validation split.",
+        "{gained} to item-kNN on the validation split.",
     ),
     Rule(
         "telling",
         lambda m: m.gain >= GAIN_SMALL,
         TEXT_AND_IDS,
-        "Texts add {gain:+.0%} to item-kNN on the validation split, and items have {per_item:g} training interactions in the "
+        "Texts add {gained} to item-kNN on the validation split, and items have {per_item:g} training interactions in the "
         "median, from which ids can learn: use both.",
     ),
     Rule(

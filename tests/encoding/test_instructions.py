@@ -24,6 +24,7 @@ from recbole_rlmrec.encoding.registry import register_encoder, same_encoder
         ("mixedbread-ai/mxbai-embed-large-v1", "Represent this sentence for searching relevant passages: ", ""),
         ("nomic-ai/nomic-embed-text-v1.5", "search_query: ", "search_document: "),
         ("Snowflake/snowflake-arctic-embed-m-v1.5", "Represent this sentence for searching relevant passages: ", ""),
+        ("Snowflake/snowflake-arctic-embed-m-long", "Represent this sentence for searching relevant passages: ", ""),
         ("Snowflake/snowflake-arctic-embed-l-v2.0", "query: ", ""),
         ("BAAI/bge-m3", "", ""),
         ("sentence-transformers/all-MiniLM-L6-v2", "", ""),

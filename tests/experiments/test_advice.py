@@ -61,7 +61,7 @@ def test_no_text(tiny, workdir):
 def test_which_rule_counts(changes, name):
     measures = replace(PLAIN, **changes)
     rule, _ = advise(measures)
-    assert rule.name == name and said(rule, measures)
+    assert rule.name == name and "inf" not in said(rule, measures)
 
 
 def test_remarks():

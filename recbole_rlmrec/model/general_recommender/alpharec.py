@@ -108,7 +108,8 @@ class AlphaRec(GeneralRecommender):
         history, profiles : torch.Tensor, optional
             As :meth:`TextInput.embed_users` takes them.
         items : list of torch.LongTensor, optional
-            Internal ids of each user's items, [k]; the items' vectors of the trained graph are propagated to the user.
+            Internal ids of each user's items, [k], repeats counted once as in training; the items' vectors of the trained graph
+            are propagated to the user.
 
         Raises
         ------
@@ -117,6 +118,7 @@ class AlphaRec(GeneralRecommender):
         """
         layers = [self.text.embed_users(history, profiles)]
         if items is not None:
+            items = [ids.unique() for ids in items]
             degree = (self.graph.crow[1:] - self.graph.crow[:-1])[self.n_users :].clamp_min(1).to(layers[0].dtype)
             for table in self.layers()[: self.n_layers]:
                 table = table[self.n_users :] * degree.rsqrt().unsqueeze(1)
