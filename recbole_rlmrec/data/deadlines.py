@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import pandas as pd
 
 from recbole_rlmrec.data.atomic import read_columns, read_header
 from recbole_rlmrec.data.pairs import pair_key, targets, training_interactions
+
+_FIELDS = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,31 @@ class Deadlines:
             None where no times are loaded, or where some training interaction is later than a held-out one of its user: such
             a split is not one in the order of time.
         """
-        users, items, times = training_interactions(train)
-        held = [targets(part) for part in heldout if len(part.inter_feat)]
+        return cls._of(training_interactions(train), [targets(part) for part in heldout if len(part.inter_feat)], train, scale)
+
+    @classmethod
+    def of_files(cls, train) -> Deadlines | None:
+        """Deadlines of a run whose data come split, by the times that its files have and that it has not loaded.
+
+        Parameters
+        ----------
+        train : recbole.data.dataset.Dataset
+            The training split.
+        """
+        parts, ids = [], [train.field2token_id[train.config[key]] for key in _FIELDS[:2]]
+        for table in _read_parts(train.config):
+            if table is None:
+                return None
+            users, items = (table[side].map(known) for side, known in zip(("user", "item"), ids))
+            there = (users.notna() & items.notna() & table["time"].notna()).to_numpy()
+            columns = (users.to_numpy()[there].astype(np.int64), items.to_numpy()[there].astype(np.int64))
+            parts.append((*columns, table["time"].to_numpy()[there]))
+        return cls._of(parts[0], [part for part in parts[1:] if len(part[0])], train, (0.0, 1.0))
+
+    @classmethod
+    def _of(cls, known, held: list, train, scale: tuple[float, float]) -> Deadlines | None:
+        """Of (users, items, times) of training and of what is held out."""
+        users, items, times = known
         if times is None or not held or any(part[2] is None for part in held):
             return None
         at = np.full(train.user_num, np.inf)
@@ -109,18 +134,25 @@ def earliest_in_files(config, pairs: Collection[tuple[str, str]]) -> dict[tuple[
     dict of (str, str) to float
         Those that the files have with a time.
     """
-    stem = Path(config["data_path"]) / config["dataset"]
-    parts = [f"{part}.inter" for part in config["benchmark_filename"] or ()] or ["inter"]
-    form = config["field_separator"] or "\t", config["encoding"] or "utf-8"
-    names = [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     found: dict[tuple[str, str], float] = {}
-    for path in (stem.with_name(f"{stem.name}.{part}") for part in parts):
-        if not path.is_file() or not set(names) <= set(read_header(path, *form)):
+    for table in _read_parts(config):
+        if table is None:
             continue
-        table = read_columns(path, names, *form, names[2:])[names].set_axis(["user", "item", "time"], axis=1)
         table = table[table["user"].isin({user for user, _ in pairs}) & table["item"].isin({item for _, item in pairs})]
-        times = pd.to_numeric(table["time"], errors="coerce")
-        for pair, time in zip(zip(table["user"], table["item"]), times):
+        for pair, time in zip(zip(table["user"], table["item"]), table["time"]):
             if pair in pairs and not np.isnan(time):
                 found[pair] = min(time, found.get(pair, np.inf))
     return found
+
+
+def _read_parts(config) -> Iterator[pd.DataFrame | None]:
+    """``user``, ``item`` (tokens) and ``time`` of the files of a run's interactions; None for one without these columns."""
+    stem = Path(config["data_path"]) / config["dataset"]
+    parts = [f"{part}.inter" for part in config["benchmark_filename"] or ()] or ["inter"]
+    form, names = (config["field_separator"] or "\t", config["encoding"] or "utf-8"), [config[key] for key in _FIELDS]
+    for path in (stem.with_name(f"{stem.name}.{part}") for part in parts):
+        if not path.is_file() or not set(names) <= set(read_header(path, *form)):
+            yield None
+            continue
+        table = read_columns(path, names, *form, names[2:])[names].set_axis(["user", "item", "time"], axis=1)
+        yield table.assign(time=pd.to_numeric(table["time"], errors="coerce"))

@@ -146,6 +146,9 @@ def check_quotes(quotes: Quotes, train, mode: str = "error", tag: str = "TAG") -
 def _late(quotes: Quotes, keys: np.ndarray, known: np.ndarray, leaked: np.ndarray, train) -> list[tuple[int, str, float]]:
     """What the second rule finds beside the first: user ids, items and times, each once."""
     deadlines: Deadlines | None = getattr(train, "rlmrec_deadlines", None)
+    if deadlines is None and train.config["benchmark_filename"] and train.time_field not in train.inter_feat and len(keys):
+        # most recommenders load no times, and the files may still be split by them
+        deadlines = train.rlmrec_deadlines = Deadlines.of_files(train)
     if deadlines is None:
         return []
     found = deadlines.passed(quotes.users, quotes.items, quotes.times) & ~np.isin(keys, leaked)

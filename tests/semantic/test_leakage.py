@@ -124,12 +124,14 @@ def test_times_that_a_run_scales_are_compared_as_they_are_written(trek, scaled):
         check(train, ("bob", "boat", 8))
 
 
-def test_a_split_at_one_moment_holds_out_everybodys_future(trek):
+@pytest.mark.parametrize("loaded", [["timestamp"], []])
+def test_a_split_at_one_moment_holds_out_everybodys_future(trek, loaded):
+    """Whether the run loads the times, as sequential recommenders do, or not."""
     for part, first, last in (("train", 0, 3), ("valid", 3, 6), ("test", 6, 20)):
         rows = [row for row in [*ROWS, ("cy", "mug", 3, 1)] if first <= row[3] < last and row[0] != "bob"]
         write(trek, rows, f".{part}")
     more = {"benchmark_filename": ["train", "valid", "test"], "val_interval": None}
-    train = split("BPR", **more)[1]
+    train = split("BPR", **more, load_col={"inter": ["user_id", "item_id", *loaded]})[1]
     assert check(train, ("cy", "tent", 2.5)) == 0
     with pytest.raises(LeakageError, match=f"user 'cy' with item 'tent' at {NOW + 3}, held out from {NOW + 3} on"):
         check(train, ("cy", "tent", 3))
@@ -138,6 +140,14 @@ def test_a_split_at_one_moment_holds_out_everybodys_future(trek):
 def test_a_random_split_is_checked_by_pairs_alone(trek):
     train = split("BPR", eval_args={"split": {"RS": [0.6, 0.2, 0.2]}, "order": "RO", "group_by": "user", "mode": "full"})[1]
     assert check(train, ("ann", "axe"), ("ann", "boat", 9)) == 0
+
+
+@pytest.mark.parametrize("columns", [["user_id", "item_id"], ["user_id", "item_id", "timestamp"]])
+def test_files_that_are_split_otherwise_than_by_time_are_checked_by_pairs_alone(trek, columns):
+    for part, rows in (("train", ROWS[5:12]), ("valid", ROWS[:2]), ("test", ROWS[2:5])):
+        write(trek, rows, f".{part}")
+    more = {"benchmark_filename": ["train", "valid", "test"], "val_interval": None, "load_col": {"inter": columns}}
+    assert check(split("BPR", **more)[1], ("ann", "boat", 9)) == 0
 
 
 @MODELS
