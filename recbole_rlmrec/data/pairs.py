@@ -10,6 +10,7 @@ import hashlib
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -52,6 +53,12 @@ def hash_pairs(users: np.ndarray, items: np.ndarray, user_tokens, item_tokens) -
             pairs = pc.take(user_tokens, pa.array(heads)), tab, pc.take(item_tokens, pa.array(tails))
             digest.update(pc.binary_join_element_wise(*pairs, end, nothing).buffers()[2] or b"")
     return digest.hexdigest()
+
+
+def hash_tokens(users, items) -> str:
+    """As :func:`split_hash`, for the tokens of training interactions, [n] each."""
+    (users, user_tokens), (items, item_tokens) = pd.factorize(users), pd.factorize(items)
+    return hash_pairs(users, items, user_tokens, item_tokens)
 
 
 def _ranked(tokens) -> tuple[pa.Array, np.ndarray]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd import Function
 
-from recbole_rlmrec.errors import SemanticError
+from recbole_rlmrec.errors import ConfigError, SemanticError
 from recbole_rlmrec.model.device import no_autocast
 from recbole_rlmrec.model.history import HistoryMean
 from recbole_rlmrec.model.options import choice, count, flag, number
@@ -157,6 +157,8 @@ class TextInput(nn.Module):
         super().__init__()
         self.semantic, self.settings, self.n_out = semantic, settings, n_out
         parts = {"history", "profile"} if settings.user_text == "both" else {settings.user_text}
+        if not users and settings.user_text != "history":
+            raise ConfigError("user_text is of recommenders with an embedding of users; leave it out.")
         parts = parts if users else set()
         _require(semantic, settings, "profile" in parts)
         self.item = self._network(semantic.item)

@@ -9,16 +9,17 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-from recbole.data.dataset import Dataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import building, copy_folder, write_json
-from recbole_rlmrec.data.pairs import split_hash
+from recbole_rlmrec.data.pairs import hash_tokens, split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.data.store import list_tags, now
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
+from recbole_rlmrec.model.lookup import backbone_name, is_sequential
 from recbole_rlmrec.runs.split import draw_split, make_config
 
 _ROW = "rlmrec_row"
@@ -88,15 +89,19 @@ def freeze_split(dataset: str, name: str, root: Path | str, options: Mapping | N
     config = make_config(model, dataset, options or {})
     if config["benchmark_filename"]:
         raise ConfigError(f"{dataset} comes split (benchmark_filename is set); there is nothing to draw.")
-    data, splits = draw_split(config, _NumberedDataset)
+    data, splits = draw_split(config, _NumberedSequences if is_sequential(backbone_name(model)) else _NumberedDataset)
     parts = dict(zip(PARTS, splits, strict=True))
     with building(target) as folder:
         about = _write(config, data, parts, folder, name)
     return FrozenSplit(name, target, about)
 
 
-class _NumberedDataset(Dataset):
-    """RecBole's dataset whose interactions know their row in the file."""
+class _Numbered:
+    """Mixin over RecBole's datasets whose interactions know their row in the file.
+
+    ``first`` are the rows that are in no part of a split: of a sequential recommender's, users' first interactions, which are
+    no targets.
+    """
 
     def _load_inter_feat(self, token, dataset_path):
         super()._load_inter_feat(token, dataset_path)
@@ -106,8 +111,25 @@ class _NumberedDataset(Dataset):
         self.field2seqlen[_ROW] = 1
         self.rows_read = len(self.inter_feat)
 
+    def _change_feat_format(self):
+        kept = self.inter_feat[_ROW].to_numpy()
+        super()._change_feat_format()
+        self.first = np.setdiff1d(kept, self.inter_feat[_ROW].numpy())
 
-def _write(config, data: _NumberedDataset, parts: dict[str, Dataset], folder: Path, name: str) -> dict:
+    def file_rows(self, ids: np.ndarray) -> np.ndarray:
+        """Rows of the file by internal ids of the column that numbers them."""
+        return self.field2id_token[_ROW][ids].astype(np.int64)
+
+
+class _NumberedDataset(_Numbered, Dataset):
+    """For recommenders that take interactions."""
+
+
+class _NumberedSequences(_Numbered, SequentialDataset):
+    """For recommenders that take sequences."""
+
+
+def _write(config, data: _Numbered, parts: dict[str, Dataset], folder: Path, name: str) -> dict:
     source, separator = Path(config["data_path"]) / config["dataset"], config["field_separator"]
     encoding = config["encoding"] or "utf-8"
     inter = read_atomic(source.with_name(f"{source.name}.inter"), separator, encoding)
@@ -116,16 +138,20 @@ def _write(config, data: _NumberedDataset, parts: dict[str, Dataset], folder: Pa
             f"RecBole reads {data.rows_read} rows from {inter.path}, which has {len(inter.table)} lines; a field that starts "
             "with a quotation mark can be why: remove these marks."
         )
+    tables = {}
     for part, split in parts.items():
-        rows = data.field2id_token[_ROW][split.inter_feat[_ROW].numpy()].astype(np.int64)
-        write_atomic(folder / f"{name}.{part}.inter", inter, inter.table.iloc[rows], separator, encoding)
+        rows = data.file_rows(split.inter_feat[_ROW].numpy())
+        if part == "train":
+            rows = np.concatenate([data.file_rows(data.first), rows])
+        tables[part] = inter.table.iloc[rows]
+        write_atomic(folder / f"{name}.{part}.inter", inter, tables[part], separator, encoding)
     for side, field in (("item", data.iid_field), ("user", data.uid_field)):
         path = source.with_name(f"{source.name}.{side}")
         if path.is_file():
             file = read_atomic(path, separator, encoding)
             kept = file.table[file.table[field].isin(set(data.field2id_token[field][1:]))]
             write_atomic(folder / f"{name}.{side}", file, kept, separator, encoding)
-    digest = split_hash(parts["train"])
+    digest = hash_tokens(tables["train"][data.uid_field], tables["train"][data.iid_field])
     settings = frozen_options(config)
     (folder / f"{name}.yaml").write_text(
         f"# Settings of {name}, a frozen split of {config['dataset']}: run with --config_files={quoted(f'{name}.yaml')}\n"
@@ -144,8 +170,8 @@ def _write(config, data: _NumberedDataset, parts: dict[str, Dataset], folder: Pa
         "split_hash": digest,
         "users": data.user_num - 1,
         "items": data.item_num - 1,
-        "interactions": {part: len(split) for part, split in parts.items()},
-        "tags": copy_semantic(semantic_root(config), folder / "semantic", name, digest),
+        "interactions": {part: len(table) for part, table in tables.items()},
+        "tags": copy_semantic(semantic_root(config), folder / "semantic", name, (split_hash(parts["train"]), digest)),
     }
     write_json(folder / "split.json", about)
     return about
@@ -157,8 +183,18 @@ def frozen_options(config) -> dict:
     return {"benchmark_filename": list(PARTS), **options, **dict.fromkeys(FILTERS)}
 
 
-def copy_semantic(source: Path, target: Path, name: str, digest: str) -> list[str]:
+def copy_semantic(source: Path, target: Path, name: str, hashes: tuple[str, str]) -> list[str]:
     """Copy profiles and embeddings to a dataset of another name; those made for another split stay behind.
+
+    Parameters
+    ----------
+    source, target : Path
+        Folders of tags.
+    name : str
+        Of the new dataset.
+    hashes : (str, str)
+        Of the training split as the run draws it and as it is on disk: there it has first interactions of users who have no
+        training row in a sequential run.
 
     Returns
     -------
@@ -168,11 +204,12 @@ def copy_semantic(source: Path, target: Path, name: str, digest: str) -> list[st
     tags = []
     for tag in list_tags(source) if source.is_dir() else []:
         made_for = parse_json((source / tag / "manifest.json").read_bytes()).get("split_hash")
-        if made_for not in (None, digest):
+        if made_for not in (None, *hashes):
             logger.warning(f"The profiles {tag} were made for another split and are not copied.")
             continue
         copy_folder(source / tag, target / tag)
         for manifest in [target / tag / "manifest.json", *(target / tag).glob("embeddings/*/manifest.json")]:
-            write_json(manifest, {**parse_json(manifest.read_bytes()), "dataset": name})
+            about = {**parse_json(manifest.read_bytes()), "dataset": name}
+            write_json(manifest, about | ({"split_hash": hashes[1]} if about.get("split_hash") == hashes[0] else {}))
         tags.append(tag)
     return tags

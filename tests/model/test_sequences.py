@@ -377,6 +377,12 @@ def test_text_alone_needs_texts(build):
         build("GRU4RecCPR_Semantic", **SIZES, **OWN["GRU4RecCPR"])
 
 
+@pytest.mark.parametrize("value", ["profile", "both"])
+def test_a_sequence_has_no_text_of_a_user(build, value):
+    with pytest.raises(ConfigError, match="user_text is of recommenders with an embedding of users"):
+        build("GRU4Rec_Semantic", **SIZES, user_text=value)
+
+
 def test_the_mask_of_sequences_is_no_item_whose_id_is_hidden(build):
     _, model, _ = build("BERT4Rec_Semantic", id_dropout=0.999999, hidden_size=8, train_neg_sample_args=None)
     shown, own = model._initial_tables()[0], model.item_embedding.weight

@@ -109,3 +109,39 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tiny, workdir, mo
     with pytest.raises(RLMRecError):
         freeze_split("tiny", "second", workdir / "dataset", {"gpu_id": ""})
     assert sorted(path.name for path in (workdir / "dataset").iterdir()) == ["frozen", "tiny"]
+
+
+SHORT = [("ann", "abcdef"), ("bob", "abc"), ("cy", "ab"), ("dee", "a"), ("eve", "cbade")]
+PROTOCOLS = [
+    {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
+    {"split": {"RS": [0.5, 0.2, 0.3]}, "order": "TO", "group_by": "user", "mode": "full"},
+]
+
+
+@pytest.mark.parametrize("eval_args", PROTOCOLS)
+def test_a_sequential_run_draws_the_split_that_is_frozen_short_sequences_too(workdir, eval_args):
+    folder = workdir / "dataset" / "short"
+    folder.mkdir(parents=True)
+    rows = [f"{user}\t{item}\t{100 * at + len(user)}" for user, items in SHORT for at, item in enumerate(items)]
+    (folder / "short.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
+    options = {"eval_args": eval_args, "train_neg_sample_args": None, "MAX_ITEM_LIST_LENGTH": 3}
+    options["load_col"] = {"inter": ["user_id", "item_id", "timestamp"]}
+    frozen = freeze_split("short", "cut", workdir / "dataset", options, "GRU4Rec_RLMRec")
+    assert sum(frozen.about["interactions"].values()) == len(rows)
+    seen = []
+    for name, more in (("short", options), ("cut", {**options, "benchmark_filename": list(PARTS)})):
+        config = make_config("GRU4Rec_RLMRec", name, more)
+        init_seed(config["seed"], config["reproducibility"])
+        parts = create_dataset(config).build()
+        seen.append(([sequences(part) for part in parts], split_hash(parts[0])))
+    assert seen[0][0] == seen[1][0] and seen[1][1] == frozen.about["split_hash"]
+    short = {user for user, *_ in seen[0][0][0]} == {user for user, _ in SHORT}
+    assert short or seen[0][1] != seen[1][1]  # who has no training row has a first interaction on disk
+
+
+def sequences(part):
+    """User, what stands before and target of every row."""
+    tokens, feat = part.field2id_token, part.inter_feat
+    lists, lengths = feat["item_id_list"].numpy(), feat["item_length"].numpy()
+    before = ["".join(tokens["item_id"][row[:length]]) for row, length in zip(lists, lengths)]
+    return sorted(zip(tokens["user_id"][feat["user_id"].numpy()], before, tokens["item_id"][feat["item_id"].numpy()]))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from recbole_rlmrec.data.atomic import PARTS, AtomicFile, atomic_files, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import read_json
-from recbole_rlmrec.data.pairs import hash_pairs
+from recbole_rlmrec.data.pairs import hash_tokens
 from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options
@@ -81,8 +81,7 @@ class Data:
     def split_hash(self) -> str:
         """Hash of the training interactions, as :func:`~recbole_rlmrec.data.pairs.split_hash` makes it."""
         train = self.pairs("train")
-        (users, user_tokens), (items, item_tokens) = (pd.factorize(train[side]) for side in ("user", "item"))
-        return hash_pairs(users, items, user_tokens, item_tokens)
+        return hash_tokens(train["user"], train["item"])
 
     @property
     def id_fields(self) -> tuple[str, str]:
