@@ -268,7 +268,7 @@ TEXTS += [("SASRec", "replace"), ("GRU4Rec", "add"), ("HGN", "concat"), ("FPMC",
 @pytest.mark.parametrize(("backbone", "way"), TEXTS)
 def test_texts_as_input(world, backbone, way):
     here = world(backbone, suffix="_Semantic")
-    model = here.model("_Semantic", alignment="con", align_sides="item", semantic_input=way, user_text="both")
+    model = here.model("_Semantic", alignment="con", align_sides="item", semantic_input=way)
     sum(here.losses(model)).backward()
     assert all(text.item.first.weight.grad.abs().sum() > 0 for text in model.texts) and model.texts[0].user is None
     names = [name for _, name in model.adapter.input_names(model)]
