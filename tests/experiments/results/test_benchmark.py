@@ -52,7 +52,7 @@ def test_page_with_tuned_parameters(compared, workdir):
     run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", *more, *QUICK)
     text = page("tuned", "out")
     row = next(line for line in text.splitlines() if line.startswith("| LightGCN_RLMRec (gen) | align_temperature="))
-    assert "mask_ratio choice [0.05, 0.15]" in row and row.endswith("| 2 |")
+    assert "softmax_temperature choice [0.15, 0.2]" in row and row.endswith("| 2 |")
 
 
 def test_a_search_on_another_split_is_refused(compared, workdir):
