@@ -130,7 +130,7 @@ class SemanticMixin:
             path, _, last = name.rpartition(".")
             modules = self.get_submodule(path)._modules
             raw.append((modules, last, modules[last]))
-            modules[last] = _Shown(table)
+            modules[last] = _Shown(table, modules[last].padding_idx)
         self._depth = 1
         try:
             yield
@@ -141,12 +141,13 @@ class SemanticMixin:
 
 
 class _Shown(nn.Embedding):
-    """An embedding whose rows are computed."""
+    """An embedding whose rows are computed; looking up the padding row trains nothing."""
 
-    def __init__(self, table: torch.Tensor):
+    def __init__(self, table: torch.Tensor, padding_idx: int | None):
         nn.Module.__init__(self)
         self.num_embeddings, self.embedding_dim = table.shape
+        self.padding_idx = padding_idx
         self.__dict__["weight"] = table
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return F.embedding(ids, self.weight)
+        return F.embedding(ids, self.weight, self.padding_idx)

@@ -388,3 +388,18 @@ def test_the_mask_of_sequences_is_no_item_whose_id_is_hidden(build):
     shown, own = model._initial_tables()[0], model.item_embedding.weight
     assert len(own) == model.n_items + 1
     assert torch.equal(shown[-1], own[-1]) and not torch.equal(shown[1], own[1])
+
+
+PADDED = [("_RLMRec", {"alignment": "gen"}), ("_Semantic", {"alignment": "gen", "semantic_input": "add"})]
+PADDED += [("_Semantic", {"semantic_input": way}) for way in ("add", "concat")]
+
+
+@pytest.mark.parametrize("backbone", ["HGN", "FOSSIL", "LightSANs"])
+@pytest.mark.parametrize(("suffix", "options"), PADDED)
+def test_the_padding_of_sequences_is_not_trained(world, backbone, suffix, options):
+    here = world(backbone, suffix=suffix, loss_type="BPR", **PAIRWISE)
+    assert (here.batch["item_length"] < SIZES["MAX_ITEM_LIST_LENGTH"]).any()
+    model = here.model(suffix, **{"alignment": "none", **options})
+    sum(here.losses(model)).backward()
+    grad = model.item_embedding.weight.grad
+    assert grad[0].abs().sum() == 0 < grad[1:].abs().sum()

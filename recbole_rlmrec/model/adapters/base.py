@@ -206,7 +206,7 @@ class Adapter:
 
 
 class _MaskedEmbedding(nn.Module):
-    """An embedding whose masked rows are the mask token."""
+    """An embedding whose masked rows are the mask token; looking up its padding row trains nothing, as ever."""
 
     def __init__(self, embedding: nn.Embedding, ids: torch.Tensor, token: torch.Tensor):
         super().__init__()
@@ -218,7 +218,7 @@ class _MaskedEmbedding(nn.Module):
         return torch.where(masked, token, embedding.weight)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return F.embedding(ids, self.weight)
+        return F.embedding(ids, self.weight, self._parts[0].padding_idx)
 
 
 def token_rows(count: int, ids: torch.Tensor) -> torch.Tensor:
