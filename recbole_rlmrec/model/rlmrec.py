@@ -59,6 +59,12 @@ class RLMRecMixin:
         self.semantic_provenance = semantic.provenance
         initial_dim = self.adapter.initial_dim(self) if alignment.masks else 0
         self.alignment = alignment(semantic, settings, self.adapter.dim(self), initial_dim).to(self.device)
+        masked = [side for side in self.alignment.sides if getattr(semantic, side).count] if alignment.masks else []
+        if masked and not self.adapter.reconstructs(masked):
+            raise ModelError(
+                f"alignment: {settings.kind} has nothing to reconstruct where {masked[0]}s alone are masked: {self.backbone} "
+                f"then represents no {masked[0]}; set align_sides to both, with profiles of users and of items."
+            )
 
     @property
     def alignment(self):

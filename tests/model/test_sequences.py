@@ -1,5 +1,6 @@
 """Every sequential recommender: none is RecBole's own, what con and gen reach, texts as input, ranking in blocks."""
 
+import dataclasses
 import inspect
 import random
 import re
@@ -16,7 +17,7 @@ from recbole.utils import get_trainer
 from torch import nn
 
 from recbole_rlmrec.errors import ConfigError, DataError, ModelError
-from recbole_rlmrec.model import blocks
+from recbole_rlmrec.model import blocks, rlmrec
 from recbole_rlmrec.model.adapters import ADAPTERS, NOT_ALIGNABLE, SequenceAdapter, get_adapter
 from recbole_rlmrec.model.lookup import find_model
 from recbole_rlmrec.plugin.initial import export_initial, load_initial
@@ -194,7 +195,7 @@ def _check_gen(here, adapter):
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in gen.alignment.parameters())
     mask = seen[0].mask
     assert len(mask.user) and set(mask.user.tolist()) <= set(here.batch[gen.USER_ID].tolist())
-    assert (len(mask.item) > 0) == bool(adapter.states or type(adapter).__name__ in ("BERT4RecAdapter", "S3RecAdapter"))
+    assert (len(mask.item) > 0) == (adapter.states is not None)
 
 
 def _check_blocks(here, monkeypatch):
@@ -221,7 +222,7 @@ def _check_blocks(here, monkeypatch):
 def _check_documentation(backbone, adapter):
     rows = re.findall(r"^\| (\w+) \| (.+) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     con, gen, loss, text = ([cell.strip() for cell in cells.split("|")] for name, cells in rows if name == backbone).__next__()
-    reconstructs = "users, items" if adapter.states or backbone in ("BERT4Rec", "S3Rec") else "users"
+    reconstructs = "users" if adapter.states is None else "users, items"
     assert (con, gen, loss) == ("users, items", "no" if adapter.masking else reconstructs, "mean")
     assert text.endswith(f"gen: {adapter.masking}") if adapter.masking else "gen:" not in text
 
@@ -403,3 +404,30 @@ def test_the_padding_of_sequences_is_not_trained(world, backbone, suffix, option
     sum(here.losses(model)).backward()
     grad = model.item_embedding.weight.grad
     assert grad[0].abs().sum() == 0 < grad[1:].abs().sum()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "sides", "refused"),
+    [("STAMP", "item", True), ("Caser", "item", True), ("SASRec", "user", True), ("BERT4Rec", "user", True)]
+    + [("Caser", "user", False), ("SASRec", "item", False), ("BERT4Rec", "item", False)],
+)
+def test_gen_of_one_side_is_refused_where_it_is_nothing(world, backbone, sides, refused):
+    here = world(backbone)
+    if refused:
+        with pytest.raises(ModelError, match=f"where {sides}s alone are masked: {backbone} then represents no {sides}"):
+            here.model("_RLMRec", alignment="gen", align_sides=sides)
+    else:
+        assert here.losses(here.model("_RLMRec", alignment="gen", align_sides=sides))[-1] > 0
+
+
+def test_gen_is_refused_where_nobody_that_it_could_represent_has_a_profile(world, monkeypatch):
+    here, load = world("CORE"), rlmrec.load_semantic
+
+    def of_items(*args):
+        semantic = load(*args)
+        nobody = SemanticTable(np.zeros((0, WIDTH), dtype=np.float32), np.full(semantic.user.n, -1), here.config["device"])
+        return dataclasses.replace(semantic, user=nobody)
+
+    monkeypatch.setattr(rlmrec, "load_semantic", of_items)
+    with pytest.raises(ModelError, match="where items alone are masked: CORE then represents no item"):
+        here.model("_RLMRec", alignment="gen")

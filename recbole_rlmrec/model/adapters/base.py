@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -179,6 +179,10 @@ class Adapter:
     ) -> tuple[Mask, Lookup | None, Lookup | None]:
         """Which of the masked nodes the step represents, and functions from their ids to representations, by side."""
         return mask, *self.checked_lookups(model, calls)
+
+    def reconstructs(self, masked: Sequence[str]) -> Sequence[str]:
+        """Which sides ``alignment: gen`` has representations of where it masks nodes of the sides ``masked`` alone."""
+        return masked
 
     def checked_lookups(self, model: nn.Module, calls: list[Call]) -> tuple[Lookup | None, Lookup | None]:
         """What :meth:`lookups` returns, with the shape of each result checked."""

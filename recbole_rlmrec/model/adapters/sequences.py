@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.adapters.base import BatchAdapter, Call, Lookup, token_rows
@@ -28,9 +29,10 @@ class SequenceAdapter(BatchAdapter):
         Name of the embedding that an item is scored by, where that is not ``item_embedding``.
     sequence : str
         Name of the sub-module whose output is the sequence representation, where ``forward`` returns something else.
-    states : str
+    states : str or None
         Name of the sub-module whose output holds a state for each position [B, L, d], the last of them if it is a list: what
-        gen reconstructs an item from. Empty where there is none of the representation's size: then gen has users alone.
+        gen reconstructs an item from. Empty where that is ``forward``; None where there is no state of the representation's
+        size: then gen has users alone.
     trims : bool
         Whether scores do not depend on the padding of a sequence, so that evaluation may leave it out.
     features : str
@@ -45,7 +47,7 @@ class SequenceAdapter(BatchAdapter):
     user_embedding = ""
     target_embedding = ""
     sequence = ""
-    states = ""
+    states: str | None = None
     blocks = True
     trims = False
     features = ""
@@ -92,7 +94,7 @@ class SequenceAdapter(BatchAdapter):
 
     def position_states(self, model, calls: list[Call]) -> torch.Tensor | None:
         """State of each position of the sequences [B, L, d], if there is one."""
-        if not self.states:
+        if self.states is None:
             return None
         output = self.call(model, calls, self.states).output
         return output[-1] if isinstance(output, (list, tuple)) else output
@@ -100,6 +102,10 @@ class SequenceAdapter(BatchAdapter):
     def items_read(self, model, interaction) -> torch.Tensor:
         """Internal ids of the items that ``forward`` read, [B, L]."""
         return interaction[model.ITEM_SEQ]
+
+    def reconstructs(self, masked):
+        there = self.user_embedding or "item" in masked, self.states is not None
+        return [side for side, is_there in zip(SIDES, there) if is_there and side in masked]
 
     def masked_nodes(self, model, interaction, calls, mask):
         """The masked items inside the batch's sequences, and the masked users whose input has something masked.
@@ -258,6 +264,7 @@ class BERT4RecAdapter(SequenceAdapter):
     """
 
     more_rows = 1
+    states = ""
     trims = True
 
     def rows(self, model, interaction, calls):
@@ -265,9 +272,6 @@ class BERT4RecAdapter(SequenceAdapter):
         last = interaction[model.MASK_INDEX][:, -1] if masked else interaction[model.ITEM_SEQ_LEN] - 1
         states = self.position_states(model, calls)
         return states[torch.arange(len(last), device=last.device), last]
-
-    def position_states(self, model, calls):
-        return self.call(model, calls, "").output
 
     def items_read(self, model, interaction):
         return interaction[model.MASK_ITEM_SEQ]
@@ -287,6 +291,7 @@ class S3RecAdapter(SequenceAdapter):
     """S3Rec: aligned while it is fine-tuned; its pre-training scores no next item."""
 
     more_rows = 1
+    states = ""
     trims = True
     features = "item_attribute"
 
@@ -301,11 +306,8 @@ class S3RecAdapter(SequenceAdapter):
     def rows(self, model, interaction, calls):
         return model.gather_indexes(self.position_states(model, calls), interaction[model.ITEM_SEQ_LEN] - 1)
 
-    def position_states(self, model, calls):
-        return self.call(model, calls, "").output
 
-
-def sequence_adapter(states: str = "", trims: bool = False, features: str = "") -> SequenceAdapter:
+def sequence_adapter(states: str | None = None, trims: bool = False, features: str = "") -> SequenceAdapter:
     """Adapter of a recommender that differs in no more than these attributes of :class:`SequenceAdapter`."""
     adapter = SequenceAdapter()
     adapter.states, adapter.trims, adapter.features = states, trims, features
