@@ -116,13 +116,13 @@ def expected(values, name, kind, loss, profiles):
         last = {b: (place, item) for b, place, item in scored}
         users, rows = [WORLD["user"][b] for b in last], [states[b][place] for b, (place, _) in last.items()]
         positives, negatives = [item for _, item in last.values()], [SPARE[b] for b in last]
-        every = [state[cells[-1][0] if cells else 0] for state, cells in zip(states, HIDDEN)]
+        world, states = {"user": users, "read": [world["read"][b] for b in last]}, [states[b] for b in last]
     else:
-        rows = every = [state[sum(item > 0 for item in read) - 1] for state, read in zip(states, world["read"])]
+        rows = [state[sum(item > 0 for item in read) - 1] for state, read in zip(states, world["read"])]
         users, positives, negatives = WORLD["user"], WORLD["positive"], WORLD["negative"]
         own = recommendation(rows, positives, negatives, items, bias, loss)
     if kind == "gen":
-        nodes = masked_nodes(world, states, every, MASKED)
+        nodes = masked_nodes(world, states, rows, MASKED)
         return own, WEIGHT * reconstruction(nodes, profiles, values, TAU)
     total = contrast(rows, users, profiles["user"], values, TAU)
     for ids in (positives, negatives) if loss == "BPR" else (positives,):

@@ -431,3 +431,25 @@ def test_gen_is_refused_where_nobody_that_it_could_represent_has_a_profile(world
     monkeypatch.setattr(rlmrec, "load_semantic", of_items)
     with pytest.raises(ModelError, match="where items alone are masked: CORE then represents no item"):
         here.model("_RLMRec", alignment="gen")
+
+
+def test_rows_that_bert4rec_does_not_count_represent_nobody(world):
+    here = world("BERT4Rec", ft_ratio=0.0)
+    model = here.model("_RLMRec", alignment="gen", mask_ratio=0.9, hidden_dropout_prob=0.0, attn_dropout_prob=0.0)
+    seen, forward = [], model.alignment.forward
+    model.alignment.forward = lambda step: (seen.append(step), forward(step))[1]
+    calls, plain = [], model.forward
+    model.forward = lambda *args: calls.append(plain(*args)) or calls[-1]
+    here.losses(model)
+    (step,), (states,) = seen, calls
+    index, read, users = (here.batch[name] for name in (model.MASK_INDEX, model.MASK_ITEM_SEQ, model.USER_ID))
+    counted, last = index[:, -1] > 0, index[:, -1]
+    assert (~counted & torch.isin(read, step.mask.item).any(1)).any()
+    assert set(step.mask.user.tolist()) <= set(users[counted].tolist())
+    encoded = counted & torch.isin(read, step.mask.item).any(1)
+    for user in step.mask.user:
+        rows = (encoded & (users == user)).nonzero().squeeze(1)
+        torch.testing.assert_close(step.user(user[None])[0], states[rows, last[rows]].mean(0))
+    for item in step.mask.item:
+        places = (read == item) & counted[:, None]
+        torch.testing.assert_close(step.item(item[None])[0], states[places].mean(0))

@@ -103,22 +103,28 @@ class SequenceAdapter(BatchAdapter):
         """Internal ids of the items that ``forward`` read, [B, L]."""
         return interaction[model.ITEM_SEQ]
 
+    def counted(self, model, interaction) -> torch.Tensor:
+        """Which rows of the batch the recommender's own loss counts, bool [B]; others take no part in an alignment."""
+        return torch.ones_like(interaction[model.USER_ID], dtype=torch.bool)
+
     def reconstructs(self, masked):
         there = self.user_embedding or "item" in masked, self.states is not None
         return [side for side, is_there in zip(SIDES, there) if is_there and side in masked]
 
     def masked_nodes(self, model, interaction, calls, mask):
-        """The masked items inside the batch's sequences, and the masked users whose input has something masked.
+        """The masked items inside the batch's sequences, those that count, and the masked users whose input has one of them.
 
         An item is represented by the mean of its positions' states, a user by the mean of the sequence representations.
         """
         read, user = self.items_read(model, interaction), interaction[model.USER_ID]
+        counted = self.counted(model, interaction)
         there = token_rows(self._embedding(model, self.item_embedding).num_embeddings, mask.item).squeeze(1)[read]
+        there &= counted.unsqueeze(1)
         states = self.position_states(model, calls)
         rows = self.rows(model, interaction, calls)
         self._check(model, rows, len(user))
         items = Means(read[there], states[there]) if states is not None else Means(read[:0, 0], rows[:0])
-        encoded = torch.isin(user, mask.user)
+        encoded = torch.isin(user, mask.user) & counted
         if not self.user_embedding:
             encoded &= there.any(dim=1)
         users = Means(user[encoded], rows[encoded])
@@ -276,8 +282,11 @@ class BERT4RecAdapter(SequenceAdapter):
     def items_read(self, model, interaction):
         return interaction[model.MASK_ITEM_SEQ]
 
+    def counted(self, model, interaction):
+        return interaction[model.MASK_INDEX][:, -1] > 0
+
     def terms(self, model, interaction, calls):
-        counted = interaction[model.MASK_INDEX][:, -1] > 0
+        counted = self.counted(model, interaction)
         rows = self.rows(model, interaction, calls)
         ids = {"user": interaction[model.USER_ID], "positive": interaction[model.POS_ITEMS][:, -1]}
         if model.loss_type == "BPR":
