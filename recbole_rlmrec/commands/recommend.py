@@ -21,7 +21,7 @@ from recbole_rlmrec.plugin import launch, meeting
 from recbole_rlmrec.runs.candidates import allowed_items
 from recbole_rlmrec.runs.list_files import Form, digest, texts, write_lists
 from recbole_rlmrec.runs.lists import Reasons, Wanted, profile_digests, profile_texts, recommend
-from recbole_rlmrec.runs.new_sequences import extend_sequences
+from recbole_rlmrec.runs.new_sequences import check_new_items, extend_sequences
 from recbole_rlmrec.runs.newcomers import read_unseen
 from recbole_rlmrec.runs.trained import PLACES, Trained, TrainedOnSequences, load_trained
 from recbole_rlmrec.runs.unseen import Unseen, check_serves, extend, serves
@@ -132,6 +132,8 @@ def with_unseen(
     sequential = isinstance(trained, TrainedOnSequences)
     if not sequential:
         check_serves(trained)
+    elif items:
+        check_new_items(trained.config["model"])
     unseen, titles, tokens = read_unseen(trained, items, users, interactions)
     extended = extend_sequences(trained, unseen) if sequential else extend(trained, unseen)
     extended.__dict__["titles"] = {**titles, **trained.titles}

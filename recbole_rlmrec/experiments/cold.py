@@ -17,7 +17,8 @@ from recbole_rlmrec.experiments.cold_judge import GROUPS, Judge, Task
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
 from recbole_rlmrec.experiments.results.tables import Table, stars, with_deviation
-from recbole_rlmrec.model.lookup import is_sequential
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, is_sequential
+from recbole_rlmrec.runs.new_sequences import check_new_items
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:
@@ -28,6 +29,9 @@ def run(study: Study, args: argparse.Namespace) -> Results:
     study.check_models(variants)
     if side == "user" and (sequential := next(filter(is_sequential, study.models), None)):
         raise ConfigError(f"{sequential} knows users by their sequences, and cold ones have none; say --side items.")
+    for name in {VARIANTS[variant].runs(model) for model in filter(is_sequential, study.models) for variant in variants}:
+        if name.endswith(SEMANTIC_SUFFIX):
+            check_new_items(name)
     tasks = {seed: make_task(study, side, seed, None if args.from_data else args.share) for seed in study.seeds}
     settings = {seed: _profiles(study, task, side) for seed, task in tasks.items()}
     cells = [

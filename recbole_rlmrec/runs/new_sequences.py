@@ -8,7 +8,8 @@ import numpy as np
 from recbole.utils import init_seed
 
 from recbole_rlmrec.errors import DataError, ModelError, SemanticError
-from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, find_model
+from recbole_rlmrec.model.adapters import get_adapter
+from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, backbone_name, find_model
 from recbole_rlmrec.runs.sequential import TrainedOnSequences
 from recbole_rlmrec.runs.unseen import Unseen, extend_data, fitted, grown
 
@@ -30,7 +31,7 @@ def extend_sequences(trained: TrainedOnSequences, unseen: Unseen) -> TrainedOnSe
     Raises
     ------
     ModelError
-        It knows items by their ids alone, and some are new.
+        Some items are new, and it scores items by something else than their texts.
     SemanticError
         A new item has no text.
     DataError
@@ -57,13 +58,26 @@ def extend_sequences(trained: TrainedOnSequences, unseen: Unseen) -> TrainedOnSe
     return replace(found, dataset=dataset, histories=replace(found.histories, row_of=row_of, later=later))
 
 
+def check_new_items(name: str) -> None:
+    """Refuse a sequential recommender whose scores of an item do not come from its text.
+
+    Raises
+    ------
+    ModelError
+        One sentence that names one that can serve new items.
+    """
+    if not name.endswith(SEMANTIC_SUFFIX):
+        knows = "knows items by their ids alone"
+    elif not get_adapter(backbone_name(name)).scores_texts:
+        knows = "reads texts in sequences but scores an item by weights of its own"
+    else:
+        return
+    raise ModelError(f"{name} {knows}, so it cannot serve new ones; train a NAME_Semantic such as SASRec_Semantic.")
+
+
 def _with_items(trained: TrainedOnSequences, unseen: Unseen) -> TrainedOnSequences:
     name = trained.config["model"]
-    if not name.endswith(SEMANTIC_SUFFIX):
-        raise ModelError(
-            f"{name} knows items by their ids alone, so it cannot serve new ones; train a NAME_Semantic such as "
-            "SASRec_Semantic."
-        )
+    check_new_items(name)
     dataset, splits, semantic = extend_data(trained, replace(unseen, users=(), pairs=unseen.pairs.iloc[:0]))
     covered = semantic.item.covered.numpy()
     if silent := [token for place, token in enumerate(unseen.items) if not covered[trained.n_items + place]]:

@@ -12,7 +12,9 @@ from recbole.data.interaction import Interaction
 from recbole_rlmrec.cli import execute
 from recbole_rlmrec.errors import ConfigError, DataError, ModelError
 from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.runs.new_sequences import extend_sequences
 from recbole_rlmrec.runs.trained import load_trained
+from recbole_rlmrec.runs.unseen import Unseen
 
 SEQUENTIAL = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
@@ -115,6 +117,16 @@ def test_what_cannot_be_served_is_said(trained, workdir):
     for argv, said in REFUSED:
         with pytest.raises((ConfigError, DataError, ModelError), match=said):
             execute(["recommend", "--checkpoint", str(trained), *argv])
+
+
+def test_texts_that_scores_do_not_come_from_serve_no_new_items(run, workdir):
+    run("RepeatNet_Semantic", **SEQUENTIAL, semantic_input="replace")
+    checkpoint = str(last_record().checkpoint)
+    (workdir / "items.jsonl").write_text('{"item_id": "tea", "profile": "a tea"}\n')
+    with pytest.raises(ModelError, match="RepeatNet_Semantic reads texts in sequences but .* train a NAME_Semantic such as"):
+        execute(["recommend", "--checkpoint", checkpoint, "--user", "u3", "--new-items", "items.jsonl"])
+    with pytest.raises(ModelError, match="RepeatNet_Semantic reads texts in sequences"):
+        extend_sequences(load_trained(checkpoint), Unseen(items=["tea"]))
 
 
 def test_models_that_know_their_users_serve_no_others(run, capsys):

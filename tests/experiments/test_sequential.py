@@ -58,6 +58,12 @@ def test_cold_items_are_served_by_texts_in_sequences(tiny, workdir, here):
         study(here, "cold", "--variants", "base", "--side", "users")
 
 
+def test_what_scores_items_by_other_than_their_texts_is_no_variant_for_cold_items(tiny, here):
+    with pytest.raises(ModelError, match="RepeatNet_Semantic .* scores an item by weights of its own"):
+        study(here, "cold", "--variants", "base,text", models="GRU4Rec,RepeatNet")
+    assert not here.started
+
+
 def test_every_variant_of_a_sequential_backbone_has_as_many_points_and_only_options_that_it_takes(tiny, here):
     spaces = {variant: search_space("SASRec", variant) for variant in SEQUENTIAL}
     assert {space_size(space) for space in spaces.values()} == {4 * 60}

@@ -453,3 +453,18 @@ def test_rows_that_bert4rec_does_not_count_represent_nobody(world):
     for item in step.mask.item:
         places = (read == item) & counted[:, None]
         torch.testing.assert_close(step.item(item[None])[0], states[places].mean(0))
+
+
+@pytest.mark.parametrize("backbone", [name for name in SEQUENTIAL if get_adapter(name).text_input])
+def test_the_score_of_an_item_comes_from_its_text_unless_the_adapter_says_otherwise(world, backbone):
+    model = world(backbone, suffix="_Semantic").model("_Semantic", alignment="none", semantic_input="replace").eval()
+    item, tables = 29, model._initial_tables()
+    users, read = torch.arange(1, 4), torch.tensor([[3, 4, 5, 0, 0, 0, 0, 0]] * 3)
+    given = {"user_id": users, "item_id_list": read, "item_length": torch.full((3,), 3), "item_id": users}
+    scores = []
+    for _ in range(2):
+        model._initial_tables = lambda shown=tables: shown
+        with torch.no_grad():
+            scores.append(model.full_sort_predict(Interaction(dict(given))).view(3, -1)[:, item])
+        tables = [table.index_add(0, torch.tensor([item]), torch.randn_like(table[:1])) for table in tables]
+    assert (not torch.equal(*scores)) == get_adapter(backbone).scores_texts

@@ -60,6 +60,8 @@ class Adapter:
         Number of rows of the item embedding behind those of the items: a mask token of the recommender's own.
     text_input : bool
         Whether ``NAME_Semantic`` can give its initial embeddings the texts.
+    scores_texts : bool
+        Whether ``NAME_Semantic`` then scores an item by its text, so that it can rank items that training never saw.
     added : int
         By how much a mixin widens the initial embeddings; set on a model's own copy.
     """
@@ -78,6 +80,7 @@ class Adapter:
     blocks = False
     more_rows = 0
     text_input = True
+    scores_texts = True
     added = 0
 
     def check_data(self, config, dataset) -> None:

@@ -104,7 +104,7 @@ class SequenceAdapter(BatchAdapter):
         return interaction[model.ITEM_SEQ]
 
     def counted(self, model, interaction) -> torch.Tensor:
-        """Which rows of the batch the recommender's own loss counts, bool [B]; others take no part in an alignment."""
+        """Which rows of the batch the recommender's own loss counts, bool [B]; others represent nobody in gen."""
         return torch.ones_like(interaction[model.USER_ID], dtype=torch.bool)
 
     def reconstructs(self, masked):
@@ -215,6 +215,7 @@ class RepeatNetAdapter(SequenceAdapter):
 
     item_embedding = "item_matrix"
     sequence = "explore_recommendation_decoder.matrix_for_explore"
+    scores_texts = False
 
     def dim(self, model):
         return model.get_submodule(self.sequence).in_features
