@@ -145,6 +145,8 @@ def _before_targets(train) -> Interactions | None:
         rows, columns = np.nonzero(np.arange(items.shape[1]) < lengths[:, None])
     else:
         rows, columns = np.flatnonzero(lengths == 1), 0
+        first = np.unique(feat[train.uid_field].numpy()[rows], return_index=True)[1]  # a user's rows are in the order of time
+        rows = np.sort(rows[first])
     times = feat.get(f"{train.time_field}{suffix}")
     times = None if times is None or times.dim() != 2 else times.numpy()[rows, columns].astype(np.float64)
     return Interactions(feat[train.uid_field].numpy()[rows].astype(np.int64), items[rows, columns].astype(np.int64), times)

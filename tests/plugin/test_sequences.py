@@ -8,7 +8,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 
-from recbole_rlmrec.data.pairs import heldout_keys, pair_of, split_hash, split_keys
+from recbole_rlmrec.data.pairs import heldout_keys, pair_of, split_hash, split_keys, training_interactions
 from recbole_rlmrec.errors import ConfigError, DataError
 
 HISTORY = {"ann": "abcdefg", "bob": "bdbdac", "cy": "ce", "dee": "g", "eve": "fag"}
@@ -85,6 +85,14 @@ def test_a_sequential_split_has_the_hash_of_the_same_interactions_without_sequen
     long = {"user_inter_num_interval": "[5,inf)"}
     general = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}}
     assert split_hash(build(**long)[2][0]) == split_hash(build("BPR", **long, **general)[2][0])
+
+
+@pytest.mark.parametrize("longest", [3, 2, 1])
+def test_the_length_of_sequences_does_not_change_what_training_knows(shop, longest):
+    (whole, *_), (short, *_) = (build(MAX_ITEM_LIST_LENGTH=length)[2] for length in (50, longest))
+    for one, other in zip(training_interactions(whole), training_interactions(short), strict=True):
+        assert np.array_equal(one, other)
+    assert split_hash(short) == split_hash(whole)
 
 
 @pytest.mark.parametrize("longest", [50, 2])
