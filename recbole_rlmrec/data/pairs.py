@@ -122,34 +122,44 @@ def training_interactions(train) -> Interactions:
     An item that begins a sequence is no target of any row. Where the sequences were made elsewhere, every item in them
     counts that is no target.
     """
-    if (known := getattr(train, "rlmrec_interactions", None)) is not None:
-        return known
-    rows, before = targets(train), _before_targets(train)
-    if before is None:
-        return rows
-    if not train.config["benchmark_filename"]:
-        return rows.plus(before)
-    keys = pair_key(before.users, before.items, train.item_num)
-    first = np.unique(keys, return_index=True)[1]
-    return rows.plus(before.at(first[~np.isin(keys[first], pair_key(rows.users, rows.items, train.item_num))]))
+    return interactions_of([train])[0]
 
 
-def _before_targets(train) -> Interactions | None:
+def interactions_of(splits) -> list[Interactions]:
+    """As :func:`training_interactions`, of each of the splits, which follow each other.
+
+    An item that begins a sequence is of the split that has it in its file, or else has the row behind it.
+    """
+    found: list[Interactions] = []
+    for split in splits:
+        rows = getattr(split, "rlmrec_interactions", None)
+        if rows is None:
+            rows = targets(split)
+            if (before := _before_targets(split)) is not None:
+                others = [*found, rows] if split.config["benchmark_filename"] else found
+                keys = [pair_key(one.users, one.items, split.item_num) for one in (before, *others)]
+                rows = rows.plus(before.at(~np.isin(keys[0], np.concatenate([keys[0][:0], *keys[1:]]))))
+        found.append(rows)
+    return found
+
+
+def _before_targets(split) -> Interactions | None:
     """What stands before the targets of a sequential split: where RecBole made the sequences, the first of each user alone."""
-    length, suffix = getattr(train, "item_list_length_field", None), train.config["LIST_SUFFIX"]
-    feat = train.inter_feat.interaction
+    length, suffix = getattr(split, "item_list_length_field", None), split.config["LIST_SUFFIX"]
+    feat = split.inter_feat.interaction
     if length not in feat:
         return None
-    items, lengths = feat[f"{train.iid_field}{suffix}"].numpy(), feat[length].numpy()
-    if train.config["benchmark_filename"]:
+    users, items, lengths = feat[split.uid_field].numpy(), feat[f"{split.iid_field}{suffix}"].numpy(), feat[length].numpy()
+    if split.config["benchmark_filename"]:
         rows, columns = np.nonzero(np.arange(items.shape[1]) < lengths[:, None])
+        first = np.unique(pair_key(users[rows], items[rows, columns], split.item_num), return_index=True)[1]
+        rows, columns = rows[first], columns[first]
     else:
         rows, columns = np.flatnonzero(lengths == 1), 0
-        first = np.unique(feat[train.uid_field].numpy()[rows], return_index=True)[1]  # a user's rows are in the order of time
-        rows = np.sort(rows[first])
-    times = feat.get(f"{train.time_field}{suffix}")
+        rows = np.sort(rows[np.unique(users[rows], return_index=True)[1]])  # a user's rows are in the order of time
+    times = feat.get(f"{split.time_field}{suffix}")
     times = None if times is None or times.dim() != 2 else times.numpy()[rows, columns].astype(np.float64)
-    return Interactions(feat[train.uid_field].numpy()[rows].astype(np.int64), items[rows, columns].astype(np.int64), times)
+    return Interactions(users[rows].astype(np.int64), items[rows, columns].astype(np.int64), times)
 
 
 def pair_key(users, items, n_items: int):

@@ -25,6 +25,7 @@ from recbole_rlmrec.llm.patience import Pace, Tries
 from recbole_rlmrec.llm.pool import Pool
 from recbole_rlmrec.llm.prompt import CLOSE, OPEN, Prompt
 from recbole_rlmrec.llm.secrets import scrub
+from recbole_rlmrec.plugin.sampler import UserItems
 from recbole_rlmrec.profiling.answers import BadAnswer, find_object, tidy
 from recbole_rlmrec.runs.trained import Trained, TrainedOnSequences
 
@@ -132,7 +133,7 @@ def ask_about(
     seed : int
     """
     in_order = isinstance(trained, TrainedOnSequences)
-    test, train = trained.items_of(["test"]), trained.items_of(["train"])
+    test, train = UserItems.of_datasets(trained.splits[2:]), trained.items_of(["train"])
     hidden = trained.items_of(trained.masked).without(test)
     names, titles = trained.tokens("user"), _Titles(trained)
     questions = []
@@ -221,14 +222,14 @@ class Answers:
 
 
 def ask(questions: Sequence[RankingQuestion], chat: ChatModel, answers: Answers, pace: Pace) -> None:
-    """Ask what has not been answered yet; a question that the server refuses or fails on stays without an answer.
+    """Ask what has candidates and no answer yet; a question that the server refuses or fails on stays without an answer.
 
     Raises
     ------
     FatalError
         The server will answer nothing more (key, model, credit, many failures in a row). What was answered is stored.
     """
-    todo = [question for question in questions if answers.of(question, chat) is None]
+    todo = [question for question in questions if question.labels and answers.of(question, chat) is None]
     patience = pace.begin(threading.Event(), described(chat))
 
     def one(question: RankingQuestion, tries: Tries) -> RankingQuestion:

@@ -52,7 +52,7 @@ def with_sequences(dataset, parts: list) -> list:
     Returns
     -------
     list of SequentialDataset
-        By user and time, without targets that nothing comes before; the first has ``rlmrec_interactions``.
+        By user and time, without targets that nothing comes before; ``rlmrec_interactions`` has these, too.
 
     Raises
     ------
@@ -73,6 +73,7 @@ def with_sequences(dataset, parts: list) -> list:
         places, before = _before(interactions, len(interactions.users) - len(part.inter_feat), longest)
         lost.append(len(part.inter_feat) - len(places))
         made.append(dataset.copy(_joined(dataset, feats, places, before)))
+        made[-1].rlmrec_interactions = rows[number]
     if not len(made[0].inter_feat):
         raise DataError(f"No user of {dataset.dataset_name} has two training interactions, so no sequence can be learnt from.")
     if any(lost[1:]):
@@ -80,7 +81,6 @@ def with_sequences(dataset, parts: list) -> list:
             f"{lost[1]} validation and {lost[2]} test interactions are their users' first ones and are left out: there is no "
             "sequence before them."
         )
-    made[0].rlmrec_interactions = rows[0]
     columns = [part.inter_feat.interaction for part in made]
     dataset.inter_feat = Interaction({name: torch.cat([one[name] for one in columns]) for name in columns[0]})
     return made

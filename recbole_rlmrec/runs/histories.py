@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_rlmrec.data.pairs import targets, training_interactions
+from recbole_rlmrec.data.pairs import Interactions, interactions_of
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,7 @@ class Histories:
         order = np.lexsort((times, number))
         row_of = np.full(dataset.user_num, -1)
         row_of[columns[dataset.uid_field].numpy()[order]] = order
-        known = training_interactions(splits[0])
-        for part in splits[1:parts]:
-            known = known.plus(targets(part))
+        known = functools.reduce(Interactions.plus, interactions_of(splits[:parts]))
         alone = np.flatnonzero(row_of[known.users] < 0)
         alone = alone if known.times is None else alone[np.argsort(known.times[alone], kind="stable")]
         sequences: dict[int, list[int]] = {}

@@ -14,7 +14,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_rlmrec.data.atomic import AtomicFile, read_atomic
 from recbole_rlmrec.data.columns import guess_title
-from recbole_rlmrec.data.pairs import targets, training_interactions
+from recbole_rlmrec.data.pairs import interactions_of
 from recbole_rlmrec.errors import DataError, ModelError
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.lookup import backbone_name
@@ -94,10 +94,12 @@ class Trained:
         return self.dataset.field2id_token[self.dataset.uid_field if side == "user" else self.dataset.iid_field]
 
     def items_of(self, parts: Sequence[str]) -> UserItems:
-        """Items of each user in some of the splits ``train``, ``valid`` and ``test``, or ``later``, since training."""
-        first, splits = self.splits[0], dict(zip(vocabulary.PARTS, self.splits, strict=True))
-        chosen = [part for part in parts if part in splits]
-        found = [training_interactions(splits[part]) if part == "train" else targets(splits[part]) for part in chosen]
+        """Items of each user in some of the splits ``train``, ``valid`` and ``test``, or ``later``, since training.
+
+        Those that begin a sequence are among them, see :func:`recbole_rlmrec.data.pairs.interactions_of`.
+        """
+        first, all_parts = self.splits[0], zip(vocabulary.PARTS, interactions_of(self.splits), strict=True)
+        found = [one for part, one in all_parts if part in parts]
         pairs = torch.from_numpy(np.concatenate([np.zeros((2, 0), dtype=np.int64), *(one[:2] for one in found)], axis=1))
         if self.later is not None and "later" in parts:
             more = known_pairs(self.later, *(first.field2token_id[name] for name in (first.uid_field, first.iid_field)))

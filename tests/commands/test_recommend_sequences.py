@@ -119,6 +119,38 @@ def test_what_cannot_be_served_is_said(trained, workdir):
             execute(["recommend", "--checkpoint", str(trained), *argv])
 
 
+def late_users(workdir, way: str) -> dict:
+    """Options of a run with users who begin in validation and in test, in three files or in one that is split by time."""
+    folder = workdir / "dataset" / "late"
+    folder.mkdir(parents=True)
+    rows = [(f"u{user}", f"i{(user + place) % 10}", 10 * place + user) for user in range(8) for place in range(5)]
+    parts = {"train": rows, "valid": [("new", "i1", 60)], "test": [("new", "i2", 70), ("last", "i5", 80), ("last", "i6", 81)]}
+    parts["valid"] += [("u1", "i6", 61)]
+    if way == "files":
+        options = {"benchmark_filename": [*parts]}
+    else:
+        options = {"eval_args": {"split": {"RS": [0.88, 0.04, 0.08]}, "order": "TO", "group_by": None, "mode": "full"}}
+        parts = {"": [row for part in parts.values() for row in part]}
+    for part, rows in parts.items():
+        lines = ["user_id:token\titem_id:token\ttimestamp:float", *("\t".join(map(str, row)) for row in rows)]
+        (folder / f"late{part and '.'}{part}.inter").write_text("\n".join(lines) + "\n")
+    return {**SEQUENTIAL, "dataset": "late", "topk": [3], "valid_metric": "Recall@3", **options}
+
+
+@pytest.mark.parametrize("way", ["files", "times"])
+def test_the_first_item_of_a_user_who_begins_late_is_read_and_not_shown_again(run, workdir, capsys, way):
+    run("GRU4Rec", **late_users(workdir, way))
+    checkpoint = last_record().checkpoint
+    known = load_trained(checkpoint)
+    (new,) = known.user_ids(["new"]).tolist()
+    test = known.splits[2].inter_feat
+    read = test["item_id_list"][test["user_id"] == new]
+    if way == "files":
+        assert torch.equal(known.histories.inputs(torch.tensor([new]))["item_id_list"], read)  # up to the end of validation
+    tests = [order(found) for found in recommend(capsys, "--checkpoint", checkpoint, "--user", "new,last")]
+    assert tests == [ranked(known, ["i1", "i2"], {"i1", "i2"}), ranked(known, ["i5", "i6"], {"i5", "i6"})]
+
+
 def test_texts_that_scores_do_not_come_from_serve_no_new_items(run, workdir):
     run("RepeatNet_Semantic", **SEQUENTIAL, semantic_input="replace")
     checkpoint = str(last_record().checkpoint)

@@ -13,9 +13,10 @@ from loopback import Loopback
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments import rerank, reranking
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
-from recbole_rlmrec.experiments.reranking import Answers, RankingQuestion, judge
+from recbole_rlmrec.experiments.reranking import Answers, RankingQuestion, ask, judge
 from recbole_rlmrec.llm.chat import Reply
 from recbole_rlmrec.llm.faults import RefusedError
+from recbole_rlmrec.llm.patience import Pace
 from recbole_rlmrec.llm.prompt import Prompt, unwrap
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
@@ -142,6 +143,12 @@ def test_over_http_an_answer_of_another_shape_changes_nothing(tiny, here, monkey
     (found,) = results["reranked"]
     assert (found["users"], found["usable"]) == (3, 0) and found["prompt_tokens"] > 0
     assert all(value["before"] == value["after"] for value in found["metrics"].values())
+
+
+def test_who_has_no_candidates_is_not_asked_about(workdir):
+    chat = Stub(lambda data: {"ranking": data["candidates"]})
+    ask([question()], chat, Answers(workdir / "answers.jsonl"), Pace(concurrency=1))
+    assert not chat.asked and not judge(question(), None).usable
 
 
 def question(*labels):

@@ -8,7 +8,15 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 
-from recbole_rlmrec.data.pairs import heldout_keys, pair_of, split_hash, split_keys, training_interactions
+from recbole_rlmrec.data.pairs import (
+    heldout_keys,
+    interactions_of,
+    pair_key,
+    pair_of,
+    split_hash,
+    split_keys,
+    training_interactions,
+)
 from recbole_rlmrec.errors import ConfigError, DataError
 
 HISTORY = {"ann": "abcdefg", "bob": "bdbdac", "cy": "ce", "dee": "g", "eve": "fag"}
@@ -117,6 +125,44 @@ def test_split_data_that_are_not_in_the_order_of_time_show_training_nothing_of_t
     assert sequences(parts[1]) == {("ann", "a", "b")}
     assert sequences(parts[2]) == {("ann", "abc", "d"), ("bob", "cab", "d")}
     assert parts[0].rlmrec_deadlines is None
+
+
+def by_part(parts) -> list[set[str]]:
+    """What each part knows, users and items."""
+    return [known(pair_key(one.users, one.items, parts[0].item_num), parts[0]) for one in interactions_of(parts)]
+
+
+def test_what_begins_a_sequence_in_validation_or_test_is_of_that_part(shop):
+    write(shop, [("ann", "a", 1), ("ann", "b", 2), ("bob", "b", 1), ("bob", "c", 2)], ".train")
+    write(shop, [("ann", "c", 3), ("new", "b", 3), ("once", "a", 3)], ".valid")
+    write(shop, [("new", "a", 5), ("late", "c", 5), ("late", "b", 6)], ".test")
+    parts = build(benchmark_filename=["train", "valid", "test"])[2]
+    expected = [{"ann a", "ann b", "bob b", "bob c"}, {"ann c", "new b", "once a"}, {"new a", "late c", "late b"}]
+    assert by_part(parts) == expected
+    assert [known(split_keys(parts[0]), parts[0]), known(heldout_keys(parts[0]), parts[0])] == [
+        expected[0],
+        {"ann c", "new a", "late b"},
+    ]
+
+
+@pytest.mark.parametrize("longest", [50, 1])
+def test_what_begins_a_sequence_that_recbole_makes_is_of_the_part_of_the_row_behind_it(shop, longest):
+    rows = [("ann", item, 10 + place) for place, item in enumerate("abcdefgh")]
+    write(shop, [*rows, ("new", "b", 30), ("new", "a", 31), ("new", "c", 33), ("late", "c", 32), ("late", "a", 40)])
+    way = {"split": {"RS": [0.7, 0.1, 0.2]}, "order": "TO", "group_by": None, "mode": "full"}
+    parts = build(MAX_ITEM_LIST_LENGTH=longest, eval_args=way)[2]
+    expected = {f"ann {item}" for item in "abcdefgh"}, {"new b", "new a"}, {"new c", "late c", "late a"}
+    assert by_part(parts) == list(expected)
+
+
+def test_what_begins_ready_made_sequences_is_of_the_part_that_has_it_first(shop):
+    columns = "user_id:token\titem_id_list:token_seq\titem_id:token"
+    for part, rows in (("train", [("ann", "x", "y")]), ("valid", [("ann", "x y", "z"), ("new", "y x", "z")])):
+        write(shop, rows, f".{part}", columns)
+    write(shop, [("ann", "x y z", "w"), ("new", "y x z", "w"), ("late", "w", "x")], ".test", columns)
+    parts = build(load_col=None, benchmark_filename=["train", "valid", "test"], alias_of_item_id=["item_id_list"])[2]
+    expected = {"ann x", "ann y"}, {"ann z", "new y", "new x", "new z"}, {"ann w", "new w", "late w", "late x"}
+    assert by_part(parts) == list(expected)
 
 
 def test_without_a_column_of_times_the_order_of_the_files_counts(shop):
