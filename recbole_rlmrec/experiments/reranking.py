@@ -143,7 +143,7 @@ def ask_about(
             ranked, own = ranked[valid], torch.tensor([user])
             positive, seen = (side.rows(own)[1].numpy() for side in (test, train))
             if in_order:
-                latest = trained.histories.inputs(own)[trained.dataset.item_id_list_field][0].numpy()
+                latest = trained.histories.inputs(own)[trained.histories.item_list][0].numpy()
                 chosen = latest[latest > 0][::-1][:history][::-1]
             else:
                 chosen = np.random.default_rng([seed, user]).permutation(seen)[:history]

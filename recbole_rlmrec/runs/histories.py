@@ -73,6 +73,11 @@ class Histories:
         names["suffix"] = dataset.config["LIST_SUFFIX"]
         return cls(Interaction(columns), row_of, sequences, names, dataset.max_item_list_len, dataset.user_num)
 
+    @property
+    def item_list(self) -> str:
+        """Name of the column of the items of a sequence."""
+        return f"{self.names['item']}{self.names['suffix']}"
+
     def inputs(self, users: torch.Tensor) -> Interaction:
         """What a sequential recommender takes of users [k]; without their ids where one of them is new to it.
 
@@ -105,7 +110,7 @@ class Histories:
             missing = length + len(items) - values.shape[1]
             if missing > 0:
                 values = torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], dim=1)
-            if name == f"{self.names['item']}{self.names['suffix']}":
+            if name == self.item_list:
                 values[place, length : length + len(items)] = torch.tensor(items)
             found[name] = values
 

@@ -86,6 +86,16 @@ def test_a_sequence_is_quoted_in_order_and_ranked_as_in_the_test(tiny, workdir, 
     assert all("the latest at the end" in system for system in chat.systems)
 
 
+def test_items_and_their_sequences_may_be_called_otherwise(tiny, workdir, here, monkeypatch):
+    for suffix in ("inter", "item"):
+        path = workdir / f"dataset/tiny/tiny.{suffix}"
+        path.write_text(path.read_text().replace("item_id:token", "asin:token"))
+    chat = Stub(lambda data: {"ranking": data["candidates"]})
+    names = ("--ITEM_ID_FIELD=asin", "--LIST_SUFFIX=_before")
+    reranked(here, monkeypatch, chat, "--models", "GRU4Rec", "--history", "3", "--hidden_size=8", *names)
+    assert len(chat.asked) == 24 and all(len(data["history"]) == 3 for data in chat.asked)
+
+
 def test_a_chat_model_that_knows_better(tiny, workdir, here, monkeypatch, capsys):
     titles = dict(line.split("\t")[:2] for line in (workdir / "dataset/tiny/tiny.item").open())
     everything = {}
