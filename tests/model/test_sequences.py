@@ -354,6 +354,19 @@ def test_runs_in_each_protocol_and_loads_again(run, name, kind, loss, protocol):
     assert type(model).__name__ == name and 0 <= result["test_result"]["ndcg@10"] <= 1
 
 
+@pytest.mark.parametrize("protocol", ["LS-full", "LS-uni5"])
+@pytest.mark.parametrize("name", ["SASRecCPR_RLMRec", "SASRecCPR_Semantic", "GRU4RecCPR_RLMRec"])
+def test_softmax_cpr_runs_though_recboles_scores_no_single_items(run, name, protocol):
+    options = {**SIZES, **OWN["SASRecCPR"], "alignment": "none", "semantic_tag": "tag", "post_remove_context": 1, "epochs": 1}
+    assert 0 <= run(name, eval_args=PROTOCOLS[protocol], **options)["test_result"]["ndcg@10"] <= 1
+    known = load_trained(last_record().checkpoint)
+    rows = known.splits[2].inter_feat[torch.arange(5)]
+    with torch.no_grad():
+        every, own = known.model.full_sort_predict(rows), known.model.predict(rows)
+    assert torch.equal(own, every[torch.arange(5), rows["item_id"]]) and len(own.unique()) > 1
+    torch.testing.assert_close(known.scores(rows["user_id"]), every)  # to recommend, without a target
+
+
 REFUSED = [
     ("SASRecF", {}, ConfigError, "'class' (selected_features), which is not loaded"),
     ("S3Rec", {"item_attribute": "mood"}, ConfigError, "'mood' (item_attribute), which is not loaded"),
