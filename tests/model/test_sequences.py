@@ -262,6 +262,18 @@ def test_terms_are_what_the_loss_scores(world, backbone, loss):
         assert torch.equal(BPRLoss()(*scores), here.losses(model)[0].detach()) or model.dropout.p > 0
 
 
+def test_items_of_hgn_are_aligned_as_what_ranks_them(world):
+    here = world("HGN", loss_type="BPR", **PAIRWISE)
+    model = here.model("_RLMRec", alignment="con")
+    seen, forward = [], model.alignment.forward
+    model.alignment.forward = lambda step: (seen.append(step), forward(step))[1]
+    here.losses(model)
+    positive, negative = seen[0].terms[1:]
+    assert torch.equal(negative.ids, here.batch["neg_item_id"])
+    for term in (positive, negative):
+        assert torch.equal(term.lookup(term.ids), model.item_embedding_for_prediction(term.ids))
+
+
 TEXTS = [("BERT4Rec", way) for way in ("add", "concat", "replace")]
 TEXTS += [("SASRec", "replace"), ("GRU4Rec", "add"), ("HGN", "concat"), ("FPMC", "replace")]
 

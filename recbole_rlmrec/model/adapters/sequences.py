@@ -163,7 +163,10 @@ class TransRecAdapter(UserSequenceAdapter):
 
 
 class HGNAdapter(UserSequenceAdapter):
-    """HGN: an item has one embedding inside sequences and another one as a target."""
+    """HGN: an item has one embedding inside sequences and another one as a target.
+
+    Negatives are aligned as what ranks them, although RecBole's BPR loss scores them by the embedding inside sequences.
+    """
 
     target_embedding = "item_embedding_for_prediction"
 
