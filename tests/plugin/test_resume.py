@@ -19,9 +19,11 @@ from recbole_rlmrec.plugin import resume
 from recbole_rlmrec.plugin.checkpoint import load_checkpoint
 from recbole_rlmrec.runs.run import main
 
-AUTOENCODER = {"train_neg_sample_args": None, "train_batch_size": 8}
+AUTOENCODER = {"train_neg_sample_args": None, "train_batch_size": 8, "latent_dimension": 8, "mlp_hidden_size": [16]}
+AUTOENCODER |= {"hidden_dimension": 16, "encoder_hidden_size": [16], "stopping_step": 20}
 NEGATIVES = {"distribution": "uniform", "sample_num": 3, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
 SEQUENCES = {"train_neg_sample_args": None, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+SEQUENCES |= {"hidden_size": 8, "embedding_size": 8, "MAX_ITEM_LIST_LENGTH": 8}
 MASKED = {
     "alignment": "gen",
     "mask_ratio": 0.5,
@@ -49,7 +51,7 @@ MODELS = {
     "SGL": ("SGL", {}),
     "NCL": ("NCL", {"num_clusters": 3, "m_step": 3}),
     "MultiVAE": ("MultiVAE", AUTOENCODER),
-    "RecVAE": ("RecVAE", {**AUTOENCODER, "stopping_step": 20}),
+    "RecVAE": ("RecVAE", AUTOENCODER),
     "MacridVAE": ("MacridVAE", AUTOENCODER),
     "NeuMF": ("NeuMF", {}),
     "DMF": ("DMF", {}),

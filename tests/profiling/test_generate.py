@@ -174,7 +174,7 @@ def test_failures_that_are_replaced_keep_their_cost_until_they_are_counted(tmp_p
 def test_what_the_server_failed_to_answer_is_asked_in_the_next_run(setup):
     with Loopback(lambda number, payload: "503" if is_about(payload, "Film 3") else None) as server:
         chat = chat_of(server)
-        setup.run(chat, max_attempts=1, patience=1.5)
+        setup.run(chat, max_attempts=1, patience=4)
         assert setup.listed() == [("item", "i3")]
         server.fault = lambda number, payload: None
         setup.run(chat, max_attempts=1)
