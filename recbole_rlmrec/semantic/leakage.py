@@ -145,8 +145,12 @@ def check_quotes(quotes: Quotes, train, mode: str = "error", tag: str = "TAG") -
 
 def _late(quotes: Quotes, keys: np.ndarray, known: np.ndarray, leaked: np.ndarray, train) -> list[tuple[int, str, float]]:
     """What the second rule finds beside the first: user ids, items and times, each once."""
+    timeless = np.unique(keys[np.isnan(quotes.times) & (keys > 0)])
+    timeless = timeless[~np.isin(timeless, known) & ~np.isin(timeless, leaked)]
+    if not (len(timeless) or quotes.strangers or np.isfinite(quotes.times).any()):
+        return []
     deadlines: Deadlines | None = getattr(train, "rlmrec_deadlines", None)
-    if deadlines is None and train.config["benchmark_filename"] and train.time_field not in train.inter_feat and len(keys):
+    if deadlines is None and train.config["benchmark_filename"] and train.time_field not in train.inter_feat:
         # most recommenders load no times, and the files may still be split by them
         deadlines = train.rlmrec_deadlines = Deadlines.of_files(train)
     if deadlines is None:
@@ -157,8 +161,6 @@ def _late(quotes: Quotes, keys: np.ndarray, known: np.ndarray, leaked: np.ndarra
         (int(user), str(names[item]) if item else "", float(time))
         for user, item, time in zip(quotes.users[found], quotes.items[found], quotes.times[found])
     }
-    timeless = np.unique(keys[np.isnan(quotes.times) & (keys > 0)])
-    timeless = timeless[~np.isin(timeless, known) & ~np.isin(timeless, leaked)]
     return sorted(late | _late_in_files([*quotes.strangers, *_tokens(timeless, train)], deadlines, train))
 
 
