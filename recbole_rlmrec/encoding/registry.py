@@ -18,6 +18,7 @@ _TOLD = {
     "precision": "precision",
     "backend": "backend",
     "max_dim": "dim",
+    "revision": "revision",
 }
 
 ENCODERS: dict[str, Callable[..., TextEncoder]] = {"lsa": LSA, "openai": OpenAICompatibleEncoder}
@@ -79,7 +80,7 @@ def same_encoder(manifest: dict) -> TextEncoder | None:
     Raises
     ------
     EncoderError
-        The encoder cannot be loaded.
+        The encoder cannot be loaded, or has other weights by now.
     """
     name = str(manifest.get("encoder"))
     if not manifest.get("fingerprint") or manifest.get("server") or name.startswith(PREFIX):

@@ -67,13 +67,15 @@ class SentenceTransformerEncoder(Instructed):
     prompt : str or dict, optional
         Put before every text, or before those of a ``user`` and of an ``item``; by default the instruction that the model was
         trained with, where its name is known (:mod:`recbole_rlmrec.encoding.instructions`). An empty text is none.
+    revision : str, optional
+        Commit on the hub; the newest where left out. The digest of its weights for a folder, which must have it.
 
     Raises
     ------
     ConfigError
         An option is out of range.
     EncoderError
-        The library is not installed or the model cannot be loaded.
+        The library is not installed, the model cannot be loaded, or its weights are others than those of ``revision``.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class SentenceTransformerEncoder(Instructed):
         prompt: str | dict[str, str] | None = None,
         backend: str = "torch",
         batch_tokens: int | None = None,
+        revision: str | None = None,
     ):
         for option, value in (("batch_size", batch_size), ("batch_tokens", batch_tokens)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -98,9 +101,9 @@ class SentenceTransformerEncoder(Instructed):
         self._instruct(name, prompt)
         devices = [part.strip() for part in (device or "").split(",") if part.strip()]
         if backend == "torch":
-            self._model = _load(name, devices[0] if devices else None, precision)
+            self._model = _load(name, devices[0] if devices else None, precision, revision)
         else:
-            self._model = _load(name, "cpu", "float32")
+            self._model = _load(name, "cpu", "float32", revision)
             from recbole_rlmrec.encoding.compiled import compile_transformer  # loads torch
 
             compile_transformer(self._model, name, backend, precision)
@@ -218,7 +221,13 @@ def batches(lengths: np.ndarray, tokens: int | None, texts: int | None = None) -
     return parts
 
 
-def _load(name: str, device: str | None, precision: str):
+def _load(name: str, device: str | None, precision: str, revision: str | None):
+    folder = Path(name).is_dir()
+    if folder and revision not in (None, hash_weights(Path(name))):
+        raise EncoderError(
+            f"The model in {name} has other weights than the one that made the embeddings, so its vectors mean something "
+            "else; put the old one back, or encode the tag again."
+        )
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
@@ -227,7 +236,7 @@ def _load(name: str, device: str | None, precision: str):
             f"or use --encoder lsa."
         ) from None
     try:
-        model = SentenceTransformer(name, device=device)
+        model = SentenceTransformer(name, device=device, revision=None if folder else revision)
     except Exception as reason:  # the library lets through whatever its dependencies raise
         raise EncoderError(
             f"The encoder {name!r} cannot be loaded ({_first_line(reason)}); check its name and the network, "

@@ -15,7 +15,7 @@ from recbole_rlmrec.experiments.cells.study import Profiles, Study, places, read
 from recbole_rlmrec.experiments.cells.variants import PAPER, read_variants
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.tables import Table
-from recbole_rlmrec.runs.trained import load_trained
+from recbole_rlmrec.runs.trained import TrainedOnSequences, load_trained
 from recbole_rlmrec.semantic.load import load_semantic
 
 HOPS = 3
@@ -51,6 +51,7 @@ def run(study: Study, args: argparse.Namespace) -> Results:
     outcomes = study.run([study.cell(model, variant, seed, keep=True) for model in study.models for variant in variants])
     for outcome in outcomes:
         trained = load_trained(outcome.checkpoint, places(study, profiles))
+        trained = trained.until("train") if isinstance(trained, TrainedOnSequences) else trained  # as the pairs were found
         users = trained.representations()[0]
         for case, closeness in zip(cases, measure(users, pairs), strict=True):
             case["models"].append({"model": outcome.cell.model, "variant": outcome.cell.variant, **closeness})

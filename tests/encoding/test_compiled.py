@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -86,6 +87,23 @@ def test_vectors_of_another_precision_are_never_used_again(model, cache, tmp_pat
     assert told["fingerprint"] != told_small["fingerprint"] and (exact != small).any(axis=1).all()
     assert np.abs(same_encoder(told_small).encode(TEXTS) - small).max() < 1e-6
     assert same_encoder(told).info() == get_encoder(model, device="cpu").info()
+
+
+def test_new_texts_are_encoded_by_the_weights_that_encoded_the_others(model, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = shutil.copytree(model, tmp_path / "model")
+    store = ProfileStore(tmp_path / "tag")
+    store.write_manifest({"dataset": "tiny", "tag": "tag", "by": "template"})
+    store.write("item", [Profile(f"i{n}", text) for n, text in enumerate(TEXTS)])
+    encoded = encode_tag(store.folder, str(folder), device="cpu", show_progress=False)
+    told = json.loads((encoded / "manifest.json").read_text())
+    assert np.abs(same_encoder(told).encode(TEXTS) - np.load(encoded / "items.npy")).max() < 1e-6
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: values * 1.5 for name, values in weights.items()}, folder / "model.safetensors")
+    with pytest.raises(EncoderError, match="other weights than the one that made the embeddings"):
+        same_encoder(told)
+    assert same_encoder({**told, "revision": None}).encode(TEXTS).shape == (4, 128)  # where nothing is told, nothing is checked
 
 
 def test_what_no_backend_can_do_is_one_sentence(model, cache, monkeypatch, tmp_path):

@@ -103,6 +103,16 @@ def test_several_devices_share_one_pool(monkeypatch):
     monkeypatch.setattr(sentence_transformer, "_load", lambda *arguments: loaded.append(arguments) or Pooled())
     several = get_encoder("any/model", device="cuda:0, cuda:1")
     assert several.encode(["a", "b"]).tolist() == [[2.0, 2.0]] * 2
-    assert loaded == [("any/model", "cuda:0", "float32")]
+    assert loaded == [("any/model", "cuda:0", "float32", None)]
     del several
     assert Pooled.stopped == [{"devices": ["cuda:0", "cuda:1"]}]
+
+
+def test_the_same_encoder_is_the_commit_that_made_the_embeddings(monkeypatch):
+    from recbole_rlmrec.encoding import sentence_transformer
+    from recbole_rlmrec.encoding.registry import same_encoder
+
+    loaded = []
+    monkeypatch.setattr(sentence_transformer, "_load", lambda *arguments: loaded.append(arguments) or Pooled())
+    same_encoder({"encoder": "any/model", "fingerprint": "f", "revision": "abc", "precision": "float32"})
+    assert loaded == [("any/model", None, "float32", "abc")]

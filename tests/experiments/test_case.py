@@ -12,6 +12,7 @@ from launchers import SMALL, run_experiment
 
 from recbole_rlmrec.errors import ConfigError, DataError
 from recbole_rlmrec.experiments.case import Pair, distances, measure, similar_strangers
+from recbole_rlmrec.runs.trained import load_trained
 
 ONE = ("--epochs=1", "--eval_step=1", *SMALL)
 
@@ -45,6 +46,22 @@ def test_end_to_end(tiny, workdir, here, capsys):
     ran = len(here.started)
     assert run_experiment(here, "case", *arguments) == 0
     assert len(here.started) == ran
+
+
+def test_sequences_end_with_training_as_the_graph_does(tiny, workdir, here):
+    write_two_groups(workdir / "dataset" / "tiny")
+    arguments = ("--dataset", "tiny", "--output", "out", "--seeds", "1", "--variants", "base", "--pairs", "3")
+    assert run_experiment(here, "case", *arguments, "--models=GRU4Rec", "--hidden_size=8", *ONE) == 0
+    results = json.loads((workdir / "out" / "case" / "results.json").read_text())
+    trained = load_trained(workdir / "out" / results["cells"][0]["folder"] / "model.pth")
+    told = [case["models"][0]["similarity"] for case in results["pairs"]]
+    pairs = [Pair(*trained.user_ids(case["users"]).tolist(), 0.0) for case in results["pairs"]]
+
+    def similarities(part):
+        return [one["similarity"] for one in measure(trained.until(part).representations()[0], pairs)]
+
+    assert told == pytest.approx(similarities("train"), abs=1e-6)
+    assert told != pytest.approx(similarities("valid"), abs=1e-3)
 
 
 def test_everyone_shares_an_item(tiny, workdir, fake):
