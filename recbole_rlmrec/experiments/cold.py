@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
+from recbole_rlmrec.experiments.cells.cell import Cell
 from recbole_rlmrec.experiments.cells.data import changed, not_shown
 from recbole_rlmrec.experiments.cells.study import Profiles, Study
 from recbole_rlmrec.experiments.cells.variants import COLD, VARIANTS, read_variants
@@ -40,6 +42,7 @@ def run(study: Study, args: argparse.Namespace) -> Results:
         for model in study.models
         for variant in variants
     ]
+    _check_sides(cells, side)
     outcomes, found = study.run(cells), {}
     for seed, task in tasks.items():
         judge = Judge(study, task, settings[seed], args.category)
@@ -59,6 +62,17 @@ def run(study: Study, args: argparse.Namespace) -> Results:
         "comparisons": [one.as_dict() for one in comparisons],
     }
     return Results(outcomes, tables, findings)
+
+
+def _check_sides(cells: Sequence[Cell], side: str) -> None:
+    """Refuse, before anything is trained, con that has learnt nothing of the texts of cold ones."""
+    for cell in cells:
+        sides = str(cell.options.get("align_sides") or "both").lower()
+        if cell.options.get("alignment") == "con" and sides not in ("both", side) and not is_sequential(cell.model):
+            raise ConfigError(
+                f"{cell.label} is trained with align_sides: {sides}, so texts of {side}s say nothing to it and it cannot place "
+                "cold ones; align both sides."
+            )
 
 
 def _name(args: argparse.Namespace) -> str:

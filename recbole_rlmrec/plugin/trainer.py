@@ -10,6 +10,7 @@ import numpy as np
 from recbole.trainer import RecVAETrainer
 from recbole.utils import EvaluatorType, set_color
 
+from recbole_rlmrec.data import memory
 from recbole_rlmrec.errors import ConfigError, duration
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX
@@ -59,6 +60,7 @@ class RLMRecTrainer:
             self._load_initial(train_data._dataset)  # before the run is looked up: where it starts from makes it what it is
         if saved and self.start_epoch == 0 and (self.config["resume"] or every(self.config)):
             self.last = last_checkpoint(self, train_data, valid_data)
+        memory.keep()
         try:
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
         except BaseException:

@@ -115,6 +115,14 @@ def test_bad_input(tiny, workdir, here):
         cold(here, "--variants", "alpharec", "--category", "shelf")
 
 
+@pytest.mark.parametrize("side, aligned", [("users", "item"), ("items", "user")])
+def test_con_that_learnt_nothing_of_the_texts_of_cold_ones_is_not_trained(tiny, workdir, fake, side, aligned):
+    option = tag(workdir)
+    with pytest.raises(ConfigError, match=f"align_sides: {aligned}, so texts of {side} say nothing"):
+        cold(fake, option, "--side", side, "--variants", "con", f"--align_sides={aligned}")
+    assert not fake.started
+
+
 def test_profiles_that_quote_what_is_held_out(tiny, workdir, here):
     rows = (workdir / "dataset/tiny/tiny.inter").read_text().splitlines()[1:]
     option = tag(workdir, pairs=[row.split("\t")[:2] for row in rows])
