@@ -74,19 +74,23 @@ YEARS = (
 _COUNTED = (
     r"(ratings?|reviews?|votes?|stars?|scores?|users?|members?|plays?|listens?|listeners?|purchases?|sales|orders?|clicks?|"
     r"views?|viewers?|watche[rds]s?|favou?rites?|fans?|likes?|dislikes?|followers?|subscribers?|downloads?|installs?|readers?|"
-    r"interactions?|comments?|shelves|checkins?|tips?|wishlists?)"
+    r"interactions?|comments?|shelves|checkins?|tips?|wishlists?|recommendations?|playtime|bought|sold|purchased|shows?|"
+    r"shares?|collects?|follows?|reports?|impressions?|exposures?)"
 )
 _AGGREGATE = re.compile(
-    rf"^(avg|average|mean|median|num|number_of|n|nb|count|total|sum|share_of)_(\w+_)?{_COUNTED}$|"
-    rf"(^|_){_COUNTED}_(avg|average|mean|median|num|number|n|nb|count|counts|total|sum|distribution|histogram)$|"
-    r"(^|_)(popularity|pop_score|play_?count|num_?votes|num_?ratings|num_?reviews|scored_by|sales_rank|(view|like|vote)_?count|"
+    rf"^((avg|average|mean|median|num|total|count|cnt)_?|(number_of|no_of|nr_of|nr|n|nb|sum|share_of|times|positive|negative)_)"
+    rf"(\w+_)?{_COUNTED}$|"
+    rf"(^|_){_COUNTED}_(\w+_)?(avg|average|mean|median|num|number|n|nb|count|counts|cnt|total|sum|distribution|histogram)$|"
+    r"(^|_)(popularity|pop_score|play_?count|num_?votes|num_?ratings|num_?reviews|scored_by|sales_?rank|(view|like|vote)_?count|"
     r"(ratings?|reviews?)_?count|bayes_average|weighted_(rating|score)|members|listeners|followers|subscribers|favou?rites|"
     r"upvotes|downvotes|helpful_votes|wishlisted|owners|checkins)$"
 )
 _AGGREGATE_IF_NUMBER = re.compile(
     r"^((overall|user|item|book|movie|community|imdb|tmdb|steam|goodreads|critics?|audience)_)?"
-    r"(ratings?|scores?|stars|rank|ranking|votes|likes|fans|reviews|views|plays|sales|downloads|installs|useful|funny|cool)$"
+    r"(ratings?|scores?|stars|rank|ranking|votes|likes|fans|reviews|views|plays|sales|downloads|installs|useful|funny|cool|"
+    r"recommendations|playtime)$"
 )
+_LISTS = re.compile(r"^(also_(buy|bought|view|viewed)|(frequently_)?bought_together|buy_after_viewing|related)$")
 _UNREADABLE = re.compile(
     r"(^|_)(id|ids|url|urls|uri|link|links|href|image|images|img|poster|thumbnail|hash|asin|isbn|sku|uuid|guid|"
     r"embedding|emb|vector|feature|features|path|file|timestamp|unixtime|unix_time)$"
@@ -94,7 +98,7 @@ _UNREADABLE = re.compile(
 _ADDRESS = re.compile(r"^(https?://|www\.|/[\w.-]+/)")
 _CODE = re.compile(r"^(?=\S*\d)(?=\S*[A-Za-z_-])[A-Za-z0-9_-]{6,}$|^[A-Za-z0-9_+/=-]{20,}$")
 _NUMBER = re.compile(r"^[+-]?\d{4,}(\.\d+)?$")
-_PLAIN_NUMBER = re.compile(r"^\s*[+-]?[\d,]*\.?\d+\s*$")
+_PLAIN_NUMBER = re.compile(r"^\s*[+-]?[\d,]*\.?\d+\s*$|^\W*[\d,]+ in \S")  # or a place among the sales, "850,624 in Books"
 _DISTINCT = 0.5
 SAMPLE = 2000
 
@@ -194,6 +198,11 @@ def is_aggregate(name: str, column: pd.Series) -> bool:
     if _AGGREGATE.search(name):
         return True
     return bool(_AGGREGATE_IF_NUMBER.search(name)) and len(values) > 0 and values.str.match(_PLAIN_NUMBER).mean() > _DISTINCT
+
+
+def name_of_lists(name: str) -> bool:
+    """Whether a column is called as those of Amazon's data that list what else was bought or viewed."""
+    return bool(_LISTS.search(snake(name)))
 
 
 def left_out(aggregates: list[str]) -> str:

@@ -19,6 +19,7 @@ from recbole_rlmrec.data.columns import (
     guess_title,
     is_aggregate,
     is_readable,
+    name_of_lists,
     pick,
     sample,
 )
@@ -30,6 +31,9 @@ from recbole_rlmrec.data.texts import Picked, Tokens, some
 from recbole_rlmrec.errors import ConfigError, DataError, quoted
 
 _BLOCK = 1 << 14
+_CODE = r"(?=\D*\d)[\w-]{4,}"
+_LETTERS_AND_DIGITS = r"(?=\D*\d)(?=.*[A-Za-z])[\w-]+"
+_SOME = 0.05
 
 
 class _Made:
@@ -177,7 +181,7 @@ class Corpus:
         self._check_overrides(overrides)
         item, user, inter = self._table("item"), self._table("user"), self._table("inter")
         counted = {name for table in (item, user) for name in table if is_aggregate(name, table[name])}
-        lists = self._lists_of_ids(item)
+        lists = self._columns_of_ids(item)
         named = [overrides[role] for role in ("title", "description", "year") if overrides.get(role)]
         free = item.drop(columns={*lists, *named, *counted}, errors="ignore")
         title = overrides.get("title") or guess_title(free, self.field_types)
@@ -190,7 +194,9 @@ class Corpus:
             rating=self.rating_field if self.rating_field in inter else None,
             timestamp=self.time_field if self.time_field in inter else None,
             year=pick([name for name in item if _mostly_years(item[name])], YEARS),
-            user_attributes=[n for n in user if is_readable(n, user[n], self._type(n)) and n not in counted],
+            user_attributes=[
+                n for n in user if is_readable(n, user[n], self._type(n)) and n not in counted.union(self._columns_of_ids(user))
+            ],
         )
         columns = replace(guessed, **overrides)
         if "attributes" not in overrides:
@@ -322,20 +328,27 @@ class Corpus:
     def _type(self, name: str) -> FeatureType:
         return self.field_types.get(name, FeatureType.TOKEN)
 
-    def _lists_of_ids(self, table: pd.DataFrame) -> list[str]:
-        """Columns of ``.item`` that hold lists of users or items, such as what else was bought, perhaps held out."""
-        parts = {}
+    def _columns_of_ids(self, table: pd.DataFrame) -> list[str]:
+        """Columns of a file that hold users or items, such as what else was bought or liked, perhaps held out.
+
+        They are told by their values: most are ids of the run; or they are lists of codes of which some are, since a run
+        may have left out the others; or by the names that Amazon's data give them.
+        """
+        parts: dict[str, pd.Series] = {}
+        lists = set()
         for name in table:
             values = sample(table[name])
-            if self._type(name) == FeatureType.TOKEN:
-                values = values[values.str.contains("[,;|]")]
-            elif self._type(name) != FeatureType.TOKEN_SEQ:
+            if self._type(name) not in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ):
                 continue
+            several = values[values.str.contains("[,;|]")]
+            if self._type(name) == FeatureType.TOKEN_SEQ or len(several):
+                lists.add(name)
+                values = values if self._type(name) == FeatureType.TOKEN_SEQ else several
             found = values.str.split(r"""[\s,;|'"\[\]]+""", regex=True).explode()
             parts[name] = found[found != ""]
         listed = {part for found in parts.values() for part in found}
         ids = listed.intersection(self.items) | listed.intersection(self.users)
-        return [name for name, found in parts.items() if len(found) and found.map(ids.__contains__).mean() > 0.5]
+        return [name for name, found in parts.items() if name_of_lists(name) or _of_ids(found, ids, name in lists)]
 
     def _check_overrides(self, overrides: dict) -> None:
         places = {"user_attributes": self._table("user")}
@@ -346,6 +359,18 @@ class Corpus:
                 if name not in table:
                     known = ", ".join(table.columns) or "none"
                     raise ConfigError(f"There is no column {name!r} to be the {role}; columns there: {known}.")
+
+
+def _of_ids(values: pd.Series, ids: set[str], lists: bool) -> bool:
+    """Whether the parts of a column's values, indexed by row, are ids; a single number or word may be an age or a name."""
+    if not len(values):
+        return False
+    known = values.map(ids.__contains__).astype(bool)
+    if not lists:
+        return (known & values.str.fullmatch(_LETTERS_AND_DIGITS).astype(bool)).mean() > 0.5
+    return known.mean() > 0.5 or (
+        values.str.fullmatch(_CODE).astype(bool).mean() > 0.5 and known.groupby(level=0).any().mean() > _SOME
+    )
 
 
 def _tokens(dataset, field: str) -> Tokens:

@@ -138,6 +138,18 @@ def test_lists_of_items_are_no_attributes(tiny, workdir):
     assert corpus_of(tiny).columns().attributes == ["genre", "moods", "tones"]
 
 
+def test_what_users_liked_and_lists_of_which_few_are_in_the_run_are_no_attributes(tiny, folder):
+    users = [f"u{n}\tcity{n % 3}\ti{n} i{n + 1}\ti{n}\t{n % 9}" for n in range(24)]
+    write(folder, "user", "user_id:token\tcity:token\tliked:token_seq\tlatest:token\tage:token", *users)
+    codes = [[f"B{1000 + 7 * n + k}" for k in range(9)] + [f"i{(n + 3) % 30}"] * (n % 8 == 0) for n in range(30)]
+    items = [f"i{n}\t{' '.join(some)}\t{1990 + n % 20}\tNo {n % 2}\tP{n % 3}123" for n, some in enumerate(codes)]
+    write(folder, "item", "item_id:token\tseen_with:token_seq\tyear:token\tshelf:token_seq\tmodel:token", *items)
+    columns = corpus_of(tiny).columns()
+    assert columns.user_attributes == ["city", "age"]
+    assert columns.attributes == ["shelf", "model"] and columns.year == "year"
+    assert corpus_of(tiny).columns(attributes=["seen_with"]).attributes == ["seen_with"]  # whoever asks for it gets it
+
+
 @pytest.mark.parametrize(("width", "role"), [(20, "description"), (6, "title")])
 def test_lists_of_items_are_no_texts(tiny, workdir, width, role):
     path = workdir / "dataset" / "tiny" / "tiny.item"
@@ -175,8 +187,19 @@ COUNTED = {
     "stars": "3.5",
     "scored_by": "99",
     "imdb_votes": "12",
+    "play_cnt": "36",
+    "valid_play_user_num": "7",
+    "positive_ratings": "4",
+    "no_of_ratings": "16",
+    "averagerating": "7.1",
+    "numVotes": "900",
+    "average_playtime": "31",
+    "recommendations": "84",
+    "times_bought": "3",
+    "salesrank": "42",
+    "rank": "17",
 }
-PLAIN = {"rating_class": "PG-13", "num_pages": "288", "score_by": "John Williams", "rank_name": "Captain", "runtime": "90"}
+PLAIN = {"page_cnt": "3", "showtime": "8 pm", "average_height": "2", "rating_class": "PG-13", "num_pages": "288", "score_by": "John Williams", "rank_name": "Captain", "runtime": "90"}
 
 
 @pytest.mark.parametrize("kind", ["token", "float"])
@@ -194,6 +217,13 @@ def test_counts_and_means_of_interactions_are_left_out_unless_asked_for(tiny, fo
     asked = corpus.columns(attributes=["avg_rating", "runtime"], user_attributes=["age", "fans"])
     assert asked.attributes == ["avg_rating", "runtime"] and asked.user_attributes == ["age", "fans"]
     assert not {"avg_rating", "fans"} & set(asked.aggregates)
+
+
+def test_a_place_among_the_sales_is_left_out(tiny, folder):
+    rows = [f"i{n}\tFilm {n}\t{n},{n}34 in Books (\t{('first', 'second')[n % 2]}" for n in range(1, 30)]
+    write(folder, "item", "item_id:token\ttitle:token_seq\trank:token_seq\tranking:token", *rows)
+    columns = corpus_of(tiny).columns()
+    assert columns.attributes == ["ranking"] and columns.aggregates == ["rank"]
 
 
 def test_a_rating_that_is_a_word_is_an_attribute(tiny, folder):
