@@ -83,11 +83,16 @@ def hash_file(digest, path: Path) -> None:
             digest.update(block)
 
 
-def hash_weights(folder: Path) -> str | None:
-    """Digest of the weights of a model in a folder, 40 digits; None where it has none."""
+def hash_model(folder: Path) -> str | None:
+    """Digest of a model in a folder, 40 digits: its weights and what decides how they are used; None where it has none.
+
+    The latter are its ``.json`` files (pooling, tokenizer, prompts, ...), vocabularies and SentencePiece models.
+    """
     digest = hashlib.sha256()
     weights = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
-    for path in weights:
+    about = sorted(path for pattern in ("*.json", "vocab.txt", "merges.txt", "*.model") for path in folder.rglob(pattern))
+    for path in weights + [path for path in about if path.is_file()]:
+        digest.update(path.relative_to(folder).as_posix().encode())
         hash_file(digest, path)
     return digest.hexdigest()[:40] if weights else None
 

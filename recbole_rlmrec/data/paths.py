@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from recbole_rlmrec.data.files import hash_weights
+from recbole_rlmrec.data.files import hash_model
 from recbole_rlmrec.errors import ConfigError
 
 
@@ -60,7 +60,7 @@ def _file_name(name: str) -> str:
 
 
 def _model_digest(folder: Path) -> str:
-    return hash_weights(folder) or hashlib.sha256(str(folder.absolute()).encode()).hexdigest()
+    return hash_model(folder) or hashlib.sha256(str(folder.absolute()).encode()).hexdigest()
 
 
 def _is_of_another(embeddings: Path, folder: Path) -> bool:

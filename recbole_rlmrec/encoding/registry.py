@@ -80,7 +80,7 @@ def same_encoder(manifest: dict) -> TextEncoder | None:
     Raises
     ------
     EncoderError
-        The encoder cannot be loaded, or has other weights by now.
+        The encoder cannot be loaded, or is another by now.
     """
     name = str(manifest.get("encoder"))
     if not manifest.get("fingerprint") or manifest.get("server") or name.startswith(PREFIX):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_rlmrec.data.files import hash_weights
+from recbole_rlmrec.data.files import hash_model
 from recbole_rlmrec.encoding.instructions import Instructed
 from recbole_rlmrec.errors import ConfigError, EncoderError
 
@@ -66,16 +66,17 @@ class SentenceTransformerEncoder(Instructed):
         Whether vectors get length 1.
     prompt : str or dict, optional
         Put before every text, or before those of a ``user`` and of an ``item``; by default the instruction that the model was
-        trained with, where its name is known (:mod:`recbole_rlmrec.encoding.instructions`). An empty text is none.
+        trained with, where its name is known (:mod:`recbole_rlmrec.encoding.instructions`), else the default that the model
+        itself has. An empty text is none.
     revision : str, optional
-        Commit on the hub; the newest where left out. The digest of its weights for a folder, which must have it.
+        Commit on the hub; the newest where left out. The digest of the model for a folder, which must have it.
 
     Raises
     ------
     ConfigError
         An option is out of range.
     EncoderError
-        The library is not installed, the model cannot be loaded, or its weights are others than those of ``revision``.
+        The library is not installed, the model cannot be loaded, or it is another than that of ``revision``.
     """
 
     def __init__(
@@ -107,6 +108,9 @@ class SentenceTransformerEncoder(Instructed):
             from recbole_rlmrec.encoding.compiled import compile_transformer  # loads torch
 
             compile_transformer(self._model, name, backend, precision)
+        own = getattr(self._model, "prompts", None) or {}
+        if prompt is None and not any(self._prompts.values()):  # a model whose name is not known may say what it wants
+            self._instruct(name, own.get(self._model.default_prompt_name) if own else None)
         self._pool = self._start_pool(devices) if len(devices) > 1 else None
 
     def _start_pool(self, devices: list[str]) -> dict:
@@ -151,7 +155,7 @@ class SentenceTransformerEncoder(Instructed):
             vectors = self._model.encode(
                 texts,
                 batch_size=batch_size,
-                prompt=self._prompt or None,
+                prompt=self._prompt,  # where it is empty, too: None would be the model's default
                 normalize_embeddings=self._normalize,
                 convert_to_numpy=True,
                 show_progress_bar=False,
@@ -188,9 +192,9 @@ class SentenceTransformerEncoder(Instructed):
         }
 
     def _revision(self) -> str | None:
-        """Commit on the hub, or for a local folder a hash of its weights; None where neither can be told."""
+        """Commit on the hub, or for a local folder a digest of the model; None where neither can be told."""
         if Path(self.name).is_dir():
-            return hash_weights(Path(self.name))
+            return hash_model(Path(self.name))
         config = getattr(getattr(self._model[0], "auto_model", None), "config", None)
         return getattr(config, "_commit_hash", None)
 
@@ -223,10 +227,10 @@ def batches(lengths: np.ndarray, tokens: int | None, texts: int | None = None) -
 
 def _load(name: str, device: str | None, precision: str, revision: str | None):
     folder = Path(name).is_dir()
-    if folder and revision not in (None, hash_weights(Path(name))):
+    if folder and revision not in (None, hash_model(Path(name))):
         raise EncoderError(
-            f"The model in {name} has other weights than the one that made the embeddings, so its vectors mean something "
-            "else; put the old one back, or encode the tag again."
+            f"The model in {name} has other weights or settings than the one that made the embeddings, so its vectors mean "
+            "something else; put the old one back, or encode the tag again."
         )
     try:
         from sentence_transformers import SentenceTransformer

@@ -101,9 +101,38 @@ def test_new_texts_are_encoded_by_the_weights_that_encoded_the_others(model, tmp
     assert np.abs(same_encoder(told).encode(TEXTS) - np.load(encoded / "items.npy")).max() < 1e-6
     weights = load_file(folder / "model.safetensors")
     save_file({name: values * 1.5 for name, values in weights.items()}, folder / "model.safetensors")
-    with pytest.raises(EncoderError, match="other weights than the one that made the embeddings"):
+    with pytest.raises(EncoderError, match="other weights or settings than the one that made the embeddings"):
         same_encoder(told)
     assert same_encoder({**told, "revision": None}).encode(TEXTS).shape == (4, 128)  # where nothing is told, nothing is checked
+
+
+def test_another_pooling_is_another_model(model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "model")
+    store = ProfileStore(tmp_path / "tag")
+    store.write_manifest({"dataset": "tiny", "tag": "tag", "by": "template"})
+    store.write("item", [Profile(f"i{n}", text) for n, text in enumerate(TEXTS[:2])])
+    encode_tag(store.folder, str(folder), device="cpu", show_progress=False)
+    (pooling,) = folder.glob("*Pooling/config.json")
+    settings = json.loads(pooling.read_text())
+    changed = {**settings, "pooling_mode": "cls"} if "pooling_mode" in settings else {
+        **settings, "pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}  # fmt: skip
+    pooling.write_text(json.dumps(changed))
+    store.write("item", [Profile(f"i{n}", text) for n, text in enumerate(TEXTS)])
+    rows = np.load(encode_tag(store.folder, str(folder), device="cpu", show_progress=False) / "items.npy")
+    assert np.abs(rows - get_encoder(str(folder), device="cpu").encode(TEXTS)).max() < 1e-6  # none of before
+    assert np.abs(rows - get_encoder(model, device="cpu").encode(TEXTS)).max() > 1e-2
+
+
+def test_a_prompt_that_the_model_has_itself_is_told_and_an_empty_one_is_none(model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "model")
+    file = folder / "config_sentence_transformers.json"
+    settings = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps({**settings, "prompts": {"search": "word9 word8 "}, "default_prompt_name": "search"}))
+    plain, longer = (get_encoder(model, device="cpu").encode([start + text for text in TEXTS]) for start in ("", "word9 word8 "))
+    own, none = get_encoder(str(folder), device="cpu"), get_encoder(str(folder), device="cpu", prompt="")
+    assert own.info()["prompt"] == "word9 word8 " and none.info()["prompt"] == ""
+    assert np.abs(own.encode(TEXTS) - longer).max() < 1e-6 and np.abs(none.encode(TEXTS) - plain).max() < 1e-6
+    assert np.abs(plain - longer).max() > 1e-2
 
 
 def test_what_no_backend_can_do_is_one_sentence(model, cache, monkeypatch, tmp_path):

@@ -16,11 +16,11 @@ def model(path: Path, weights: bytes) -> Path:
 
 def made(embeddings: Path, folder: Path) -> str:
     """Make the embeddings of a model, as far as their names are concerned."""
-    from recbole_rlmrec.data.files import hash_weights
+    from recbole_rlmrec.data.files import hash_model
 
     slug = encoder_slug(str(folder), embeddings)
     (embeddings / slug).mkdir(parents=True, exist_ok=True)
-    (embeddings / slug / "manifest.json").write_text(json.dumps({"encoder": str(folder), "revision": hash_weights(folder)}))
+    (embeddings / slug / "manifest.json").write_text(json.dumps({"encoder": str(folder), "revision": hash_model(folder)}))
     return slug
 
 
