@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from logging import getLogger
 from pathlib import Path
 
 import yaml
+
+from recbole_rlmrec.errors import ConfigError
 
 _PLACES = Path(__file__).parents[1] / "properties", Path(__file__).parents[2] / "properties"
 
@@ -47,6 +51,21 @@ def options_in_source() -> frozenset[str]:
 def is_option(key: str) -> bool:
     """Whether RecBole, one of its models or this package knows an option."""
     return key in options_with_default() or key in options_in_source()
+
+
+def check_names(keys: Iterable[str], where: str) -> None:
+    """Refuse a misspelt option, which a run would not read; one that looks like no other may be that of your own model.
+
+    Raises
+    ------
+    ConfigError
+        An option that nobody knows is spelt nearly as another.
+    """
+    for key in (key for key in map(str, keys) if not is_option(key)):
+        near = difflib.get_close_matches(key, options_with_default() | options_in_source(), n=2, cutoff=0.85)
+        if near:
+            raise ConfigError(f"{where} has the option {key}, which nobody reads; did you mean {' or '.join(near)}?")
+        getLogger().warning(f"{where} has the option {key}, which neither RecBole nor recbole-rlmrec knows.")
 
 
 def reading_options(dataset: str, given: Mapping) -> dict:

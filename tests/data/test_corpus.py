@@ -199,7 +199,16 @@ COUNTED = {
     "salesrank": "42",
     "rank": "17",
 }
-PLAIN = {"page_cnt": "3", "showtime": "8 pm", "average_height": "2", "rating_class": "PG-13", "num_pages": "288", "score_by": "John Williams", "rank_name": "Captain", "runtime": "90"}
+PLAIN = {
+    "page_cnt": "3",
+    "showtime": "8 pm",
+    "average_height": "2",
+    "rating_class": "PG-13",
+    "num_pages": "288",
+    "score_by": "John Williams",
+    "rank_name": "Captain",
+    "runtime": "90",
+}
 
 
 @pytest.mark.parametrize("kind", ["token", "float"])

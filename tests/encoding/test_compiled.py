@@ -128,7 +128,9 @@ def test_a_prompt_that_the_model_has_itself_is_told_and_an_empty_one_is_none(mod
     file = folder / "config_sentence_transformers.json"
     settings = json.loads(file.read_text()) if file.is_file() else {}
     file.write_text(json.dumps({**settings, "prompts": {"search": "word9 word8 "}, "default_prompt_name": "search"}))
-    plain, longer = (get_encoder(model, device="cpu").encode([start + text for text in TEXTS]) for start in ("", "word9 word8 "))
+    plain, longer = (
+        get_encoder(model, device="cpu").encode([start + text for text in TEXTS]) for start in ("", "word9 word8 ")
+    )
     own, none = get_encoder(str(folder), device="cpu"), get_encoder(str(folder), device="cpu", prompt="")
     assert own.info()["prompt"] == "word9 word8 " and none.info()["prompt"] == ""
     assert np.abs(own.encode(TEXTS) - longer).max() < 1e-6 and np.abs(none.encode(TEXTS) - plain).max() < 1e-6

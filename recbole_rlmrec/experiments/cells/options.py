@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from recbole_rlmrec.data.files import read_yaml
+from recbole_rlmrec.data.properties import check_names
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.model.alignment import alignment_options
@@ -55,7 +56,8 @@ def read_options(arguments: Sequence[str]) -> dict:
     ours, rest = split_options(arguments, ("config_files",))
     options = {}
     for file in config_files(ours.get("config_files", "")):
-        options |= read_yaml(Path(file))
+        options |= (found := read_yaml(Path(file)))
+        check_names(found, file)
     return options | dict(_parse(argument) for argument in rest)
 
 
@@ -151,7 +153,7 @@ def read_params(path: Path | None) -> dict:
     Raises
     ------
     ConfigError
-        The file is not of this form.
+        The file is not of this form, or an option is misspelt.
     """
     if path is None:
         return {}
@@ -166,4 +168,6 @@ def read_params(path: Path | None) -> dict:
         if unknown := set(variants) - set(VARIANTS):
             known = ", ".join(VARIANTS)
             raise ConfigError(f"{path} has options of {model} for {', '.join(sorted(unknown))}; variants are {known}.")
+        for variant, options in variants.items():
+            check_names(options, f"{path}, {model} {variant},")
     return found

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
-from threading import Semaphore
+from threading import Lock, Semaphore
 
 from tqdm import tqdm
 
@@ -53,6 +53,7 @@ class Runner:
         self._launch, self._trust_cells, self.say = launch, trust_cells, say
         self._seconds: dict[tuple[str, str], list[float]] = {}
         self._stopping, self._slots = False, Semaphore(launch.jobs)
+        self._running: dict[str, Lock] = {}
 
     @property
     def jobs(self) -> int:
@@ -140,7 +141,7 @@ class Runner:
         if not cells:
             return
         pool = ThreadPoolExecutor(max_workers=self._launch.jobs)
-        waiting = {pool.submit(self._run_one, cell): cell for cell in cells}
+        waiting = {pool.submit(self._run_once, cell): cell for cell in cells}
         try:
             self._watch(waiting)
         except BaseException:
@@ -172,6 +173,11 @@ class Runner:
         usual = mean(value for values in self._seconds.values() for value in values)
         each = [mean(self._seconds.get((cell.runs, cell.variant), [usual])) for cell in left]
         return f"; {duration(sum(each) / min(self._launch.jobs, len(left)))} left"
+
+    def _run_once(self, cell: Cell) -> str:
+        """Run a cell, unless another search has it by now: AlphaRec's are the same for all backbones."""
+        with self._running.setdefault(cell.key, Lock()):
+            return "there by now" if self._is_stored(cell) else self._run_one(cell)
 
     def _run_one(self, cell: Cell) -> str:
         """Run a cell in a folder of its own, on from where it was interrupted; only a finished one comes under its key."""

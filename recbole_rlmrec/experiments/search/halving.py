@@ -16,6 +16,7 @@ from recbole_rlmrec.experiments.search.space import space_size
 
 RATE = 3
 FEWEST_EPOCHS = 5
+_DRAWS = 100  # for each point that is wanted
 
 
 def rungs(trials: int, epochs: int) -> list[tuple[int, int]]:
@@ -59,13 +60,15 @@ class Halving(Search):
             )
 
     def points(self) -> list[dict]:
-        """Distinct points of the space, as many as there are trials or points."""
+        """Distinct points of the space, as many as there are trials or, in a small space, as are found."""
         from hyperopt.pyll.stochastic import sample
 
         rng = np.random.default_rng(self.study.seeds[0])
         most = min(self.max_evals, space_size(self.ranges) or self.max_evals)
         found: dict[str, dict] = {}
-        while len(found) < most:
+        for _ in range(_DRAWS * most):
+            if len(found) == most:
+                break
             point = {name: value.item() if hasattr(value, "item") else value for name, value in sample(self.space, rng).items()}
             found.setdefault(repr(sorted(point.items())), point)
         return list(found.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_rlmrec.data.files import read_yaml
-from recbole_rlmrec.data.properties import PROPERTIES
+from recbole_rlmrec.data.properties import PROPERTIES, check_names
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.model.adapters import get_adapter
@@ -69,6 +69,7 @@ def _checked(space, where: str) -> dict:
     if unknown := sorted(set(map(str, space)) - set(RANGES)):
         raise ConfigError(f"{where} has {', '.join(unknown)}; a range is one of {', '.join(RANGES)}.")
     for kind, ranges in space.items():
+        check_names(ranges, where)
         for name, limits in ranges.items():
             if not isinstance(limits, list) or not limits or (RANGES[kind] and not _is_range(limits, RANGES[kind])):
                 form = {None: "a list of values", 2: "[low, high]", 3: "[low, high, step]"}[RANGES[kind]]

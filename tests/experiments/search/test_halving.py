@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import yaml
@@ -66,3 +67,44 @@ def test_only_random_points_are_pruned(tiny, workdir):
     arguments = ("tune", "--dataset", "tiny", "--output", "out", "--models", "LightGCN", "--prune", "--algorithm", "bayes")
     with pytest.raises(ConfigError, match="--prune draws its points at random"):
         run_experiment(FakeLauncher(), *arguments, *QUICK)
+
+
+def test_a_range_of_fewer_points_than_trials_ends(tiny, workdir):
+    (workdir / "space.yaml").write_text("base: {quniform: {n_layers: [1, 3, 1]}}\n")
+    launcher = Graded()
+    arguments = ["tune", "--dataset", "tiny", "--output", "out", "--models", "LightGCN", "--variants", "base", "--prune"]
+    assert run_experiment(launcher, *arguments, "--trials", "9", "--space", "space.yaml", *QUICK) == 0
+    assert sorted(layers for layers, _ in launcher.started) == [1, 2, 3]
+
+
+class Slow(FakeLauncher):
+    """Takes its time, and notices when somebody else uses its folder."""
+
+    def __call__(self, folder, argv):
+        time.sleep(0.3)
+        settings = json.loads((folder / "cell.yaml").read_text())
+        self.started.append(folder.name)
+        write_result(folder, {**settings, "alignment": "none"})
+        return 0
+
+
+def test_searches_of_several_backbones_share_the_cells_of_a_recommender_without_one(tiny, workdir):
+    launcher = Slow(jobs=2)
+    arguments = ["tune", "--dataset", "tiny", "--output", "out", "--models", "LightGCN,SGL", "--variants", "alpharec"]
+    assert run_experiment(launcher, *arguments, "--trials", "2", *QUICK) == 0
+    assert len(launcher.started) == len(set(launcher.started)) == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "near"),
+    [
+        ("--space", "base: {choice: {n_layerz: [1, 2]}}", "n_layers"),
+        ("--params", "LightGCN: {base: {learning_rat: 0.5}}", "learning_rate"),
+        ("--config_files", "weight_decai: 0.1", "weight_decay"),
+    ],
+)
+def test_a_misspelt_option_in_a_file_is_refused(tiny, workdir, file, content, near):
+    (workdir / "file.yaml").write_text(content)
+    name = "compare" if file == "--params" else "tune"
+    with pytest.raises(ConfigError, match=f"nobody reads; did you mean .*{near}"):
+        run_experiment(FakeLauncher(), name, "--dataset", "tiny", "--output", "out", "--variants", "base", f"{file}=file.yaml")
