@@ -80,7 +80,9 @@ class _Condition:
         if not any(isinstance(side, ast.Name) for side in (left, right)):
             raise self._refused(left)
         if isinstance(op, ast.In | ast.NotIn):
-            found = self._one_of(left, right) if isinstance(left, ast.Name) else self._holds(left, right)
+            if isinstance(left, ast.Name):
+                return self._one_of(left, right, isinstance(op, ast.In))
+            found = self._holds(left, right)
             return found if isinstance(op, ast.In) else ~found
         compare = {**_ORDERED, **_EQUAL}.get(type(op))
         if compare is None:
@@ -93,12 +95,16 @@ class _Condition:
             return compare(*numbers) & there
         return np.asarray(compare(*values), dtype=bool)
 
-    def _one_of(self, left: ast.Name, right: ast.AST) -> np.ndarray:
+    def _one_of(self, left: ast.Name, right: ast.AST, among: bool) -> np.ndarray:
+        """Rows whose value is one of a list, or none of it: as ``==`` joined by or, ``!=`` joined by and."""
         if not isinstance(right, ast.List | ast.Tuple | ast.Set):
             raise self._refused(right)
-        found = np.zeros(len(self._table), dtype=bool)
+        found = np.full(len(self._table), not among)
         for one in right.elts:
-            found |= self._compare(ast.Eq(), left, one)
+            if among:
+                found |= self._compare(ast.Eq(), left, one)
+            else:
+                found &= self._compare(ast.NotEq(), left, one)
         return found
 
     def _holds(self, left: ast.AST, right: ast.AST) -> np.ndarray:

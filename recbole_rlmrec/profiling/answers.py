@@ -24,6 +24,11 @@ TOLERANCE = 1.25
 NOTHING = {"", "none", "null", "n/a", "na", "unknown", "not available", "cannot summarize", "..."}
 ECHO_WORDS = 12
 FEWEST_ECHO_WORDS = 6
+_FORM = re.compile(  # what shows the form of an answer in place of one
+    r"[\s.\u2026]*|\W*(string|str|text|summary|summarization)\W*|[<\u2039\[{][^<>]*[>\u203a\]}]|"
+    r"(your|the|a) (summary|summarization|profile|text|answer)( goes)?( here)?\W*",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
 
 
@@ -95,7 +100,7 @@ def _candidates(text: str) -> list[tuple[str, str]]:
             found.append(_read_object(entry))
         except BadAnswer as said:
             reason = said
-    shown = [entry for entry in found if entry[0].strip(" .\u2026")]
+    shown = [entry for entry in found if not _FORM.fullmatch(entry[0])]
     if not found and reason is not None:
         raise reason
     return shown or found
@@ -171,7 +176,7 @@ def _without_profiles(prompt: Prompt) -> str:
 
 
 def _says_nothing(text: str) -> bool:
-    return text.strip(" .\"'").lower() in NOTHING
+    return text.strip(" .\"'").lower() in NOTHING or _FORM.fullmatch(text) is not None
 
 
 def _echoes(summary: str, prompt: Prompt) -> bool:

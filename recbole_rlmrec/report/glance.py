@@ -25,15 +25,25 @@ def glance_table(sources: Sources) -> dict | None:
     rows, columns = [], ["model", "variant", "gain", "answer", "interval", "base", "mean", "p users", "p seeds", "seeds"]
     costs, places = _costs(sources), _places(sources)
     columns += ["time per epoch"] * bool(costs) + ["gains most for"] * bool(places)
-    for one in sources.of("compare"):
+    compared = sources.of("compare")
+    metrics = list(dict.fromkeys(one.metric for one in compared))
+    if len(metrics) > 1:
+        columns.insert(2, "metric")
+    for one in compared:
         for found in one.results.get("comparisons", []):
             if found["metric"] == one.metric:
                 pair = found["model"], found["variant"]
-                row = [*pair, percent(found["gain"]), verdict(found), _interval_text(one, found)]
+                row = [
+                    *pair,
+                    *[one.metric] * (len(metrics) > 1),
+                    percent(found["gain"]),
+                    verdict(found),
+                    _interval_text(one, found),
+                ]
                 row += [found[name] for name in ("base_mean", "mean", "holm_users", "holm_seeds", "seeds")]
                 rows.append(row + [costs.get(pair)] * bool(costs) + [places.get(pair)] * bool(places))
-    metric = next((one.metric for one in sources.of("compare")), None)
-    return {"title": f"{metric} at test", "columns": columns, "rows": rows, "notes": [_NOTE]} if rows else None
+    title = f"{metrics[0]} at test" if len(metrics) == 1 else "At test, each in the metric of its validation"
+    return {"title": title, "columns": columns, "rows": rows, "notes": [_NOTE]} if rows else None
 
 
 def verdict(comparison: dict) -> str:

@@ -91,3 +91,13 @@ def test_commas_within_strings_stay():
 @pytest.mark.parametrize(("text", "words"), [("two words", 2), ("don't well-known", 2), ("\u55b6\u696d\u4e2d", 2), ("", 0)])
 def test_words_are_counted_in_any_script(text, words):
     assert count_words(text) == words
+
+
+@pytest.mark.parametrize("shown", ["string", "<the summary>", "\u2039text\u203a", "your summary here", "...", "{summary}"])
+def test_a_form_that_is_shown_after_the_answer_is_none(shown):
+    form = json.dumps({"summarization": shown, "reasoning": "string"})
+    answer = json.dumps({"summarization": "Fans of slow films.", "reasoning": "r"})
+    for text in (f"{answer}\nNote: the format was {form}", f"The format is {form}\n{answer}"):
+        assert read(text) == ("Fans of slow films.", "r")
+    with pytest.raises(BadAnswer):
+        read(form)

@@ -88,6 +88,13 @@ def test_costs_and_places_of_other_experiments(tmp_path):
     alone = glance_table(Sources("d", [tmp_path], found[:1]))
     assert alone["columns"] == table["columns"][:-2]
     assert glance_table(Sources("d", [tmp_path], found[1:])) is None
+    other = {**settings, "settings": {"valid_metric": "NDCG@10"}}
+    for cell in (other := {**other, "cells": cells({"base": 1.0, "con": 2.5})})["cells"]:
+        cell["metrics"]["ndcg@10"] = 0.9
+    ndcg = {**comparison("con", 0.1, 0.01), "metric": "ndcg@10"}
+    both = glance_table(Sources("d", [tmp_path], [found[0], Findings("compare", tmp_path, {**other, "comparisons": [ndcg]})]))
+    assert "recall@20" not in both["title"] and [row[2] for row in both["rows"]] == ["recall@20", "ndcg@10"]
+    assert both["columns"][2] == "metric" and all(len(row) == len(both["columns"]) for row in both["rows"])
 
 
 @pytest.mark.parametrize(
