@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -107,7 +108,8 @@ def with_reasoning(profiles: Profiles, data: Data, root: Path, options: dict) ->
     sides = {side: store.read(side) for side in SIDES}
     if not any(profile.reasoning.strip() for side in SIDES for profile in sides[side].values()):
         return None
-    tag = f"{profiles.tag}--reasoning-{profiles.digest[:8]}"
+    read = hashlib.sha256(json.dumps([[_joined(one).profile for one in sides[side].values()] for side in SIDES]).encode())
+    tag = f"{profiles.tag}--reasoning-{profiles.digest[:8]}-{read.hexdigest()[:8]}"
     folder = root / data.name / "semantic" / tag
     if not folder.exists():
         manifest = read_embeddings(profiles.folder / "embeddings" / profiles.encoder, data.name).manifest

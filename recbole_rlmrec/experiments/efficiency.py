@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome, headline, seconds_to_best
+from recbole_rlmrec.experiments.cells.launch import count_cpus
 from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import grouped
@@ -22,7 +24,9 @@ def run(study: Study, args: argparse.Namespace) -> Results:
         raise ConfigError("efficiency measures time, so its cells run one after the other; leave out --jobs and --ray.")
     study.check_models(variants)
     cells = [study.cell(model, variant, seed) for seed in study.seeds for model in study.models for variant in variants]
-    cells = [replace(cell, identity={**cell.identity, "timed": True}) for cell in cells]
+    threads = os.environ.get("OMP_NUM_THREADS", count_cpus())
+    timed = {"threads": str(threads), "cpus": count_cpus()}  # times of other speeds are not put beside these
+    cells = [replace(cell, identity={**cell.identity, "timed": timed}) for cell in cells]
     outcomes = study.run(cells)
     return Results(outcomes, [cost_table(outcomes)])
 
@@ -38,18 +42,19 @@ def cost_table(outcomes: list[Outcome]) -> Table:
         seconds = _seconds(found)
         ratio = f" ({seconds / base:.2f}x)" if base and name != "base" else ""
         gpu = [outcome.record["usage"]["peak_gpu_memory"] for outcome in found]
-        table.rows.append(
-            [
-                *(model, name, len(found), f"{seconds:.3f}{ratio}"),
-                _mean(outcome.result["run"]["epochs"] for outcome in found),
-                _mean(outcome.result["run"]["best_epoch"] + 1 for outcome in found),
-                _mean(seconds_to_best(outcome) for outcome in found),
-                _mean(outcome.record["usage"]["peak_memory"] / 1e6 for outcome in found),
-                None if None in gpu else _mean(value / 1e6 for value in gpu),
-                found[0].result["run"]["parameters"],
-                with_deviation(*mean_and_deviation([outcome.metrics[metric] for outcome in found])),
-            ]
-        )
+        means = [
+            mean_and_deviation([outcome.result["run"]["epochs"] for outcome in found])[0],
+            mean_and_deviation([outcome.result["run"]["best_epoch"] + 1 for outcome in found])[0],
+            mean_and_deviation([seconds_to_best(outcome) for outcome in found])[0],
+            mean_and_deviation([outcome.record["usage"]["peak_memory"] / 1e6 for outcome in found])[0],
+            None if None in gpu else mean_and_deviation([value / 1e6 for value in gpu])[0],
+        ]
+        head, parameters = [model, name, len(found)], found[0].result["run"]["parameters"]
+        quality = mean_and_deviation([outcome.metrics[metric] for outcome in found])
+        table.rows.append([*head, f"{seconds:.3f}{ratio}", *map(_short, means), parameters, with_deviation(*quality)])
+        figures = [*head, seconds, *means, parameters, quality[0]]
+        more = {"x base": seconds / base if base else None, f"{metric} deviation": quality[1]}
+        table.records.append({**dict(zip(table.columns, figures, strict=True)), **more})
     table.notes = [
         "s/epoch: median over a run's epochs, mean over seeds. s to best epoch: training alone, without validation. "
         "memory: the most that the process held beyond what it held before the run."
@@ -61,6 +66,5 @@ def _seconds(found: list[Outcome]) -> float:
     return mean_and_deviation([outcome.result["run"]["median_epoch_seconds"] for outcome in found])[0] if found else 0.0
 
 
-def _mean(values) -> str:
-    mean = mean_and_deviation(list(values))[0]
-    return f"{mean:.1f}" if mean < 100 else f"{mean:.0f}"
+def _short(mean: float | None) -> str | None:
+    return mean if mean is None else f"{mean:.1f}" if mean < 100 else f"{mean:.0f}"

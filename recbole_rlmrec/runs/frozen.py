@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import getLogger
@@ -13,7 +15,7 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_rlmrec.data.atomic import PARTS, digest_files, read_atomic, write_atomic
-from recbole_rlmrec.data.files import building, copy_folder, write_json
+from recbole_rlmrec.data.files import building, bytes_digest, copy_folder, write_json
 from recbole_rlmrec.data.pairs import hash_tokens, split_hash
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.reading import parse_json
@@ -167,6 +169,7 @@ def _write(config, data: _Numbered, parts: dict[str, Dataset], folder: Path, nam
         "seed": config["seed"],
         "drawn": {key: config[key] for key in (*FILTERS, "eval_args", "filter_inter_by_user_or_item")},
         "source_digest": digest_files(source.parent, source.name),
+        "drawn_hash": split_hash(parts["train"]),
         "split_hash": digest,
         "users": data.user_num - 1,
         "items": data.item_num - 1,
@@ -186,6 +189,8 @@ def frozen_options(config) -> dict:
 def copy_semantic(source: Path, target: Path, name: str, hashes: tuple[str, str]) -> list[str]:
     """Copy profiles and embeddings to a dataset of another name; those made for another split stay behind.
 
+    What is there already is copied again where its source has changed since.
+
     Parameters
     ----------
     source, target : Path
@@ -201,15 +206,31 @@ def copy_semantic(source: Path, target: Path, name: str, hashes: tuple[str, str]
     list of str
         Tags that were copied.
     """
-    tags = []
+    tags, copied = [], target / ".copied.json"
+    stamps = parse_json(copied.read_bytes()) if copied.is_file() else {}
     for tag in list_tags(source) if source.is_dir() else []:
         made_for = parse_json((source / tag / "manifest.json").read_bytes()).get("split_hash")
         if made_for not in (None, *hashes):
             logger.warning(f"The profiles {tag} were made for another split and are not copied.")
             continue
-        copy_folder(source / tag, target / tag)
-        for manifest in [target / tag / "manifest.json", *(target / tag).glob("embeddings/*/manifest.json")]:
+        tags.append(tag)
+        stamp = _stamp(source / tag)
+        if (target / tag).is_dir() and stamps.get(tag) == stamp:
+            continue
+        fresh = target / f".{tag}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        copy_folder(source / tag, fresh)
+        for manifest in [fresh / "manifest.json", *fresh.glob("embeddings/*/manifest.json")]:
             about = {**parse_json(manifest.read_bytes()), "dataset": name}
             write_json(manifest, about | ({"split_hash": hashes[1]} if about.get("split_hash") == hashes[0] else {}))
-        tags.append(tag)
+        shutil.rmtree(target / tag, ignore_errors=True)
+        fresh.rename(target / tag)
+        write_json(copied, stamps := {**stamps, tag: stamp})
     return tags
+
+
+def _stamp(folder: Path) -> str:
+    """Digest of the names, sizes and dates of what `copy_folder` copies."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    seen = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return bytes_digest(json.dumps([one for one in seen if not re.search(r"(^|/)\.", one[0])]).encode())

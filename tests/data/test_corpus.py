@@ -200,8 +200,6 @@ COUNTED = {
     "rank": "17",
 }
 PLAIN = {
-    ,
-}
     "page_cnt": "3",
     "showtime": "8 pm",
     "average_height": "2",

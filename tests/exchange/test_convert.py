@@ -94,6 +94,18 @@ def test_csv_as_pandas_writes_it(mode):
     assert list(read().types) == ["user_id", "item_id", "rating", "timestamp", "review"]
 
 
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+@pytest.mark.parametrize("more", [(), ("--escape", "\\")])
+def test_rows_between_two_stray_quotation_marks_are_not_swallowed(separator, more, capsys):
+    reviews = ["fine", '"Best" ever', '"So good', "fine", "fine", '"Not so good', "fine"]
+    rows = [separator.join([f"u{n}", f"i{n}", str(n), text]) for n, text in enumerate(reviews)]
+    datasets.Path("shop.tsv").write_text("\n".join([separator.join(["user", "item", "rating", "review"]), *rows]) + "\n")
+    assert convert("shop.tsv", "--separator", separator, *more) == 2
+    assert "review holds whole rows ('So good u3" in capsys.readouterr().err.replace(separator, " ")
+    assert convert("shop.tsv", "--separator", separator, "--quote", "") == 0
+    assert column("review") == reviews
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=12), min_size=1, max_size=6))
 def test_any_text_keeps_its_characters(tmp_path_factory, found):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -60,19 +62,49 @@ def test_ablation_end_to_end(tiny, workdir, here, capsys):
     assert "profiles alone" in capsys.readouterr().out
 
 
-def tag_with_reasoning(folder, **told):
+def tag_with_reasoning(folder, word="Because", **told):
     """Options of an ablation by reasoning, for a tag in whose embeddings' manifest more may be told."""
     words = ("quiet drama", "loud comedy", "old western")
     with open(folder / "profiles.jsonl", "w") as file:
         for side, count in (("user", 24), ("item", 30)):
             for n in range(count):
                 row = {f"{side}_id": f"{side[0]}{n}", "profile": f"A {words[n % 3]} for {n % 7} people.", "pairs": []}
-                file.write(json.dumps({**row, "reasoning": f"Because of number {n % 5}."}) + "\n")
+                file.write(json.dumps({**row, "reasoning": f"{word} of number {n % 5}."}) + "\n")
     root = folder / "dataset" / "tiny" / "semantic"
     import_profiles(folder / "profiles.jsonl", root, "tiny", "mine")
     made = encode_tag(root / "mine", "lsa", dim=7, dtype="float16", show_progress=False)
     write_json(made / "manifest.json", {**json.loads((made / "manifest.json").read_text()), **told})
     return "--kinds", "reasoning", "--variants", "con", "--semantic_tag=mine"
+
+
+def test_other_reasoning_makes_other_cells(tiny, workdir, fake):
+    for word, more in (("Because", 3), ("Because", 0), ("In view", 1)):
+        before = len(fake.started)
+        study(fake, "ablation", *tag_with_reasoning(workdir, word))
+        assert len(fake.started) == before + more, word
+
+
+def test_profiles_that_were_written_anew_make_other_cells(tiny, workdir, fake):
+    def compare(word, tag="mine"):
+        before = len(fake.started)
+        lines = [{"user_id": f"u{n}", "profile": f"A {word} {n % 7}.", "pairs": []} for n in range(24)]
+        lines += [{"item_id": f"i{n}", "profile": f"Some {word} {n % 5}.", "pairs": []} for n in range(30)]
+        (workdir / "new.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        root = workdir / "dataset" / "tiny" / "semantic"
+        import_profiles(workdir / "new.jsonl", root, "tiny", tag)
+        encode_tag(root / tag, "lsa", show_progress=False)
+        results = study(fake, "compare", "--variants", "base,con", f"--semantic_tag={tag}")
+        copy = workdir / "out/data/tiny-split/semantic" / tag
+        assert word in (copy / "users.jsonl").read_text()
+        assert json.loads((copy / "manifest.json").read_text())["dataset"] == "tiny-split"
+        return len(fake.started) - before, [cell["key"] for cell in results["cells"] if cell["variant"] == "con"]
+
+    ran, first = compare("sailor")
+    assert ran == 2 and compare("sailor") == (0, first)
+    ran, second = compare("baker")
+    assert ran == 1 and second != first
+    assert compare("sailor")[0] == 0  # as before, so its cell is there
+    assert compare("smith", "later")[0] == 1  # a tag that came after the split
 
 
 def test_reasoning_is_encoded_as_the_profiles_were(tiny, workdir, fake):
@@ -194,12 +226,21 @@ def test_random_split_leaves_everyone_something_to_learn_from():
     assert sorted(pd.concat(parts.values()).n) == list(range(20))
 
 
-def test_efficiency(tiny, fake):
+def test_efficiency(tiny, fake, monkeypatch):
     results = study(fake, "efficiency")
     assert [row[1] for row in results["tables"][0]["rows"]] == ["base", "con", "gen"]
     assert "(1.00x)" in results["tables"][0]["rows"][1][3]
     with pytest.raises(ConfigError, match="--jobs"):
         study(FakeLauncher(jobs=2), "efficiency")
+    before = len(fake.started)
+    study(fake, "efficiency")
+    assert len(fake.started) == before
+    with monkeypatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "77")
+        study(fake, "efficiency")  # another speed: none of these cells is used again
+    assert len(fake.started) == 2 * before
+    rows = list(csv.DictReader(Path("out/efficiency/table-1.csv").open()))
+    assert float(rows[1]["s/epoch"]) == 0.1 and float(rows[1]["x base"]) == 1.0
 
 
 def test_groups_use_the_cells_of_compare(tiny, workdir, here):

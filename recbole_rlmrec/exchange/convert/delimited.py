@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from recbole_rlmrec.errors import ConfigError, DataError
@@ -89,7 +90,9 @@ class Delimited(Source):
     def batches(self, broken: Broken) -> Iterator[tuple[dict[str, pa.Array], int]]:
         """See :class:`Source`."""
         try:
-            yield from self._escaped(broken) if self._dialect.escape else self._plain(broken)
+            for columns, rows in self._escaped(broken) if self._dialect.escape else self._plain(broken):
+                self._check_swallowed(columns)
+                yield columns, rows
         except UnicodeError:
             raise DataError(self._undecoded()) from None
         except csv.Error as reason:
@@ -134,6 +137,23 @@ class Delimited(Source):
                 f"{self._path}: a quotation mark is never closed; double it inside a text, or set --quote '' if quotation "
                 "marks mean nothing there."
             )
+
+    def _check_swallowed(self, columns: dict[str, pa.Array]) -> None:
+        """Refuse a quoted value that seems to hold whole rows: one of its lines has as many separators as a row.
+
+        Commas are ordinary in texts of several lines; other separators are not.
+        """
+        if not self._dialect.quote or self._separator == "," or len(self.columns) < 2:
+            return
+        row = f"\n(?:[^\n]*{re.escape(self._separator)}){{{len(self.columns) - 1}}}"
+        for name, column in columns.items():
+            found = pc.index(pc.match_substring_regex(column, row), True).as_py()
+            if found >= 0:
+                text = " ".join(column[found].as_py().split())
+                raise DataError(
+                    f"{self._path}: a value of {name} holds whole rows ({text[:60]!r}), since quotation marks stand at its "
+                    "beginning and at that of a later one; set --quote '' if they mean nothing there."
+                )
 
     def _escaped(self, broken: Broken) -> Iterator[tuple[dict[str, pa.Array], int]]:
         limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))

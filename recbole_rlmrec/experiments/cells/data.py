@@ -15,9 +15,10 @@ import pandas as pd
 from recbole_rlmrec.data.atomic import PARTS, AtomicFile, atomic_files, digest_files, read_atomic, write_atomic
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.data.pairs import hash_tokens
+from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.reading import parse_json
 from recbole_rlmrec.errors import ConfigError, StoreError
-from recbole_rlmrec.runs.frozen import FILTERS, freeze_split, frozen_options
+from recbole_rlmrec.runs.frozen import FILTERS, copy_semantic, freeze_split, frozen_options
 from recbole_rlmrec.runs.run import check_data
 from recbole_rlmrec.runs.split import draw_split, make_config
 
@@ -170,6 +171,8 @@ def _frozen(dataset: str, root: Path, options: Mapping, seed: int | None, model:
     read = json.loads(json.dumps(frozen_options(wanted)))
     if other := [key for key in {**read, **data.options} if read.get(key) != data.options.get(key)]:
         raise ConfigError(f"{folder} is read with another {', '.join(sorted(other))}; choose another --output.")
+    made_for = about["split_hash"]
+    copy_semantic(semantic_root(wanted), folder / "semantic", name, (about.get("drawn_hash", made_for), made_for))
     return data
 
 
