@@ -182,6 +182,8 @@ def _message(data: Mapping) -> str:
 class Answers:
     """Answers on disk, one JSON object per line; each is there before it counts, and none is asked for twice.
 
+    What was cut off is asked for again where the chat model has room for more tokens than it had then.
+
     Parameters
     ----------
     path : Path
@@ -207,18 +209,29 @@ class Answers:
 
     def of(self, question: RankingQuestion, chat: ChatModel) -> dict | None:
         """What is known of the answer to a question: ``text``, ``finish``, ``prompt_tokens``, ``completion_tokens``."""
-        return self._known.get(question.prompt.key(chat.name, chat.parameters()))
+        found = self._known.get(question.prompt.key(chat.name, chat.parameters()))
+        if found is None or found["finish"] != "length":
+            return found
+        return None if (_room(chat) or 0) > (found.get("room") or 0) else found
 
-    def add(self, question: RankingQuestion, chat: ChatModel, reply: Reply) -> None:
-        """Put an answer on disk."""
+    def add(self, question: RankingQuestion, chat: ChatModel, reply: Reply, wasted: Sequence[Reply] = ()) -> None:
+        """Put an answer on disk, with the tokens of those before it that said nothing."""
         record = {"key": question.prompt.key(chat.name, chat.parameters()), "user": question.user, "model": chat.name}
         record |= {"text": scrub(reply.text), "finish": reply.finish}
-        record |= {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
+        for name in ("prompt_tokens", "completion_tokens"):
+            told = [getattr(one, name) for one in (*wasted, reply)]
+            record[name] = sum(one or 0 for one in told) if any(one is not None for one in told) else None
+        record["room"] = _room(chat)
         with self._lock, open(self._path, "ab") as file:
             file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
             file.flush()
             os.fsync(file.fileno())
             self._known[record["key"]] = record
+
+
+def _room(chat: ChatModel) -> int | None:
+    """Tokens that an answer may have, thoughts included; None where the chat model does not say."""
+    return getattr(chat, "most_tokens", None)
 
 
 def ask(questions: Sequence[RankingQuestion], chat: ChatModel, answers: Answers, pace: Pace) -> None:
@@ -233,15 +246,15 @@ def ask(questions: Sequence[RankingQuestion], chat: ChatModel, answers: Answers,
     patience = pace.begin(threading.Event(), described(chat))
 
     def one(question: RankingQuestion, tries: Tries) -> RankingQuestion:
-        reply = None
+        replies: list[Reply] = []
         try:
-            while reply is None or reply.again:
-                reply = patience.call(lambda: chat.ask(question.prompt.messages()), 0, tries)
-                patience.judge(reply)
+            while not replies or replies[-1].again:
+                replies.append(patience.call(lambda: chat.ask(question.prompt.messages()), 0, tries))
+                patience.judge(replies[-1])
         except (RefusedError, RetryableError) as error:
             patience.useless(str(error))
         else:
-            answers.add(question, chat, reply)
+            answers.add(question, chat, replies[-1], replies[:-1])
             patience.useful()
         return question
 

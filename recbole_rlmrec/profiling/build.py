@@ -174,6 +174,17 @@ class PromptBuilder:
         profile_of : callable
             The profile of ``self.items[i]``, or None.
         """
+        history, rows = self._history(position, profile_of)
+        if not history:
+            return None
+        if self._in_order:
+            history, rows = history[::-1], rows[::-1]
+        rated = any("rating" in entry for entry in history)
+        data = {"rating_scale": self._scale, "history": history} if rated else {"history": history}
+        return self._prompt("user", self.users[position], data, history, rows)
+
+    def _history(self, position: int, profile_of: Callable[[int], str | None]) -> tuple[list[dict[str, str]], list[int]]:
+        """What a question about a user quotes, and the rows; interactions that say nothing are passed over."""
         history, rows, quoted = [], [], set()
         for row in self._sample_history(position):
             entry = self._entry(row, profile_of)
@@ -185,17 +196,12 @@ class PromptBuilder:
                 rows.append(row)
             if len(history) == self.sampling.items:
                 break
-        if not history:
-            return None
-        if self._in_order:
-            history, rows = history[::-1], rows[::-1]
-        rated = any("rating" in entry for entry in history)
-        data = {"rating_scale": self._scale, "history": history} if rated else {"history": history}
-        return self._prompt("user", self.users[position], data, history, rows)
+        return history, rows
 
     def quoted_items(self, position: int) -> list[int]:
-        """Positions of the items that the question about ``self.users[position]`` may quote."""
-        return [int(self._item_of[row]) for row in self._sample_history(position)[: self.sampling.items]]
+        """Positions of the items that the question about a user quotes, once all that have a text have a profile."""
+        _, rows = self._history(position, lambda item: "a profile" if self.has_text(item) else None)
+        return [int(self._item_of[row]) for row in rows]
 
     def title(self, position: int) -> str:
         """What ``self.items[position]`` is called, its token where it has no title."""

@@ -255,7 +255,7 @@ def test_the_layout_of_goodreads(capsys):
     assert "authors, popular_shelves" in capsys.readouterr().out
 
 
-def test_the_layout_of_movielens_32m():
+def test_the_layout_of_movielens_32m(capsys):
     pathlib = datasets.Path
     pathlib("ratings.csv").write_text(
         "userId,movieId,rating,timestamp\n1,17,4.0,944249077\n1,25,1.0,944250228\n2,17,.5,944250228\n"
@@ -272,6 +272,19 @@ def test_the_layout_of_movielens_32m():
     assert column("genres", "item") == ["Drama Romance Sci-Fi", "Drama"]
     assert "seq_separator" not in pathlib("dataset/shop/shop.yaml").read_text()
     assert sorted(path.name for path in pathlib("dataset/shop").iterdir()) == ["shop.inter", "shop.item", "shop.yaml"]
+    before = pathlib("dataset/shop/shop.inter").read_bytes()
+    assert convert("ratings.csv", "--overwrite") == 2  # the films of before would be read with other settings
+    assert "shop.item is there from before" in capsys.readouterr().err
+    assert pathlib("dataset/shop/shop.inter").read_bytes() == before
+
+
+def test_lists_that_begin_late_are_lists():
+    pathlib = datasets.Path
+    pathlib("r.csv").write_text("user,item\n" + "".join(f"u{n},i{n}\n" for n in range(1500)))
+    rows = [f"i{n},T {n}," + "\"['deep sea', 'far off']\"" * (n >= 1200) for n in range(1500)]
+    pathlib("items.csv").write_text("item,title,tags\n" + "\n".join(rows) + "\n")
+    assert convert("r.csv", "--items", "items.csv") == 0
+    assert column("tags", "item")[-1] == "deep sea|far off" and read(side="item").types["tags"].value == "token_seq"
 
 
 TIMES = {

@@ -213,3 +213,29 @@ def test_bad_input(tiny, fake, arguments, sentence):
     with pytest.raises(ConfigError, match=sentence):
         run_experiment(fake, "rerank", "--dataset", "tiny", "--output", "out", *given, *ONE)
     assert not fake.started
+
+
+def test_what_was_cut_off_is_asked_again_with_more_room_and_all_tokens_count(tmp_path):
+    class Chat:
+        name, parallel, most_tokens, asked = "some", False, 100, 0
+
+        def parameters(self):
+            return {}
+
+        def ask(self, messages):
+            self.asked += 1
+            if self.asked == 1:
+                return Reply("", 5, 7, again=True)
+            whole = self.most_tokens > 100
+            return Reply('{"ranking": ["a"]}' if whole else "<think>hm", 10, self.most_tokens, "stop" if whole else "length")
+
+    question = RankingQuestion(Prompt("user", "u", "s", "m", (), 0, 0), ["a"], np.array([True]), 1)
+    chat = Chat()
+    ask([question], chat, Answers(tmp_path / "answers.jsonl"), Pace(1, first_wait=0.01))
+    kept = Answers(tmp_path / "answers.jsonl").of(question, chat)
+    assert (kept["finish"], kept["prompt_tokens"], kept["completion_tokens"]) == ("length", 15, 107)
+    ask([question], chat, Answers(tmp_path / "answers.jsonl"), Pace(1, first_wait=0.01))
+    assert chat.asked == 2, "with the same room it would end the same way"
+    chat.most_tokens = 5000
+    ask([question], chat, Answers(tmp_path / "answers.jsonl"), Pace(1, first_wait=0.01))
+    assert chat.asked == 3 and judge(question, Answers(tmp_path / "answers.jsonl").of(question, chat)).usable

@@ -80,3 +80,13 @@ def test_unusable_parts(large, tmp_path):
         first(large.builder(), 0)
     with pytest.raises(ConfigError, match="cannot be read"):
         listed(large.builder(), tmp_path / "missing")
+
+
+def test_items_that_say_nothing_are_passed_over_as_in_the_question(tmp_path):
+    corpus = make_corpus(n_users=4, n_items=40, per_user=20, reviews=False)
+    corpus.item_fields.loc[corpus.items[::5]] = ""
+    setup = Setup(tmp_path / "tag", corpus)
+    with Loopback() as server:
+        run(setup, server, first(setup.builder(), 12))
+        run(setup, server)
+        assert server.requests == 4 + 32, "each was asked about once"

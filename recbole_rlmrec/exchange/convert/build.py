@@ -117,13 +117,20 @@ def build_dataset(
     ConfigError
         The name is unusable or a column does not exist.
     DataError
-        The data set is there already, a table cannot be read, or no row of it can be used.
+        The data set is there already, also with features that are not given again, a table cannot be read, or no row of it
+        can be used.
     """
     target = Path(output) / name
     if not name or Path(name).name != name or name.startswith(".") or set(name) & set("\t\r\n"):
         raise ConfigError(f"{name!r} cannot be the name of a data set; choose one that can be the name of a folder.")
     if target.exists() and not overwrite:
         raise DataError(f"{target} exists; choose another --dataset, or replace its atomic files with --overwrite.")
+    for side, source in (("item", items), ("user", users)):
+        if source is None and (target / f"{name}.{side}").exists():
+            raise DataError(
+                f"{target / f'{name}.{side}'} is there from before, and the new interactions would be read with it; give --{side}s, "
+                "or remove it."
+            )
     job = _Job(interactions, items, users, name, choices or Choices())
     with _placed(target) as folder:
         return job.run(folder, target)

@@ -61,9 +61,12 @@ class Field:
         """The values as fields; notes what they are."""
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
-        if self.split == "" and array.null_count < len(array):
+        if self.split == "":  # not known yet
             plain = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
-            self.split = values.list_splitter(array.drop_null()[:_SAMPLE].to_pylist()) if plain else None
+            if not plain and array.null_count < len(array):
+                self.split = None
+            elif plain and len(some := array.filter(pc.not_equal(array, ""))[:_SAMPLE]):
+                self.split = values.list_splitter(some.to_pylist())
         if self.split and not values.is_list(array):
             array = values.split_texts(values.raw_texts(array), self.split)
         self.is_list |= values.is_list(array)
