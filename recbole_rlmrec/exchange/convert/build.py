@@ -128,8 +128,8 @@ def build_dataset(
     for side, source in (("item", items), ("user", users)):
         if source is None and (target / f"{name}.{side}").exists():
             raise DataError(
-                f"{target / f'{name}.{side}'} is there from before, and the new interactions would be read with it; give --{side}s, "
-                "or remove it."
+                f"{target / f'{name}.{side}'} is there from before, and the new interactions would be read with it; give "
+                f"--{side}s, or remove it."
             )
     job = _Job(interactions, items, users, name, choices or Choices())
     with _placed(target) as folder:
