@@ -147,8 +147,7 @@ class _Job:
     def __init__(self, target: Path, texts: dict[str, StoredTexts], encoder: TextEncoder, dtype: str, shard=None):
         self._target, self._texts, self._encoder, self._dtype = target, texts, encoder, np.dtype(dtype)
         self._everything = _All(list(texts.values()))
-        digests = np.concatenate([found.digests for found in texts.values()])
-        # What both sides have is an item's: the last of equal ones.
+        digests = np.concatenate([self._keys(side, found.digests) for side, found in texts.items()])
         self._digests, last = np.unique(digests[::-1], return_index=True)
         self._place = len(digests) - 1 - last
         self._fingerprint = self._make_fingerprint()
@@ -158,6 +157,14 @@ class _Job:
         journal = target / ".journal" if shard is None else shard_folder(target, shard) / "journal"
         self._journal = Journal(journal, self._fingerprint)
         self._finished = self._finished_rows()
+
+    def _keys(self, side: str, digests: np.ndarray) -> np.ndarray:
+        """What tells texts of a side apart: their digests, and for an encoder that tells sides apart the side, too."""
+        if side != "user" or not getattr(self._encoder, "sided", False):
+            return digests
+        keys = np.array(digests)
+        keys.view("S1")[:: keys.itemsize] = b"u"  # no hexadecimal digit
+        return keys
 
     def _make_fingerprint(self) -> str:
         """SHA-256 of a JSON list: the encoder's info, the type, and the sorted digests of each side it is fitted to."""
@@ -193,7 +200,7 @@ class _Job:
         matrix = Vectors.of_npy(self._target / f"{side}s.npy")
         if matrix.shape[0] != len(digests) or matrix.dtype != self._dtype:
             raise ValueError(f"{side}s.npy does not fit its tokens")
-        return digests, matrix
+        return self._keys(side, digests), matrix
 
     def encode(self, show_progress: bool) -> None:
         """Encode what neither the journal nor a finished matrix holds, the longest texts first."""
@@ -297,7 +304,7 @@ class _Job:
         for side, found in self._texts.items():
             matrix, tokens = (_new(self._target / name) for name in files_of(side))
             with replacing(matrix) as temporary:
-                blocks = self._rows_of(found.digests, sources, source, row)
+                blocks = self._rows_of(self._keys(side, found.digests), sources, source, row)
                 write_matrix(temporary, self._dtype, (len(found), width), blocks)
             write_lists(tokens, {"tokens": found.token_blocks(), "digests": found.digest_blocks()})
         names = [name for side in self._texts for name in files_of(side)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -84,9 +85,21 @@ def expected(text):
 
 def test_each_side_gets_its_own(tag):
     found = vectors(encode_tag(tag, "echo:e5-base", show_progress=False))
-    assert sorted(Echo.seen) == ["passage: a drama", "passage: the same", "query: likes drama"]
+    assert sorted(Echo.seen) == ["passage: a drama", "passage: the same", "query: likes drama", "query: the same"]
     assert found["u0"] == expected("query: likes drama") and found["i0"] == expected("passage: a drama")
-    assert found["u1"] == found["i1"] == expected("passage: the same")  # both sides have it
+    assert found["u1"] == expected("query: the same") and found["i1"] == expected("passage: the same")
+
+
+def test_a_text_of_both_sides_does_not_depend_on_which_came_first(tag):
+    whole = vectors(encode_tag(tag, "echo:e5-base", show_progress=False))
+    items = (tag / "items.jsonl").read_bytes()
+    shutil.rmtree(tag / "embeddings")
+    (tag / "items.jsonl").unlink()
+    encode_tag(tag, "echo:e5-base", show_progress=False)
+    (tag / "items.jsonl").write_bytes(items)
+    Echo.seen.clear()
+    assert vectors(encode_tag(tag, "echo:e5-base", show_progress=False)) == whole
+    assert sorted(Echo.seen) == ["passage: a drama", "passage: the same"]  # users' were there
 
 
 def test_the_manifest_says_it_and_the_same_encoder_is_made_again(tag):
