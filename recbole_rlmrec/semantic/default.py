@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -96,7 +97,8 @@ def _held(path: Path, tag: str) -> Iterator[None]:
 
 
 def _made_of(config, train, hashed: str) -> str:
-    """SHA-256 over everything that the profiles depend on: the split, who is in the run, and the files with their text."""
+    """SHA-256 over everything that the profiles depend on: the split, who is in the run, the files with their text, and the
+    code that makes profiles of it: an older one may have quoted columns that know what is held out."""
     digest = hashlib.sha256(hashed.encode())
     for field in (train.uid_field, train.iid_field):
         tokens = np.sort(train.field2id_token[field][1:].astype(str, copy=False))
@@ -111,6 +113,16 @@ def _made_of(config, train, hashed: str) -> str:
         digest.update(suffix.split(".")[-1].encode() + b"\0")
         if path.is_file():
             hash_file(digest, path)
+    digest.update(_made_by().encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _made_by() -> str:
+    """SHA-256 over the files of this package that read a data set's text, put profiles together and encode them."""
+    digest, package = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted([*(package / "data").glob("*.py"), package / "profiling/template.py", package / "encoding/lsa.py"]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
 
 

@@ -134,6 +134,17 @@ def test_profiles_of_training_data_do_not_leak(tiny):
     assert check_leakage(pairs, train) == 0
 
 
+def test_an_offline_default_of_other_code_is_made_anew(tiny, monkeypatch):
+    config, (train, _, _) = split(tiny)
+    manifest = semantic_root(config) / ensure_offline_default(config, train) / "manifest.json"
+    first = manifest.stat().st_ino
+    ensure_offline_default(config, train)
+    assert manifest.stat().st_ino == first
+    monkeypatch.setattr("recbole_rlmrec.semantic.default._made_by", lambda: "code that quotes other columns")
+    ensure_offline_default(config, train)
+    assert manifest.stat().st_ino != first
+
+
 def test_offline_default_is_built_once_and_announced(tiny, caplog):
     config, (train, _, _) = split(tiny)
     with caplog.at_level("INFO"):
