@@ -181,7 +181,7 @@ class Corpus:
         self._check_overrides(overrides)
         item, user, inter = self._table("item"), self._table("user"), self._table("inter")
         counted = {name for table in (item, user) for name in table if is_aggregate(name, table[name])}
-        lists = self._columns_of_ids(item)
+        lists, of_users = self._columns_of_ids(item), self._columns_of_ids(user)
         named = [overrides[role] for role in ("title", "description", "year") if overrides.get(role)]
         free = item.drop(columns={*lists, *named, *counted}, errors="ignore")
         title = overrides.get("title") or guess_title(free, self.field_types)
@@ -194,9 +194,7 @@ class Corpus:
             rating=self.rating_field if self.rating_field in inter else None,
             timestamp=self.time_field if self.time_field in inter else None,
             year=pick([name for name in item if _mostly_years(item[name])], YEARS),
-            user_attributes=[
-                n for n in user if is_readable(n, user[n], self._type(n)) and n not in counted.union(self._columns_of_ids(user))
-            ],
+            user_attributes=[n for n in user if is_readable(n, user[n], self._type(n)) and n not in counted.union(of_users)],
         )
         columns = replace(guessed, **overrides)
         if "attributes" not in overrides:
@@ -337,13 +335,13 @@ class Corpus:
         parts: dict[str, pd.Series] = {}
         lists = set()
         for name in table:
-            values = sample(table[name])
-            if self._type(name) not in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ):
+            values, kind = sample(table[name]), self._type(name)
+            if kind not in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ):
                 continue
-            several = values[values.str.contains("[,;|]")]
-            if self._type(name) == FeatureType.TOKEN_SEQ or len(several):
+            several = values if kind == FeatureType.TOKEN_SEQ else values[values.str.contains("[,;|]")]
+            if len(several):
                 lists.add(name)
-                values = values if self._type(name) == FeatureType.TOKEN_SEQ else several
+                values = several
             found = values.str.split(r"""[\s,;|'"\[\]]+""", regex=True).explode()
             parts[name] = found[found != ""]
         listed = {part for found in parts.values() for part in found}

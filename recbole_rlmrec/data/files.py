@@ -97,6 +97,16 @@ def hash_model(folder: Path) -> str | None:
     return digest.hexdigest()[:40] if weights else None
 
 
+def digest_source(folders: dict[str, Path]) -> str:
+    """SHA-256 over names and contents of the ``.py`` and ``.yaml`` files of folders, 16 digits."""
+    digest = hashlib.sha256()
+    for name, folder in folders.items():
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")):
+            digest.update(f"{name}/{path.relative_to(folder).as_posix()}".encode() + b"\0")
+            digest.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()[:16]
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     digest = hashlib.sha256()

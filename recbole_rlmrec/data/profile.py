@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 SIDES = ("user", "item")
 
 
+def aligned_sides(align_sides: object) -> tuple[str, ...]:
+    """Sides that the option ``align_sides`` names; both where it is left out."""
+    said = str(align_sides or "both").lower()
+    return SIDES if said == "both" else (said,)
+
+
 class BadRecord(ValueError):
     """A line is not a profile; the message is a clause for the caller's sentence."""
 

@@ -108,9 +108,9 @@ class SentenceTransformerEncoder(Instructed):
             from recbole_rlmrec.encoding.compiled import compile_transformer  # loads torch
 
             compile_transformer(self._model, name, backend, precision)
-        own = getattr(self._model, "prompts", None) or {}
-        if prompt is None and not any(self._prompts.values()):  # a model whose name is not known may say what it wants
-            self._instruct(name, own.get(self._model.default_prompt_name) if own else None)
+        own = getattr(self._model, "default_prompt_name", None)
+        if prompt is None and own and not any(self._prompts.values()):  # a model of another name may say what it wants
+            self._instruct(name, self._model.prompts[own])
         self._pool = self._start_pool(devices) if len(devices) > 1 else None
 
     def _start_pool(self, devices: list[str]) -> dict:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_rlmrec.data.atomic import PARTS
+from recbole_rlmrec.data.profile import aligned_sides
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError
 from recbole_rlmrec.experiments.cells.cell import Cell
@@ -67,11 +68,11 @@ def run(study: Study, args: argparse.Namespace) -> Results:
 def _check_sides(cells: Sequence[Cell], side: str) -> None:
     """Refuse, before anything is trained, con that has learnt nothing of the texts of cold ones."""
     for cell in cells:
-        sides = str(cell.options.get("align_sides") or "both").lower()
-        if cell.options.get("alignment") == "con" and sides not in ("both", side) and not is_sequential(cell.model):
+        sides = aligned_sides(cell.options.get("align_sides"))
+        if cell.options.get("alignment") == "con" and side not in sides and not is_sequential(cell.model):
             raise ConfigError(
-                f"{cell.label} is trained with align_sides: {sides}, so texts of {side}s say nothing to it and it cannot place "
-                "cold ones; align both sides."
+                f"{cell.label} is trained with align_sides: {sides[0]}, so texts of {side}s say nothing to it and it cannot "
+                "place cold ones; align both sides."
             )
 
 

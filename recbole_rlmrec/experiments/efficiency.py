@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
+from statistics import fmean
 
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome, headline, seconds_to_best
@@ -43,11 +44,11 @@ def cost_table(outcomes: list[Outcome]) -> Table:
         ratio = f" ({seconds / base:.2f}x)" if base and name != "base" else ""
         gpu = [outcome.record["usage"]["peak_gpu_memory"] for outcome in found]
         means = [
-            mean_and_deviation([outcome.result["run"]["epochs"] for outcome in found])[0],
-            mean_and_deviation([outcome.result["run"]["best_epoch"] + 1 for outcome in found])[0],
-            mean_and_deviation([seconds_to_best(outcome) for outcome in found])[0],
-            mean_and_deviation([outcome.record["usage"]["peak_memory"] / 1e6 for outcome in found])[0],
-            None if None in gpu else mean_and_deviation([value / 1e6 for value in gpu])[0],
+            fmean(outcome.result["run"]["epochs"] for outcome in found),
+            fmean(outcome.result["run"]["best_epoch"] + 1 for outcome in found),
+            fmean(seconds_to_best(outcome) for outcome in found),
+            fmean(outcome.record["usage"]["peak_memory"] / 1e6 for outcome in found),
+            None if None in gpu else fmean(value / 1e6 for value in gpu),
         ]
         head, parameters = [model, name, len(found)], found[0].result["run"]["parameters"]
         quality = mean_and_deviation([outcome.metrics[metric] for outcome in found])

@@ -12,7 +12,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 
-from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.profile import SIDES, aligned_sides
 from recbole_rlmrec.errors import DataError, ModelError, SemanticError
 from recbole_rlmrec.model.alignment.base import projection
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
@@ -150,12 +150,6 @@ def _is_projected(trained: Trained) -> bool:
     return trained.config["model"].endswith(SUFFIX) and trained.alignment == "con" and not trained.config["align_with"]
 
 
-def _sides(config) -> tuple[str, ...]:
-    """Whose texts con's projection was trained on."""
-    sides = str(config["align_sides"] or "both").lower()
-    return SIDES if sides == "both" else (sides,)
-
-
 def grown(dataset, new: Mapping[str, list[str]]):
     """A copy of a data set that has further users and items, without interactions."""
     grown = copy.copy(dataset)
@@ -206,8 +200,9 @@ def _with_pairs(train, pairs: pd.DataFrame):
 
 
 def _check_placed(train, semantic, trained: Trained) -> None:
+    aligned = aligned_sides(trained.config["align_sides"])
     for side, name, count in (("user", train.uid_field, trained.dataset.user_num), ("item", train.iid_field, trained.n_items)):
-        known = side in _sides(trained.config) or not _is_projected(trained)
+        known = side in aligned or not _is_projected(trained)
         placed = getattr(semantic, side).covered.numpy() & known
         placed[train.inter_feat[name].numpy()] = True
         lost = np.flatnonzero(~placed[count:]) + count
@@ -218,7 +213,7 @@ def _check_placed(train, semantic, trained: Trained) -> None:
                 "text in its file, or a profile in the tag."
                 if known
                 else f"New {side} {str(token)!r}{more} has no interaction, and the model was trained with align_sides: "
-                f"{_sides(trained.config)[0]}, so texts of {side}s say nothing to it; give it one, or align both sides."
+                f"{aligned[0]}, so texts of {side}s say nothing to it; give it one, or align both sides."
             )
 
 
@@ -306,7 +301,7 @@ def _projected(found: Trained, semantic) -> Trained:
     network = projection(semantic.dim, tables[0].shape[1])
     network.load_state_dict({name.removeprefix("down."): value for name, value in found.aligned.items() if "down." in name})
     for table, side, name in zip(tables, SIDES, (train.uid_field, train.iid_field)):
-        if side not in _sides(found.config):
+        if side not in aligned_sides(found.config["align_sides"]):
             continue
         known = getattr(semantic, side)
         there = (torch.bincount(train.inter_feat[name], minlength=len(table)) > 0) & table.any(dim=1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from recbole_rlmrec.data.columns import left_out
 from recbole_rlmrec.data.corpus import Corpus
-from recbole_rlmrec.data.files import hash_file
+from recbole_rlmrec.data.files import digest_source, hash_file
 from recbole_rlmrec.data.memory import give_back
 from recbole_rlmrec.data.pairs import split_hash
 from recbole_rlmrec.data.paths import semantic_root
@@ -119,11 +119,8 @@ def _made_of(config, train, hashed: str) -> str:
 
 @functools.cache
 def _made_by() -> str:
-    """SHA-256 over the files of this package that read a data set's text, put profiles together and encode them."""
-    digest, package = hashlib.sha256(), Path(__file__).parents[1]
-    for path in sorted([*(package / "data").glob("*.py"), package / "profiling/template.py", package / "encoding/lsa.py"]):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()
+    """Digest of the files of this package that read a data set's text, put profiles together and encode them."""
+    return digest_source({name: Path(__file__).parents[1] / name for name in ("data", "profiling", "encoding")})
 
 
 def _is_whole(folder: Path, made_of: str) -> bool:

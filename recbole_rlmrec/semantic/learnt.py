@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_rlmrec.data.files import read_json
-from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.profile import SIDES, aligned_sides
 from recbole_rlmrec.errors import SemanticError
 from recbole_rlmrec.semantic.origin import Origin, check_origin, refuse
 from recbole_rlmrec.semantic.table import Semantic, SemanticTable, home_of
@@ -56,7 +56,7 @@ def load_learnt(config, train) -> Semantic:
 def _check_users(folder: Path, about: dict, config) -> None:
     """Refuse users whose sequences go on after training, where users are aligned at all."""
     until = about.get("until") or "a part that is not recorded"
-    if until != "train" and str(config["align_sides"] or "both").lower() != "item":
+    if until != "train" and "user" in aligned_sides(config["align_sides"]):
         found = f"The users of {folder} are their sequences to the end of {until} and may know what this run holds out"
         refuse(found, config["leakage"], "set align_sides: item, or export with --until train")
 

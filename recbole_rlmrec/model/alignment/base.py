@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from recbole_rlmrec.data.profile import SIDES
+from recbole_rlmrec.data.profile import SIDES, aligned_sides
 from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.model.device import on_gpu
@@ -170,7 +170,7 @@ class Alignment(nn.Module):
         super().__init__()
         self.semantic = semantic
         self.settings = settings
-        self.sides = SIDES if settings["align_sides"] == "both" else (settings["align_sides"],)
+        self.sides = aligned_sides(settings["align_sides"])
         if not any(getattr(semantic, side).count for side in self.sides):
             raise ConfigError(
                 f"align_sides is {self.sides[0]!r}, but no {self.sides[0]} has a profile; set align_sides to both."

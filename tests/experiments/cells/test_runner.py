@@ -11,12 +11,13 @@ import pytest
 from launchers import FakeLauncher
 
 import recbole_rlmrec
+from recbole_rlmrec.data.files import digest_source
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments.cells import worker
 from recbole_rlmrec.experiments.cells.cell import Cell, package_versions
 from recbole_rlmrec.experiments.cells.launch import LocalLauncher, environment
 from recbole_rlmrec.experiments.cells.runner import Runner, last_line, reason
-from recbole_rlmrec.plugin.source import COMPUTING, digest_source, source_digest
+from recbole_rlmrec.plugin.source import COMPUTING, source_digest
 
 
 def a_cell(seed=1, variant="base", keep=False, **options):
