@@ -205,6 +205,11 @@ def name_of_lists(name: str) -> bool:
     return bool(_LISTS.search(snake(name)))
 
 
+def named_as_prose(name: str) -> bool:
+    """Whether a column is called as a title, a description or a review, which are texts and no lists of values."""
+    return snake(name) in {*TITLES, *DESCRIPTIONS, *REVIEWS}
+
+
 def left_out(aggregates: list[str]) -> str:
     """The sentence for columns that are left out."""
     return f"left out, because they may count held-out interactions: {', '.join(aggregates)}"

@@ -348,6 +348,15 @@ def test_lists_in_texts():
     assert made.settings["seq_separator"] == "|"
 
 
+def test_bars_in_titles_and_reviews_are_characters():
+    rows = frame(reviewText=["good | bad", "fine", "no"], tags=["a|b", "c", "d"])
+    items = pd.DataFrame({"item": ["i0", "i1", "i2"], "title": ["Alien | Part 2", "Heat", "Ran|Chaos"]})
+    datasets.from_frames(rows, items, name="shop")
+    assert column("title", "item") == ["Alien | Part 2", "Heat", "Ran|Chaos"]
+    assert read(side="item").types["title"].value == "token"
+    assert read().types["tags"].value == "token_seq" and column("review")[0] == "good | bad"
+
+
 def test_frames_of_arrow_and_ids_of_every_type():
     rows = pa.table({"user": pa.array([1.0, 2.0, None, 4.0]), "item": pa.array([" x ", "NA", "y", '"z"']).dictionary_encode()})
     made = datasets.from_frames(rows, name="shop")

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recbole_rlmrec.data.columns import named_as_prose
 from recbole_rlmrec.exchange.convert import values
 from recbole_rlmrec.exchange.convert.source import Broken, Source
 from recbole_rlmrec.exchange.convert.times import Times
@@ -66,7 +67,7 @@ class Field:
             if not plain and array.null_count < len(array):
                 self.split = None
             elif plain and len(some := array.filter(pc.not_equal(array, ""))[:_SAMPLE]):
-                self.split = values.list_splitter(some.to_pylist())
+                self.split = values.list_splitter(some.to_pylist(), bars=not named_as_prose(self.name))
         if self.split and not values.is_list(array):
             array = values.split_texts(values.raw_texts(array), self.split)
         self.is_list |= values.is_list(array)

@@ -165,13 +165,18 @@ def _quoted(texts: pa.Array) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def list_splitter(values: list[str]) -> str | None:
-    """How texts hold lists: ``literal`` for JSON or Python, ``|`` for bars between short values, None where they do not."""
+def list_splitter(values: list[str], bars: bool = True) -> str | None:
+    """How texts hold lists: ``literal`` for JSON or Python, ``|`` for bars between short values, None where they do not.
+
+    Without ``bars`` a bar is a character as any other.
+    """
     filled = [value for value in values if value.strip()]
     if not filled:
         return None
     if all(_LITERAL.match(value) for value in filled) and all(_literal(value) is not None for value in filled):
         return "literal"
+    if not bars:
+        return None
     barred = sum("|" in value for value in filled)
     pieces = [piece for value in filled for piece in value.split("|")]
     short = max(map(len, pieces)) <= 60 and sum(len(piece.split()) <= 4 for piece in pieces) >= 0.9 * len(pieces)
