@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--jobs", default="1")
     parser.add_argument("--embedding_size", default="64")
     parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2", help="or a folder with a model")
-    args, more = parser.parse_known_args()  # what else experiment takes: --trust-cells
+    args, more = parser.parse_known_args()  # what else experiment takes: --trust-cells, --epochs=60 in place of RUN's
     args.output.mkdir(parents=True, exist_ok=True)
     semantic = ["--dataset", args.dataset, "--semantic_path", str(args.output), "--data_path", str(args.data_path)]
     tag = args.output / args.dataset / "semantic" / "texts"
@@ -91,7 +91,9 @@ def main() -> None:
     command("encode", *semantic, "--tag", "texts", "--encoder", args.encoder)
     place = args.output / f"{args.dataset}-{args.models}-{args.embedding_size}"
     options = ["--models", args.models, "--output", str(place), "--jobs", args.jobs, "--semantic_tag", "texts"]
-    options += [*semantic, f"--embedding_size={args.embedding_size}", *RUN, *more]
+    given = {word.split("=")[0] for word in more}
+    run = [word for word in RUN if word.split("=")[0] not in given]
+    options += [*semantic, f"--embedding_size={args.embedding_size}", *run, *more]
     best = ["--params", str(place / "tune" / "best.yaml")]
     command("experiment", "tune", "--variants", args.variants, "--trials", args.trials, "--prune", *options)
     command("experiment", "compare", "--variants", args.variants, "--seeds", args.seeds, *best, *options)
