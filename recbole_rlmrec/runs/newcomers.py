@@ -144,7 +144,7 @@ def _read(trained: Trained, path: Path, side: str, known: set[str]) -> _Side:
 
 
 def _read_lines(path: Path, side: str) -> _Side:
-    found = _Side()
+    found, seen = _Side(), set()
     for where, record in _records(path):
         try:
             if not isinstance(record, dict):
@@ -156,8 +156,9 @@ def _read_lines(path: Path, side: str) -> _Side:
             pairs = [(one.token, parse_token(item)) for item in history or ()]
         except BadRecord as reason:
             raise DataError(f"{where}: {reason}; correct the line.") from None
-        if one.token in found.tokens:
+        if one.token in seen:
             raise DataError(f"{where}: {side} {one.token!r} comes a second time; remove one.")
+        seen.add(one.token)
         found.tokens.append(one.token)
         found.pairs += pairs
         found.quoted += one.pairs or []
