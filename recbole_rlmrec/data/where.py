@@ -27,7 +27,8 @@ def rows_where(text: str, table: pd.DataFrame, types: Mapping[str, FeatureType],
 
     Columns are compared with texts and numbers by ``== != < <= > >=``, with lists by ``in``; ``'x' in column`` asks for a
     value of a sequence, or for a part of a text; ``and``, ``or``, ``not`` and parentheses join conditions. A comparison with
-    a number is false where the column has none.
+    a number is false where the column has none, one by order where the column is empty. Two columns are ordered as numbers
+    where both are of type float or mostly hold such, as texts otherwise.
 
     Parameters
     ----------
@@ -89,11 +90,23 @@ class _Condition:
             raise self._refused(left)
         values = [self._column(side.id) if isinstance(side, ast.Name) else self._constant(side) for side in (left, right)]
         constants = [value for value in values if not isinstance(value, pd.Series)]
-        if any(isinstance(value, float) for value in constants) or (not constants and type(op) in _ORDERED):
+        if any(isinstance(value, float) for value in constants) or (type(op) in _ORDERED and self._numeric(left, right)):
             numbers = [_numbers(value) if isinstance(value, pd.Series) else value for value in values]
             there = np.logical_and.reduce([~np.isnan(value) for value in numbers if isinstance(value, np.ndarray)])
             return compare(*numbers) & there
-        return np.asarray(compare(*values), dtype=bool)
+        found = np.asarray(compare(*values), dtype=bool)
+        if type(op) in _ORDERED:  # what is missing stands neither before nor after anything
+            found = found & np.logical_and.reduce(
+                [(value != "").to_numpy() for value in values if isinstance(value, pd.Series)]
+            )
+        return found
+
+    def _numeric(self, *sides: ast.AST) -> bool:
+        """Whether two columns are compared as numbers: where both are of that type or mostly hold such."""
+        if not all(isinstance(side, ast.Name) for side in sides):
+            return False
+        columns = {side.id: self._column(side.id) for side in sides}
+        return all(self._types.get(name) == FeatureType.FLOAT or _holds_numbers(columns[name]) for name in columns)
 
     def _one_of(self, left: ast.Name, right: ast.AST, among: bool) -> np.ndarray:
         """Rows whose value is one of a list, or none of it: as ``==`` joined by or, ``!=`` joined by and."""
@@ -144,6 +157,11 @@ class _Condition:
             f"--where cannot take {part[:60]!r}; it compares columns with texts in quotes and numbers (== != < <= > >= in), "
             "joined by and, or, not."
         )
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    """Whether most of the values that are not missing are numbers."""
+    return bool(np.isfinite(_numbers(column[column != ""])).mean() > 0.5) if (column != "").any() else True
 
 
 def _numbers(column: pd.Series) -> np.ndarray:

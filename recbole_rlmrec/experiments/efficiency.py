@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from recbole_rlmrec.errors import ConfigError
-from recbole_rlmrec.experiments.cells.cell import Outcome, headline, seconds_to_best
+from recbole_rlmrec.experiments.cells.cell import Outcome, epochs_to_best, headline, seconds_to_best
 from recbole_rlmrec.experiments.cells.launch import count_cpus
 from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.cells.variants import read_variants
@@ -45,7 +45,7 @@ def cost_table(outcomes: list[Outcome]) -> Table:
         gpu = [outcome.record["usage"]["peak_gpu_memory"] for outcome in found]
         means = [
             fmean(outcome.result["run"]["epochs"] for outcome in found),
-            fmean(outcome.result["run"]["best_epoch"] + 1 for outcome in found),
+            fmean(epochs_to_best(outcome) for outcome in found),
             fmean(seconds_to_best(outcome) for outcome in found),
             fmean(outcome.record["usage"]["peak_memory"] / 1e6 for outcome in found),
             None if None in gpu else fmean(value / 1e6 for value in gpu),
@@ -57,8 +57,8 @@ def cost_table(outcomes: list[Outcome]) -> Table:
         more = {"x base": seconds / base if base else None, f"{metric} deviation": quality[1]}
         table.records.append({**dict(zip(table.columns, figures, strict=True)), **more})
     table.notes = [
-        "s/epoch: median over a run's epochs, mean over seeds. s to best epoch: training alone, without validation. "
-        "memory: the most that the process held beyond what it held before the run."
+        "s/epoch: median over a run's epochs, mean over seeds. s to best epoch: training alone, without validation; "
+        "without any validation the best epoch is the last. memory: the most that the process held beyond what it held before the run."
     ]
     return table
 

@@ -27,6 +27,7 @@ def run(study: Study, args: argparse.Namespace) -> Results:
     if args.trials < 1:
         raise ConfigError(f"--trials is 1 or more, not {args.trials}.")
     _require_hyperopt()
+    _require_validation(study)
     study.check_models(variants)
     own = read_yaml(args.space) if args.space else None
     spaces = {
@@ -52,6 +53,16 @@ def _require_hyperopt() -> None:
         import hyperopt  # noqa: F401
     except ImportError:
         raise ConfigError("tune needs hyperopt, which is not installed: pip install 'recbole-rlmrec[tune]'.") from None
+
+
+def _require_validation(study: Study) -> None:
+    """Refuse a search without a validation score, in which every trial would be as good as any other."""
+    if study.options["eval_step"] < 1:
+        raise ConfigError("tune chooses by the validation score, and --eval_step=0 computes none; set it to 1 or more.")
+    if study.data.pairs("valid").empty:
+        raise ConfigError(
+            "tune chooses by the validation score, and this split has no validation interactions; split so that there are some."
+        )
 
 
 def _run_all(searches: Sequence[Search], study: Study) -> None:

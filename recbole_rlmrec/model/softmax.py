@@ -7,6 +7,7 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -36,11 +37,15 @@ class SoftmaxSettings:
         ``softmax_negatives``: ``batch`` (the positive items of the batch), ``all`` items, or how many to draw each step.
     logq : bool
         ``softmax_logq``: whether the logits of batch negatives are corrected for the items' popularity.
+    repeats : int
+        How often RecBole's loader repeats an interaction in a batch: ``sample_num`` of ``train_neg_sample_args``, which
+        says how many negatives BPR has.
     """
 
     temperature: float
     negatives: str | int
     logq: bool
+    repeats: int = 1
 
     @classmethod
     def from_config(cls, config) -> SoftmaxSettings | None:
@@ -67,7 +72,9 @@ class SoftmaxSettings:
         if negatives not in ("batch", "all"):
             negatives = count(config, "softmax_negatives", "`batch`, `all` or a whole number of at least 1")
         temperature = number(config, "softmax_temperature", 1e-6, "a number above 0, for example 0.15")
-        return cls(temperature, negatives, flag(config, "softmax_logq"))
+        sampling = config["train_neg_sample_args"] if "train_neg_sample_args" in config else None
+        repeats = sampling.get("sample_num") if isinstance(sampling, dict) else 1
+        return cls(temperature, negatives, flag(config, "softmax_logq"), repeats if isinstance(repeats, int) else 1)
 
 
 class SoftmaxLoss:
@@ -79,7 +86,8 @@ class SoftmaxLoss:
         \quad s_{ui} = \frac{\cos(e_u, e_i)}{\tau}
 
     The candidates C are all items, or as many as asked for, drawn uniformly and without replacement each step for the
-    whole batch (n = 1), or the batch's positive items, of which n_j is the number of occurrences. A candidate that is the
+    whole batch (n = 1), or the batch's positive items, of which n_j is the number of occurrences, repeats by the loader
+    not counted. A candidate that is the
     row's own positive counts once. With ``logq``, n_j of a batch's item is divided by its expected number of occurrences,
     B times its share of the training interactions, so that the sum estimates that over all items; other candidates need
     no correction.
@@ -120,7 +128,9 @@ class SoftmaxLoss:
         positive = self._positive(anchors, columns[places])
         bias = batch.log_counts
         if self.settings.logq:
-            bias = bias - self.log_share[batch.ids] - torch.tensor(float(len(whole))).log()
+            bias = bias - self.log_share[batch.ids] - math.log(len(whole))
+        else:
+            bias = bias - math.log(self.settings.repeats)
         shift = -bias[places]
         ones = torch.ones_like(positive)
         total = logsumexp_total(anchors, columns, ones, self.settings.temperature, bias, None, places, shift)

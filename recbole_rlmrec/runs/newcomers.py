@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.atomic import read_atomic
+from recbole_rlmrec.data.atomic import PARTS, read_atomic
 from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.data.corpus import Corpus
+from recbole_rlmrec.data.pairs import Interactions, interactions_of
 from recbole_rlmrec.data.paths import semantic_root
 from recbole_rlmrec.data.profile import BadRecord, parse_profile, parse_token
 from recbole_rlmrec.data.store import ProfileStore
@@ -240,7 +242,36 @@ def _read_pairs(trained: Trained, path: Path) -> pd.DataFrame:
     fields, time = [train.uid_field, train.iid_field], train.time_field
     if missing := [name for name in fields if name not in file.table]:
         raise DataError(f"{path} has no column {missing[0]!r} but {', '.join(file.table)}; its first line names the columns.")
-    if time in file.table:
-        times = pd.to_numeric(file.table[time], errors="coerce").to_numpy(dtype=np.float64)
-        return file.table.iloc[np.argsort(times, kind="stable")][fields].set_axis(["user", "item"], axis=1)
-    return file.table[fields].set_axis(["user", "item"], axis=1)
+    found = file.table[fields].set_axis(["user", "item"], axis=1)
+    times = pd.to_numeric(file.table[time], errors="coerce").astype(np.float64) if time in file.table else np.nan
+    found = found.assign(time=times).sort_values("time", kind="stable")
+    if isinstance(trained, TrainedOnSequences):
+        found = _only_later(trained, found, path)
+    return found[["user", "item"]]
+
+
+def _only_later(trained: TrainedOnSequences, rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Interactions without those that sequences have: the same user, item and time, as often as the run has them.
+
+    RecBole keeps times in single precision, and so they are compared. Where times are not known, each row is a repeat.
+    """
+    parts = trained.splits[: PARTS.index(trained.ends) + 1]
+    known = functools.reduce(Interactions.plus, interactions_of(parts))
+    there = pd.DataFrame({"user": known.users, "item": known.items, "time": np.nan if known.times is None else known.times})
+    asked = rows.copy()
+    for side, name in (("user", parts[0].uid_field), ("item", parts[0].iid_field)):
+        asked[side] = rows[side].map(trained.dataset.field2token_id[name]).fillna(-1).astype(np.int64)
+    timed = {name: table.astype({"time": np.float32}).dropna() for name, table in (("there", there), ("asked", asked))}
+    counts = timed["there"].value_counts().reindex(pd.MultiIndex.from_frame(timed["asked"]), fill_value=0).to_numpy()
+    again = timed["asked"].groupby(list(asked)).cumcount() < counts
+    had = again.reindex(asked.index, fill_value=False).to_numpy()
+    if had.any():
+        logger.info(f"{had.sum():,} of the {len(rows):,} interactions of {path} are in the run's sequences already.")
+    pairs = [pd.MultiIndex.from_frame(table[["user", "item"]]) for table in (asked, there)]
+    timeless = asked["time"].isna().to_numpy() | (known.times is None)
+    if repeats := int((pairs[0].isin(pairs[1]) & timeless & ~had).sum()):
+        logger.warning(
+            f"{repeats:,} of the {len(rows):,} interactions of {path} are of pairs of user and item that the run has, and "
+            "without times nobody can tell repeats from the same ones: they are taken for repeats that came later."
+        )
+    return rows[~had]

@@ -57,7 +57,7 @@ def load_trained(path: str | os.PathLike, places: Mapping[str, str] | None = Non
 
 
 def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str, str]) -> Trained:
-    alignment = checkpoint["config"]["alignment"] or "none"
+    wanted = checkpoint["config"]["alignment"]
     config = _prepared(checkpoint["config"], places)
     dataset, splits = draw_split(config)
     dataset, splits, later = _met(path, checkpoint, config, dataset, splits)
@@ -65,8 +65,9 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
         splits[0].rlmrec_known_sketch = checkpoint[vocabulary.KEY].get("semantic")
     init_seed(config["seed"], config["reproducibility"])
     model = find_model(config["model"])(config, splits[0])
-    weights, aligned = checkpoint["state_dict"], {}
+    weights, aligned, alignment = checkpoint["state_dict"], {}, "none"
     if config["model"].endswith((SUFFIX, SEMANTIC_SUFFIX)):
+        alignment = wanted or "none"
         aligned = {name.removeprefix(ALIGNED): weights[name] for name in weights if name.startswith(ALIGNED)}
         weights = {name: value for name, value in weights.items() if not name.startswith(ALIGNED)}
     try:
@@ -77,7 +78,7 @@ def _put_together(path: str | os.PathLike, checkpoint: dict, places: Mapping[str
             "set --data_path to the data that it was trained on."
         ) from None
     model.load_other_parameter(checkpoint.get("other_parameter"))
-    found = config, model.eval(), dataset, splits, alignment if aligned else "none", aligned, later
+    found = config, model.eval(), dataset, splits, alignment, aligned, later
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         return TrainedOnSequences(*found, Histories.of_splits(dataset, splits, 2))
     return Trained(*found)

@@ -14,7 +14,7 @@ from recbole.utils import init_seed
 
 from recbole_rlmrec.data.profile import SIDES, aligned_sides
 from recbole_rlmrec.errors import DataError, ModelError, SemanticError
-from recbole_rlmrec.model.alignment.base import projection
+from recbole_rlmrec.model.alignment.base import target_projection
 from recbole_rlmrec.model.alignment.infonce import normalize_rows
 from recbole_rlmrec.model.lookup import SEMANTIC_SUFFIX, SUFFIX, find_model
 from recbole_rlmrec.runs.trained import Trained, TrainedOnSequences
@@ -298,7 +298,8 @@ def _projected(found: Trained, semantic) -> Trained:
         tables = [normalize_rows(table) for table in tables]
     _check_products(found, *tables)
     train = found.splits[0]
-    network = projection(semantic.dim, tables[0].shape[1])
+    settings = {"align_projection": found.config["align_projection"] or "mlp"}
+    network = target_projection(settings, semantic.dim, tables[0].shape[1])
     network.load_state_dict({name.removeprefix("down."): value for name, value in found.aligned.items() if "down." in name})
     for table, side, name in zip(tables, SIDES, (train.uid_field, train.iid_field)):
         if side not in aligned_sides(found.config["align_sides"]):
@@ -308,7 +309,7 @@ def _projected(found: Trained, semantic) -> Trained:
         there[0] = True
         ids = (~there & known.covered).nonzero().squeeze(1)
         with torch.no_grad():
-            projected = normalize_rows(network(known.rows(ids).to(network[0].weight.dtype)))
+            projected = normalize_rows(network(known.rows(ids).to(torch.get_default_dtype())))
         table[ids] = (projected * table[there][1:].norm(dim=1).mean()).to(table.dtype)
     values = {name: getattr(found, name) for name in Trained.__dataclass_fields__}
     return _Placed(**values, user_table=tables[0], item_table=tables[1])

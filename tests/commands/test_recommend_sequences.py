@@ -101,6 +101,24 @@ def test_new_users_and_later_interactions_come_from_files(trained, history, work
     assert order(other) == ranked(known, [*history["u5"], "i6", "i8"], {*history["u5"], "i6", "i8"})
 
 
+def test_interactions_that_a_sequence_has_do_not_come_again(trained, history, workdir, capsys, caplog):
+    """The run's own file with two rows more, one of them a repeat, says no more than these two."""
+    caplog.set_level("INFO")
+    known, own = load_trained(trained), (workdir / "dataset/tiny/tiny.inter").read_text().rstrip("\n")
+    again = history["u5"][-1]
+    grown, untimed = workdir / "grown.inter", workdir / "untimed.inter"
+    grown.write_text(f"{own}\nu5\ti8\t5\t9001\nu5\t{again}\t5\t9002\n")
+    whole = [*history["u5"], "i8", again]
+    for until in ("test", "train"):
+        found = recommend(capsys, "--checkpoint", trained, "--user", "u5", "--interactions", grown, "--until", until)
+        assert order(found[0]) == ranked(known, whole, set(whole))
+    assert "interactions of" in caplog.text and "are in the run's sequences already" in caplog.text
+    untimed.write_text(f"user_id:token\titem_id:token\nu5\t{again}\n")
+    found = recommend(capsys, "--checkpoint", trained, "--user", "u5", "--interactions", untimed)
+    assert order(found[0]) == ranked(known, [*history["u5"], again], set(history["u5"]))
+    assert "1 of the 1 interactions" in caplog.text and "taken for repeats" in caplog.text
+
+
 REFUSED = [
     (["--items", "i3,i99"], "tiny has no item 'i99'"),
     (["--items", " , "], "--items needs at least one id"),

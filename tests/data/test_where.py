@@ -18,6 +18,9 @@ TABLE = pd.DataFrame(
         "list_price": ["25", "20", "1", "", "3"],
         "genres": ["Drama War", "War", "Drama", "", "Dramatic"],
         "year": ["1999", "2001", "1999", "-5", ""],
+        "since": ["2001-02-03", "", "1999-01-01", "2020-05-05", "2002-02-02"],
+        "until": ["2001-02-04", "2001-01-01", "1998-12-31", "", "2002-02-02"],
+        "stock": ["9", "10", "100", "1", "3"],
     }
 )
 KINDS = dict.fromkeys(TABLE, where.FeatureType.TOKEN) | {"genres": where.FeatureType.TOKEN_SEQ}
@@ -30,6 +33,12 @@ CASES = {
     "20 > price": [0, 3],
     "5 <= price < 20": [0, 3],
     "price < list_price": [0],
+    "stock < price": [0, 1, 3],
+    "stock > list_price": [2],
+    "since < until": [0],
+    "since >= until": [2, 4],
+    "since < '2002'": [0, 2],
+    "category < 'C'": [0, 2, 4],
     "not price < 20": [1, 2, 4],
     "category in ['Toys', 'Books & more'] or year == -5": [1, 3, 4],
     "category not in ('Toys',)": [0, 2, 3, 4],

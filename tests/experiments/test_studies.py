@@ -13,6 +13,7 @@ import pytest
 import yaml
 from launchers import QUICK, SMALL, FakeLauncher, run_experiment
 
+from recbole_rlmrec.cli import main
 from recbole_rlmrec.data.atomic import read_atomic
 from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.data.properties import PROPERTIES
@@ -243,6 +244,13 @@ def test_efficiency(tiny, fake, monkeypatch):
     assert float(rows[1]["s/epoch"]) == 0.1 and float(rows[1]["x base"]) == 1.0
 
 
+def test_without_validation_the_last_epoch_is_the_best(tiny, workdir, here):
+    study(here, "efficiency", "--variants", "base", options=("--epochs=2", "--eval_step=0", *SMALL))
+    row = next(csv.DictReader(Path("out/efficiency/table-1.csv").open()))
+    assert (float(row["epochs"]), float(row["best epoch"])) == (2, 2) and float(row["s to best epoch"]) > 0
+    assert main(["report", "out", "-o", "page.html"]) == 0
+
+
 def test_groups_use_the_cells_of_compare(tiny, workdir, here):
     study(here, "compare", "--variants", "base,con", options=ONE)
     ran = len(here.started)
@@ -446,6 +454,8 @@ def test_shipped_spaces_hold_options_that_are_there(alignment):
         (("groups", "--keep", "0"), "--keep"),
         (("groups", "--groups", "1"), "--groups"),
         (("tune", "--trials", "0"), "--trials"),
+        (("tune", "--eval_step=0"), "--eval_step"),
+        (("tune", "--eval_args={'split': {'LS': 'test_only'}}"), "no validation interactions"),
     ],
 )
 def test_bad_input_is_told_before_a_cell_runs(tiny, fake, arguments, sentence):

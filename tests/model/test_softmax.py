@@ -88,6 +88,20 @@ def test_batch(name, logq, waits, monkeypatch):
     check("batch", logq, user, positive, positive, factors)
 
 
+@pytest.mark.parametrize("logq", [False, True])
+def test_repeats_by_the_loader_change_nothing(logq):
+    """With ``sample_num: 3`` RecBole has every interaction three times in a batch, each with a negative of its own."""
+    tables = torch.randn(2, N_ITEMS, DIM)
+    ids = torch.tensor(BATCHES["repeated items"])
+    sampling = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 3}}
+    config = {**defaults("LightGCN_RLMRec"), "softmax_negatives": "batch", "softmax_logq": logq}
+    values = []
+    for settings, rows in ((config, ids), (config | sampling, ids.repeat(1, 3))):
+        loss = SoftmaxLoss(SoftmaxSettings.read(settings), torch.tensor(POPULARITY))
+        values.append(loss(*[table.__getitem__ for table in tables], *rows).item())
+    assert values[0] == pytest.approx(values[1], rel=1e-12)
+
+
 @pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize("name", BATCHES)
 @pytest.mark.parametrize("negatives", ["all", N_ITEMS - 1, 1000])

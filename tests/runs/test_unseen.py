@@ -127,6 +127,14 @@ def test_con_puts_items_where_their_text_is_projected(run, loss):
     assert np.allclose(found.scores(torch.tensor([1]))[0].numpy(), users[1] @ items.T, atol=1e-5)
 
 
+def test_con_without_a_projection_puts_items_where_their_text_is(run):
+    trained = train(run, "LightGCN_RLMRec", align_projection="none", semantic_dim=8, embedding_size=8)
+    assert trained.alignment == "con" and not trained.aligned
+    new = vectors(trained, 1)
+    item = extend(trained, Unseen(items=["n1"], vectors={"item": (["n1"], new)})).representations()[1][-1].numpy()
+    assert np.allclose(item / np.linalg.norm(item), new[0] / np.linalg.norm(new[0]), atol=1e-6)
+
+
 def test_con_serves_by_texts_alone_whom_it_has_aligned_with_texts(run):
     trained = train(run, "LightGCN_RLMRec", align_sides="item", align_weight=0.1)
     vector = vectors(trained, 1)

@@ -271,6 +271,12 @@ def headline(outcome: Outcome) -> tuple[str, float]:
 
 
 def seconds_to_best(outcome: Outcome) -> float:
-    """Training time up to and with the epoch that validation chose."""
+    """Training time up to and with the epoch whose model was tested."""
+    return float(sum(outcome.result["run"]["series"]["seconds"][: epochs_to_best(outcome)]))
+
+
+def epochs_to_best(outcome: Outcome) -> int:
+    """Epochs up to and with the one whose model was tested: the one that validation chose, without validation the last."""
     run = outcome.result["run"]
-    return float(sum(run["series"]["seconds"][: run["best_epoch"] + 1]))
+    chosen = run.get("best_epoch")
+    return run["epochs"] if chosen is None else chosen + 1

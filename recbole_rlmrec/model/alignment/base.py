@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -281,7 +281,7 @@ def projection(n_in: int, n_out: int) -> nn.Sequential:
     return layers
 
 
-def target_projection(settings: AlignmentSettings, n_in: int, n_out: int) -> nn.Module:
+def target_projection(settings: AlignmentSettings | Mapping, n_in: int, n_out: int) -> nn.Module:
     """What targets of size ``n_in`` pass before they meet representations of size ``n_out``: ``align_projection``.
 
     Raises
