@@ -58,7 +58,8 @@ def cost_table(outcomes: list[Outcome]) -> Table:
         table.records.append({**dict(zip(table.columns, figures, strict=True)), **more})
     table.notes = [
         "s/epoch: median over a run's epochs, mean over seeds. s to best epoch: training alone, without validation; "
-        "without any validation the best epoch is the last. memory: the most that the process held beyond what it held before the run."
+        "without any validation the best epoch is the last. "
+        "memory: the most that the process held beyond what it held before the run."
     ]
     return table
 
