@@ -15,12 +15,13 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     measures = measure_dataset(args.dataset, read_options(options), args.tag)
     print("\n".join(table(measures)))
     rule, remarks = advise(measures)
-    tag = f" --semantic_tag {measures.tag}" if measures.tag and measures.covered_items else ""
-    print(f"\nBegin with: recbole-rlmrec run --dataset {quoted(args.dataset)}{tag} {rule.use}")
+    given = [f"--semantic_tag={measures.tag}"] * bool(measures.tag and measures.covered_items) + options
+    data = " ".join(["--dataset", *map(quoted, [args.dataset, *given])])
+    print(f"\nBegin with: recbole-rlmrec run {data} {rule.use}")
     print(f"Why ({rule.name}): {said(rule, measures)}")
     for remark in remarks:
         print(f"Mind ({remark.name}): {said(remark, measures)}")
-    compare = f"experiment compare --dataset {quoted(args.dataset)} --variants base,softmax,con,semantic,alpharec"
+    compare = f"experiment compare {data} --variants base,softmax,con,semantic,alpharec"
     print(f"`recbole-rlmrec {compare}` tells what it gains; docs/choose.md explains the rules.")
     return 0
 

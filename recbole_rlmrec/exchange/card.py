@@ -32,7 +32,8 @@ def tag_card(folder: Path) -> str:
     dataset, how, usage = manifest.get("dataset"), manifest.get("how") or {}, manifest.get("usage") or {}
     counts = {side: len(store.texts(side)) for side in SIDES}
     pairs, unknown = store.quoted_pairs()
-    quoted = f"{len(pairs.drop_duplicates()):,} interactions of the training split, by the ids of user and item"
+    split = " of the training split" if manifest.get("split_hash") else ""
+    quoted = f"{len(pairs.drop_duplicates()):,} interactions{split}, by the ids of user and item"
     rows = [
         ("data set", dataset),
         ("profiles", f"{counts['user']:,} users, {counts['item']:,} items"),

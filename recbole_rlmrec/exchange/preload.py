@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from recbole_rlmrec.data.atomic import field_text
 from recbole_rlmrec.data.files import replacing
 from recbole_rlmrec.data.pairs import pair_prints, token_prints
 from recbole_rlmrec.data.store import ProfileStore
@@ -113,7 +114,8 @@ def _write(path: Path, field: _Fields, separator: str, between: str, tokens, row
         for start in range(0, len(has), _BLOCK):
             block = has[start : start + _BLOCK]
             for position, vector in zip(block, matrix[rows[block]].astype(np.float32), strict=True):
-                file.write(f"{tokens[position]}{separator}{between.join(f'{value:.8g}' for value in vector)}\n")
+                token = field_text(str(tokens[position]), separator)
+                file.write(f"{token}{separator}{between.join(f'{value:.8g}' for value in vector)}\n")
 
 
 def _settings(config, fields: dict[str, _Fields]) -> dict:

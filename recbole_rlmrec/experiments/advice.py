@@ -20,7 +20,7 @@ from recbole_rlmrec.experiments.text_baselines import blend, item_knn, measure, 
 from recbole_rlmrec.profiling.sentences import item_texts
 from recbole_rlmrec.profiling.shared import Shared
 from recbole_rlmrec.runs.split import draw_split, make_config
-from recbole_rlmrec.semantic.load import load_semantic
+from recbole_rlmrec.semantic.load import check_profiles, encoder_folder, load_semantic
 
 K = 20
 MOST_USERS = 2000
@@ -177,7 +177,10 @@ class _Texts:
             self.name, found, self.users = TEMPLATE, _from_columns(config, train), 0
         else:
             folder = tag_folder(root, tag, config["dataset"])
-            texts = {side: ProfileStore(folder).texts(side) for side in SIDES}
+            store = ProfileStore(folder)
+            if not list_encoders(folder):  # what has been encoded is checked as it is loaded
+                check_profiles(store, None, train, config["leakage"])
+            texts = {side: store.texts(side) for side in SIDES}
             self.name, found = f"tag {tag}", texts["item"]
             known = train.field2token_id[train.uid_field]
             self.users = sum(known.get(token, 0) > 0 for token in texts["user"])
@@ -196,7 +199,7 @@ class _Texts:
         return tags[0] if tags else None
 
     def _embedded(self, config, tag: str, root: Path) -> np.ndarray:
-        config["semantic_tag"], config["semantic_encoder"] = tag, config["semantic_encoder"] or list_encoders(root / tag)[0]
+        config["semantic_tag"], config["semantic_encoder"] = tag, encoder_folder(config, root / tag).name
         table = load_semantic(config, self._train, report=False).item
         rows = np.zeros((table.n, table.dim), dtype=np.float32)
         rows[table.ids.numpy()] = table.rows(table.ids).numpy()

@@ -17,7 +17,7 @@ from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, main_table
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import Comparison, compare_tables, correct, mean_and_deviation
-from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
+from recbole_rlmrec.experiments.results.tables import Table, in_brackets, with_deviation
 
 GROUPED = ("users", "items")
 
@@ -155,7 +155,7 @@ def group_table(outcomes: Sequence[Outcome], found: Sequence[dict], title: str, 
             for position, limits in enumerate(ranges):
                 values = [float(tables[position][metric].mean()) for _, tables in members if len(tables[position])]
                 against = comparisons.get((model, variant, metric, position))
-                gain = f" ({percent(against.gain)}{stars(against.holm_users)})" if against and against.gain is not None else ""
+                gain = in_brackets(against.gain, against.holm_users) if against else ""
                 mean, deviation = mean_and_deviation(values or [float("nan")])
                 row.append(with_deviation(mean, deviation) + gain)
                 about = {"model": model, "variant": variant, "metric": metric, "from": limits[0], "to": limits[1]}

@@ -15,7 +15,7 @@ from recbole_rlmrec.experiments.cells.variants import read_variants
 from recbole_rlmrec.experiments.results.comparison import compare_all, comparison_table, grouped
 from recbole_rlmrec.experiments.results.files import Results
 from recbole_rlmrec.experiments.results.stats import mean_and_deviation, relative_gain
-from recbole_rlmrec.experiments.results.tables import Table, percent, with_deviation
+from recbole_rlmrec.experiments.results.tables import Table, in_brackets, with_deviation
 
 
 def run(study: Study, args: argparse.Namespace) -> Results:
@@ -115,7 +115,7 @@ def level_table(outcomes: list[Outcome], name: str = "noise") -> Table:
             mean, deviation = mean_and_deviation(values.get((model, f"{variant}, {level}")) or [float("nan")])
             first = mean if first is None else first
             change = relative_gain(mean, first)
-            row.append(with_deviation(mean, deviation) + (f" ({percent(change)})" if level != levels[0] else ""))
+            row.append(with_deviation(mean, deviation) + (in_brackets(change) if level != levels[0] else ""))
             about = {"model": model, "variant": variant, name: level, "metric": metric}
             table.records.append({**about, "mean": mean, "deviation": deviation, "change": change})
         table.rows.append(row)

@@ -136,7 +136,7 @@ def experiment_command(sources: Sources, name: str, more: str = "") -> str:
     models = ",".join(results.get("models") or ["LightGCN"])
     seeds = _seeds(results.get("seeds") or [])
     command = f"recbole-rlmrec experiment {name} --dataset {quoted(sources.dataset)} --models {models} --seeds {seeds}"
-    return f"{command} --output {sources.folders[0]}{more}"
+    return f"{command} --output {quoted(sources.folders[0])}{more}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -131,7 +131,7 @@ def _choose(sources: Sources, model: str | None) -> dict[str, Outcome] | None:
         for outcome in one.outcomes:
             if not outcome.cell.setting and model in (None, outcome.cell.model):
                 runs.setdefault((outcome.cell.model, outcome.cell.seed), {}).setdefault(outcome.cell.variant, outcome)
-    aligned = [found for found in runs.values() if set(found) - {"base"}]
+    aligned = [found for found in runs.values() if any(VARIANTS[name].text for name in found)]
     if not aligned:
         return None
     best = max(aligned, key=lambda found: sum(outcome.checkpoint is not None for outcome in found.values()))
@@ -155,7 +155,7 @@ def _load(outcome: Outcome):
 
 
 def _read(chosen: dict[str, Outcome]) -> Spaces:
-    aligned = next(outcome for name, outcome in chosen.items() if name != "base")
+    aligned = next(outcome for name, outcome in chosen.items() if VARIANTS[name].text)
     config, (train, _, test) = _load(aligned)
     corpus = Corpus.from_config(config, train)
     folder = Path(config["semantic_path"] or "dataset") / config["dataset"] / "semantic" / str(config["semantic_tag"])

@@ -98,7 +98,7 @@ def load_semantic(config, train, report: bool = True) -> Semantic:
     return semantic
 
 
-def check_profiles(store: ProfileStore, found: Embeddings, train, mode: str | None, report: bool = True) -> dict:
+def check_profiles(store: ProfileStore, found: Embeddings | None, train, mode: str | None, report: bool = True) -> dict:
     """Let a run use a tag, or stop it: its profiles are those that were encoded, and quote nothing that the run holds out.
 
     Profiles that do not record what they quote count as made from all of the training split that the tag names.
@@ -106,7 +106,8 @@ def check_profiles(store: ProfileStore, found: Embeddings, train, mode: str | No
     Parameters
     ----------
     store : ProfileStore
-    found : Embeddings
+    found : Embeddings or None
+        None where the texts themselves are read.
     train : recbole.data.dataset.Dataset
         The training split.
     mode : str or None
@@ -126,7 +127,8 @@ def check_profiles(store: ProfileStore, found: Embeddings, train, mode: str | No
     """
     readers = {side: QuoteReader(train) for side in SIDES}
     scans = {side: store.scan(side, readers[side].note) for side in SIDES}
-    check_unchanged(found, scans)
+    if found is not None:
+        check_unchanged(found, scans)
     users, items = (readers[side].quotes(scans[side].lines) for side in SIDES)
     quotes = users.plus(items)
     leaked = check_quotes(quotes, train, mode or "error", store.folder.name)

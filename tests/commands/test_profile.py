@@ -15,10 +15,12 @@ import pytest
 from loopback import Loopback, run_batches, seeded_faults
 
 from recbole_rlmrec.cli import execute
+from recbole_rlmrec.data.atomic import field_text, read_atomic
 from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.encoding.encode import encode_tag
 from recbole_rlmrec.errors import ConfigError, DataError, LeakageError, SemanticError, StoreError
 from recbole_rlmrec.exchange.archive import export_archive, import_archive
+from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.llm.faults import FatalError
 from recbole_rlmrec.plugin.record import describe_run
 
@@ -320,6 +322,24 @@ def test_export_where_an_id_field_has_the_name_that_we_would_use(encoded, tiny, 
     assert settings["load_col"]["inter"] == fields["load_col"]["inter"]
     data = build("BPR", **{**fields, **settings})[2][0]._dataset
     assert data.get_preload_weight("emb_uid").shape[0] == 25
+
+
+@pytest.mark.parametrize(("separator", "mark"), [(",", ","), ("\t", '"')])
+def test_export_where_ids_hold_what_separates_columns(workdir, separator, mark):
+    """Ids in quotation marks of their own stay in them; an id with the separator is one field."""
+    folder, names = workdir / "dataset/odd", [f"{mark}i{n}{mark}" for n in range(9)]
+    folder.mkdir(parents=True)
+    rows = [["user_id:token", "item_id:token"], *([f"u{u}", names[(u + n) % 9]] for u in range(8) for n in range(7))]
+    lines = [separator.join(field_text(value, separator) for value in row) for row in rows]
+    (folder / "odd.inter").write_text("\n".join(lines) + "\n")
+    profiles = [{"item_id": name, "profile": f"The {n} thing of {n * n}."} for n, name in enumerate(names)]
+    (workdir / "p.jsonl").write_text("".join(json.dumps(one) + "\n" for one in profiles))
+    import_profiles(workdir / "p.jsonl", folder / "semantic", "odd", "made")
+    encode_tag(folder / "semantic/made", "lsa", show_progress=False)
+    options = ["--dataset=odd", "--tag=made", f"--field_separator={separator}"]
+    assert command("export", *options) == 0
+    found = read_atomic(folder / "odd.itememb", separator)
+    assert set(found.table["iid"]) == set(names) and not found.table["item_emb"].str.contains('"').any()
 
 
 def exported_settings(*options) -> dict:

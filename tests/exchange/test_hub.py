@@ -65,7 +65,7 @@ def test_a_tag_goes_and_comes_back(hub, tag, workdir, capsys):
     assert set(held) == {"made.tar.gz", "README.md"}
     card = held["README.md"].decode()
     assert card.startswith("---\nlicense: unknown\n") and "| data set | tiny |" in card and "To be filled in" in card
-    assert "| profiles | 9 users, 9 items |" in card and "| quotes | 9 interactions" in card and "lsa" in card
+    assert "| profiles | 9 users, 9 items |" in card and "| quotes | 9 interactions, by the ids" in card and "lsa" in card
     before = contents(tag)
     shutil.move(tag, workdir / "gone")
     assert execute(["import", TAG, "--dataset", "tiny", "--tag", "back"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from recbole_rlmrec.cli import execute
-from recbole_rlmrec.errors import SemanticError
+from recbole_rlmrec.encoding.encode import encode_tag
+from recbole_rlmrec.errors import LeakageError, SemanticError
 from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.experiments import rules
 from recbole_rlmrec.experiments.advice import Measures, measure_dataset
@@ -84,11 +86,30 @@ def test_the_models_exist_and_the_page_has_every_rule_and_threshold():
 def test_the_command(tiny, workdir, capsys):
     assert execute(["advise", "--dataset", "tiny", "--gpu_id="]) == 0
     text = capsys.readouterr().out
-    assert "users, items" in text and "Begin with: recbole-rlmrec run --dataset tiny --model" in text and "Why (" in text
+    assert (
+        "users, items" in text and "Begin with: recbole-rlmrec run --dataset tiny --gpu_id= --model" in text and "Why (" in text
+    )
     for tag in ("one", "two"):
         (workdir / "p.jsonl").write_text('{"item_id": "i1", "profile": "A quiet drama about a cook."}\n')
         import_profiles(workdir / "p.jsonl", workdir / "dataset/tiny/semantic", "tiny", tag)
     with pytest.raises(SemanticError, match="several sets of profiles"):
         execute(["advise", "--dataset", "tiny", "--gpu_id="])
-    assert execute(["advise", "--dataset", "tiny", "--gpu_id=", "--tag", "two"]) == 0
-    assert "tag two" in capsys.readouterr().out
+    assert execute(["advise", "--dataset", "tiny", "--gpu_id=", "--tag", "two", "--encoding", "latin 1"]) == 0
+    said = capsys.readouterr().out
+    assert "tag two" in said
+    for command in ("run", "experiment compare"):
+        assert f"recbole-rlmrec {command} --dataset tiny --semantic_tag=two --gpu_id= '--encoding=latin 1' --" in said
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_profiles_that_quote_what_the_run_holds_out_are_not_measured(tiny, workdir, encoded):
+    _, splits = draw_split(make_config("LightGCN_RLMRec", "tiny", OPTIONS))
+    feat = splits[2].inter_feat
+    user, item = (splits[2].id2token(name, feat[name][0].item()) for name in ("user_id", "item_id"))
+    (workdir / "p.jsonl").write_text(json.dumps({"item_id": item, "profile": "Loved.", "pairs": [[user, item]]}) + "\n")
+    root = workdir / "dataset/tiny/semantic"
+    import_profiles(workdir / "p.jsonl", root, "tiny", "told")
+    if encoded:
+        encode_tag(root / "told", "lsa", show_progress=False)
+    with pytest.raises(LeakageError, match="1 interaction of this run's validation or test split"):
+        measure_dataset("tiny", OPTIONS, "told")

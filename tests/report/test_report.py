@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import re
 import shutil
 from html.parser import HTMLParser
@@ -109,6 +110,18 @@ def test_kar_is_on_the_map_and_in_the_browser(results, tmp_path, monkeypatch):
     assert not [one for one in missing if "map" in one.what.lower()]
     browser = Page((tmp_path / "r.html").read_text(encoding="utf-8")).data()["browser"]
     assert browser["variants"] == ["base", "kar"] and browser["spaces"] == ["semantic", "base", "kar"]
+
+
+def test_a_variant_without_texts_does_not_hide_the_profiles_of_the_others(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(results.parent)
+    folder = tmp_path / "two words"
+    data = ("--dataset", "nasty", "--output", str(folder), "--semantic_tag=made", "--gpu_id=")
+    assert run_experiment(HereLauncher(), "compare", "--variants", "base,softmax,con", "--seeds", "1", *data, *QUICK) == 0
+    missing = write_report([folder], tmp_path / "r.html", projection="pca")
+    assert not [one for one in missing if "no profiles" in one.why or "None" in one.why or "map" in one.what.lower()]
+    browser = Page((tmp_path / "r.html").read_text(encoding="utf-8")).data()["browser"]
+    assert browser["spaces"] == ["semantic", "base", "softmax", "con"] and any("p" in one for one in browser["entries"]["item"])
+    assert {shlex.split(one.command)[-1] for one in missing if "--output" in one.command} == {str(folder)}
 
 
 def test_limit_is_kept_and_said(results, report, tmp_path):

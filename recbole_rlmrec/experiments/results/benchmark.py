@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.errors import ConfigError, StoreError
 from recbole_rlmrec.experiments.results.stats import METHOD, smaller_is_better
-from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
+from recbole_rlmrec.experiments.results.tables import Table, in_brackets, with_deviation
 
 _HIDDEN = ("data_path", "semantic_path", "gpu_id", "show_progress", "benchmark_filename")
 
@@ -132,7 +132,7 @@ def results_table(compare: dict) -> Table:
             best = (min if smaller_is_better(metric) else max)(means[other, metric] for other in groups if other[0] == key[0])
             text = f"**{text}**" if means[key, metric] == best else text
             test = tests.get((*key, metric))
-            row.append(text + (f" ({percent(test['gain'])}{stars(test['holm_users'])})" if test else ""))
+            row.append(text + (in_brackets(test["gain"], test["holm_users"]) if test else ""))
         table.rows.append(row)
     table.notes = [f"* p < .05, ** p < .01, *** p < .001 over users. {METHOD}"]
     return table

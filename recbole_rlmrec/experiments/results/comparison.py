@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.results.stats import METHOD, Comparison, compare, correct, mean_and_deviation
-from recbole_rlmrec.experiments.results.tables import Table, percent, stars, with_deviation
+from recbole_rlmrec.experiments.results.tables import Table, in_brackets, percent, with_deviation
 
 
 def grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
@@ -46,7 +46,7 @@ def main_table(outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], t
         for metric in metrics:
             mean, deviation = mean_and_deviation([outcome.metrics[metric] for outcome in found])
             value, against = with_deviation(mean, deviation), known.get((model, name, metric))
-            gain = f" ({percent(against.gain)}{stars(against.holm_users)})" if against and against.gain is not None else ""
+            gain = in_brackets(against.gain, against.holm_users) if against else ""
             row.append(value + gain)
             about = {"model": model, "variant": name, "metric": metric, "mean": mean, "deviation": deviation}
             table.records.append({**about, "seeds": len(found), "gain": against and against.gain})

@@ -90,6 +90,11 @@ def percent(value: float | None) -> str | None:
     return None if value is None else f"{100 * value:+.1f}%"
 
 
+def in_brackets(gain: float | None, p: float | None = None) -> str:
+    """`` (+6.1%*)`` behind a value; nothing where there is no gain, such as over a base of 0."""
+    return "" if gain is None else f" ({percent(gain)}{stars(p)})"
+
+
 def stars(p: float | None) -> str:
     """Marks of significance: * below .05, ** below .01, *** below .001."""
     return "" if p is None else "*" * sum(p < limit for limit in (0.05, 0.01, 0.001))

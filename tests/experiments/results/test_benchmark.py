@@ -45,6 +45,14 @@ def test_the_best_is_bold_also_where_less_is_better():
     assert [row[2:] for row in results_table({"cells": cells}).rows] == [["0.2000", "**0.2000**"], ["**0.3000**", "0.3000"]]
 
 
+def test_over_a_base_of_nothing_there_is_no_gain():
+    cells = [{"model": "BPR", "variant": name, "metrics": {"recall@5": value}} for name, value in (("base", 0.0), ("con", 0.1))]
+    test = {"model": "BPR", "variant": "con", "metric": "recall@5", "gain": None, "holm_users": 0.01}
+    assert [row[2] for row in results_table({"cells": cells, "comparisons": [test]}).rows] == ["0.0000", "**0.1000**"]
+    test["gain"] = 0.5
+    assert results_table({"cells": cells, "comparisons": [test]}).rows[1][2] == "**0.1000** (+50.0%*)"
+
+
 def test_page_with_tuned_parameters(compared, workdir):
     pytest.importorskip("hyperopt")
     run_experiment(FakeLauncher(), "tune", "--dataset", "tiny", "--output", "tuned", "--trials", "2", *QUICK)
