@@ -103,10 +103,11 @@ class _Condition:
 
     def _numeric(self, *sides: ast.AST) -> bool:
         """Whether two columns are compared as numbers: where both are of that type or mostly hold such."""
-        if not all(isinstance(side, ast.Name) for side in sides):
-            return False
-        columns = {side.id: self._column(side.id) for side in sides}
-        return all(self._types.get(name) == FeatureType.FLOAT or _holds_numbers(columns[name]) for name in columns)
+        return all(
+            isinstance(side, ast.Name)
+            and (self._types.get(side.id) == FeatureType.FLOAT or _holds_numbers(self._column(side.id)))
+            for side in sides
+        )
 
     def _one_of(self, left: ast.Name, right: ast.AST, among: bool) -> np.ndarray:
         """Rows whose value is one of a list, or none of it: as ``==`` joined by or, ``!=`` joined by and."""
@@ -161,7 +162,8 @@ class _Condition:
 
 def _holds_numbers(column: pd.Series) -> bool:
     """Whether most of the values that are not missing are numbers."""
-    return bool(np.isfinite(_numbers(column[column != ""])).mean() > 0.5) if (column != "").any() else True
+    filled = column[column != ""]
+    return int(np.isfinite(_numbers(filled)).sum()) * 2 > len(filled) or filled.empty
 
 
 def _numbers(column: pd.Series) -> np.ndarray:

@@ -128,7 +128,7 @@ class SoftmaxLoss:
         positive = self._positive(anchors, columns[places])
         bias = batch.log_counts
         if self.settings.logq:
-            bias = bias - self.log_share[batch.ids] - math.log(len(whole))
+            bias = bias - self.log_share[batch.ids] - math.log(max(len(whole), 1))
         else:
             bias = bias - math.log(self.settings.repeats)
         shift = -bias[places]
