@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from recbole_rlmrec.data.files import read_json
+from recbole_rlmrec.data.properties import is_option
 from recbole_rlmrec.data.reading import NUMBER
 from recbole_rlmrec.errors import DataError, StoreError, quoted
 from recbole_rlmrec.experiments import EXPERIMENTS
@@ -35,6 +37,10 @@ _RESULTS = {
     "tables?": [dict],
     "versions?": dict,
 }
+_PASSED_ON = ("params", "tag", "encoder", "ray", "jobs")  # beside RecBole's
+_OF_THE_SAME = ("variants",)
+_SET = ("dataset", "algorithm")
+_SWITCHES = ("resplit",)
 _FIELDS = ("model", "variant", "seed", "runs", "dataset", "options", "identity", "setting")
 
 
@@ -131,12 +137,29 @@ def variant_name(row: Mapping) -> str:
 
 
 def experiment_command(sources: Sources, name: str, more: str = "") -> str:
-    """The command that runs an experiment into the first folder, for the models and seeds that are there."""
-    results = sources.findings[0].results
-    models = ",".join(results.get("models") or ["LightGCN"])
-    seeds = _seeds(results.get("seeds") or [])
+    """The command that runs an experiment into the first folder, as those that are there were run: data, profiles, options."""
+    ran = next(iter([*sources.of(name), *sources.compared, *sources.findings]))
+    models = ",".join(ran.results.get("models") or ["LightGCN"])
+    seeds = _seeds(ran.results.get("seeds") or [])
     command = f"recbole-rlmrec experiment {name} --dataset {quoted(sources.dataset)} --models {models} --seeds {seeds}"
-    return f"{command} --output {quoted(sources.folders[0])}{more}"
+    own = _OF_THE_SAME if ran.name == name else ()
+    options = [quoted(word) for word in _options_in(ran.results.get("command") or "", own)]
+    return " ".join([command, *options, "--output", f"{quoted(sources.folders[0])}{more}"])
+
+
+def _options_in(command: str, own: Sequence[str]) -> list[str]:
+    """Options of a command that hold for other experiments too, ``--key=value``, and those of ``own``."""
+    words, found = shlex.split(command)[3:], []
+    for position, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        key, following = name.removeprefix("--").replace("-", "_"), words[position + 1 : position + 2]
+        if not name.startswith("--"):
+            continue
+        if key in _SWITCHES:
+            found.append(word)
+        elif key in (*_PASSED_ON, *own) or (is_option(key) and key not in _SET):
+            found.append(f"{name}={value if equals else ''.join(following)}")
+    return found
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -124,6 +124,23 @@ def test_a_variant_without_texts_does_not_hide_the_profiles_of_the_others(result
     assert {shlex.split(one.command)[-1] for one in missing if "--output" in one.command} == {str(folder)}
 
 
+def test_what_is_missing_is_run_with_the_options_of_what_is_there(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(results.parent)
+    (params := tmp_path / "my best.yaml").write_text("LightGCN: {con: {align_weight: 0.1}}", encoding="utf-8")
+    options = ["--variants", "con", "--seeds=1", "--params", str(params), "--semantic-tag", "made", "--gpu_id=", "--resplit"]
+    words = ["compare", "--dataset", "nasty", "-o", str(tmp_path / "r"), *options, "--item_inter_num_interval=[1, inf)", *QUICK]
+    monkeypatch.setattr("sys.argv", ["recbole-rlmrec", "experiment", *words])
+    assert run_experiment(HereLauncher(), *words) == 0
+    missing = write_report([tmp_path / "r"], tmp_path / "r.html", projection="pca")
+    commands = [shlex.split(one.command) for one in missing if "--output" in one.command]
+    assert commands
+    for command in commands:
+        shared = {f"--params={params}", "--semantic-tag=made", "--gpu_id=", "--resplit", "--item_inter_num_interval=[1, inf)"}
+        assert shared <= set(command)
+        assert not {"con", "--variants=con", "-o", "--prune"} & set(command)
+        assert command.count("--dataset") == 1 and not [word for word in command if word.startswith("--dataset=")]
+
+
 def test_limit_is_kept_and_said(results, report, tmp_path):
     write_report([results], tmp_path / "r.html", projection="pca", limit=5)
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
