@@ -21,7 +21,7 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     print(f"Why ({rule.name}): {said(rule, measures)}")
     for remark in remarks:
         print(f"Mind ({remark.name}): {said(remark, measures)}")
-    compare = f"experiment compare {data} --variants base,softmax,con,semantic,alpharec"
+    compare = f"experiment compare {data} {rule.compare}"
     print(f"`recbole-rlmrec {compare}` tells what it gains; docs/choose.md explains the rules.")
     return 0
 

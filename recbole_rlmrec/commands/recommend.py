@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
 from collections.abc import Sequence
@@ -13,16 +14,17 @@ import pandas as pd
 import torch
 
 from recbole_rlmrec.commands.places import place
+from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.files import file_digest
 from recbole_rlmrec.data.pairs import targets
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError, DataError, ModelError, SemanticError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.plugin import launch, meeting
 from recbole_rlmrec.runs.candidates import allowed_items
 from recbole_rlmrec.runs.list_files import Form, digest, texts, write_lists
 from recbole_rlmrec.runs.lists import Reasons, Wanted, profile_digests, profile_texts, recommend
 from recbole_rlmrec.runs.new_sequences import check_new_items, extend_sequences
-from recbole_rlmrec.runs.newcomers import read_unseen
+from recbole_rlmrec.runs.newcomers import read_rows, read_unseen, with_rows
 from recbole_rlmrec.runs.trained import PLACES, Trained, TrainedOnSequences, load_trained
 from recbole_rlmrec.runs.unseen import Unseen, check_serves, extend, serves
 
@@ -45,7 +47,7 @@ def make(args: argparse.Namespace) -> None:
             stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
         with parallel.alone():
             trained, users, wanted = _read(args)
-            reasons = Reasons(trained, profile_texts(trained)) if args.reasons else None
+            reasons = Reasons(trained, profile_texts(trained), _read_of(trained, args.keep)) if args.reasons else None
             form = Form(args.format, args.reasons)
             if args.output is None:
                 for text in texts(recommend(trained, users, wanted, reasons), form):
@@ -62,20 +64,29 @@ def make(args: argparse.Namespace) -> None:
 def _read(args: argparse.Namespace) -> tuple[Trained, torch.Tensor, Wanted]:
     """The model, the users by internal id, and what their lists should be."""
     trained = load_trained(args.checkpoint, {key: value for key in PLACES if (value := place(args, key))})
-    named = read_ids(args.user, "--user") if args.user else []
-    trained = _until(trained, args)
-    if args.items:
-        trained, token = with_sequence(trained, read_ids(args.items, "--items"))
-        named.append(token)
+    trained, named = _until(trained, args), []
     files = (args.new_items, args.new_users, args.interactions)
-    if any(files) or (trained.later is not None and _say(trained)):
-        trained, tokens = with_unseen(trained, *files)
-        named = named or tokens
+    if any(files):
+        trained, named = with_unseen(trained, *files)
+    elif trained.later is not None:
+        trained = _with_later(trained)
+    if args.user:
+        named = read_ids(args.user, "--user", trained.tokens("user"))
+    if args.items:
+        trained, token = with_sequence(trained, read_ids(args.items, "--items", trained.tokens("item")))
+        named = [*named, token]
     users = torch.arange(1, trained.dataset.user_num) if args.all_users else trained.user_ids(named)
     allowed, notes = allowed_items(trained, args.only_items, args.exclude, args.where)
     for note in notes:
         _note(note)
     return trained, users, Wanted(args.topk, trained.items_of(HIDDEN[args.keep]), allowed, args.diversify)
+
+
+def _read_of(trained: Trained, keep: str) -> tuple[str, ...]:
+    """Parts of the data in which the reasons of a list are: those of a sequence, or those that are known of a user."""
+    if isinstance(trained, TrainedOnSequences):
+        return (*PARTS[: PARTS.index(trained.ends) + 1], "later")
+    return HIDDEN[keep] or HIDDEN["none"]
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -93,15 +104,21 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--output {args.output} is a folder; give the name of a file.")
 
 
-def _say(trained: Trained) -> bool:
-    """Say what the data have gained since training; whether the model serves it."""
+def _with_later(trained: Trained) -> Trained:
+    """The model with what its data have gained since training, or as it is where that has no place in it; says which."""
     later, able = trained.later, serves(trained)
     said = f"{str(later)[0].upper()}{str(later)[1:]}"
     if able or not (later.users or later.items):
         _note(f"{said}.")
     else:
         _note(f"{said}: {trained.config['model']} knows ids alone, so new users get no lists and new items are in none.")
-    return able
+    if not (able and later.gained):
+        return trained
+    try:
+        return with_unseen(trained, None, None, None)[0]
+    except (ModelError, SemanticError) as reason:
+        _note(f"{reason} Those whom training knew are served as they were then, without what they have chosen since.")
+        return trained
 
 
 def _note(text: str) -> None:
@@ -120,9 +137,16 @@ def _made_of(args: argparse.Namespace, trained: Trained, users: torch.Tensor, wa
         *(trained.tokens(side).tolist() for side in ("user", "item")),
         sorted(trained.titles.items()),
         *(column.tobytes() for split in trained.splits for column in targets(split) if column is not None),
-        sorted(trained.histories.later.items()) if isinstance(trained, TrainedOnSequences) else None,
+        _sequences_of(trained),
         profile_digests(trained),
     )
+
+
+def _sequences_of(trained: Trained) -> list | None:
+    """What a sequential recommender knows of users beside the rows of its splits."""
+    if not isinstance(trained, TrainedOnSequences):
+        return None
+    return [sorted(found.items()) for found in (trained.histories.sequences, trained.histories.later)]
 
 
 def with_unseen(
@@ -137,6 +161,7 @@ def with_unseen(
     unseen, titles, tokens = read_unseen(trained, items, users, interactions)
     extended = extend_sequences(trained, unseen) if sequential else extend(trained, unseen)
     extended.__dict__["titles"] = {**titles, **trained.titles}
+    extended.__dict__["item_file"] = with_rows(trained.item_file, read_rows(trained, items) if items else None)
     return extended, tokens
 
 
@@ -166,15 +191,20 @@ def with_sequence(trained: TrainedOnSequences, items: Sequence[str]) -> tuple[Tr
     return extend_sequences(trained, Unseen(users=[token], pairs=pairs)), token
 
 
-def read_ids(values: Sequence[str], option: str) -> list[str]:
+def read_ids(values: Sequence[str], option: str, known: Sequence[str]) -> list[str]:
     """Tokens of ``A,B`` and of options that are repeated, users each once, items as often as they are given.
+
+    A value that is an id as a whole is that one. Otherwise an id with a comma stands in double quotes, as in CSV.
 
     Raises
     ------
     ConfigError
         There is none.
     """
-    tokens = [token.strip() for value in values for token in value.split(",") if token.strip()]
+    known, tokens = set(known), []
+    for value in values:
+        ids = [value] if value in known else next(csv.reader([value], skipinitialspace=True), [])
+        tokens += [token.strip() for token in ids if token.strip()]
     if not tokens:
         raise ConfigError(f"{option} needs at least one id, for example {option} 12,74.")
     return tokens if option == "--items" else list(dict.fromkeys(tokens))

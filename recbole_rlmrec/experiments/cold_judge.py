@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from recbole_rlmrec.data.atomic import read_atomic
+from recbole_rlmrec.data.atomic import FeatureType, read_atomic
 from recbole_rlmrec.data.columns import snake
 from recbole_rlmrec.errors import ConfigError
 from recbole_rlmrec.experiments.cells.cell import Outcome
@@ -138,17 +138,21 @@ class Judge:
         }
 
     def _categories(self) -> list[str]:
-        """Category of each item, its first value where it has several; empty where it has none."""
+        """Category of each item, the first of a sequence of them; empty where it has none."""
         tokens, path, data = self._tokens["item"], self._items, self._task.data
         if not path.is_file():
             return [""] * len(tokens)
-        table = read_atomic(path, data.separator, data.encoding).table
+        file = read_atomic(path, data.separator, data.encoding)
+        table = file.table
         name = self._category or next((column for wanted in CATEGORIES for column in table if snake(column) == wanted), None)
         if self._category and self._category not in table:
             raise ConfigError(f"{path} has no column {self._category!r} for --category but {', '.join(table)}.")
         if name is None:
             return [""] * len(tokens)
-        values = dict(zip(table[data.id_fields[1]], table[name].str.split("[ ,;|]").str[0]))
+        first = table[name]
+        if file.types[name] == FeatureType.TOKEN_SEQ:
+            first = first.str.split(self._stand.config["seq_separator"] or " ", regex=False).str[0]
+        values = dict(zip(table[data.id_fields[1]], first.str.strip()))
         return [values.get(token, "") for token in tokens]
 
     def scorer(self, outcome: Outcome) -> Scorer:

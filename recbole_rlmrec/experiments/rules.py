@@ -26,12 +26,15 @@ class Rule(NamedTuple):
         Options of a run; empty where a rule is a remark.
     reason : str
         A sentence; names of measures in braces.
+    compare : str
+        Options of ``experiment compare`` that tell what the advice gains, itself among the variants.
     """
 
     name: str
     fits: Callable
     use: str
     reason: str
+    compare: str = "--variants base,softmax,con,semantic,alpharec"
 
 
 BASE = "--model LightGCN_RLMRec --alignment none --loss softmax"
@@ -40,7 +43,13 @@ TEXT_AND_IDS = "--model LightGCN_Semantic --loss softmax"
 IDS_FROM_TEXT = "--model LightGCN_RLMRec --alignment none --initial_embeddings semantic"
 
 RULES = (
-    Rule("no text", lambda m: m.covered_items == 0, BASE, "No item has a text, so the other variants have nothing to read."),
+    Rule(
+        "no text",
+        lambda m: m.covered_items == 0,
+        BASE,
+        "No item has a text, so the other variants have nothing to read.",
+        "--variants base,softmax",
+    ),
     Rule(
         "new items",
         lambda m: m.unseen >= UNSEEN and m.text > 0,
@@ -54,6 +63,7 @@ RULES = (
         IDS_FROM_TEXT,
         "Texts add {gained} to item-kNN on the validation split, but popularity ({popularity:.4f}) is ahead of item-kNN "
         "({knn:.4f}): the softmax loss ranks by cosines, which know no popularity. Keep BPR, and let ids start from the texts.",
+        "--variants base,softmax,con,init,semantic --loss bpr",
     ),
     Rule(
         "thin and telling",

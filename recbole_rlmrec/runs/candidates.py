@@ -29,7 +29,7 @@ def allowed_items(
     allowed : BoolTensor [n_items] or None
         By internal id; None where all may be shown.
     notes : list of str
-        How many ids of the files the model does not know.
+        How many ids of the files the model does not know, and how many items have no columns to fit by.
 
     Raises
     ------
@@ -55,6 +55,8 @@ def allowed_items(
             raise DataError(f"--where needs {trained.config['dataset']}.item with the ids of the items; there is none.")
         fits = rows_where(where, file.table, file.types, trained.config["seq_separator"] or " ")
         allowed &= tokens.isin(file.table.index[fits])
+        if rowless := int((~tokens.isin(file.table.index)).sum()):
+            notes.append(f"{rowless:,} of {len(tokens):,} items have no row with columns, so --where leaves them out.")
     if not allowed.any():
         raise ConfigError("No item of the model is left by --only-items, --exclude and --where; loosen them.")
     return torch.tensor([False, *allowed]), notes

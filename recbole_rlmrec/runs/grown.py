@@ -39,6 +39,11 @@ class Later:
     gone: Mapping[str, list[str]]
     pairs: pd.DataFrame
 
+    @property
+    def gained(self) -> bool:
+        """Whether anything is new; rows in another order, or fewer of them, are no gain."""
+        return bool(self.users or self.items or len(self.pairs))
+
     def __str__(self) -> str:
         """What is new, in words."""
         new = [_named(self.users, "user"), _named(self.items, "item"), _counted(len(self.pairs), "interaction")]
@@ -61,7 +66,7 @@ def _listed(parts) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def meet(kept: Mapping, dataset, splits: Sequence) -> tuple[object, list, Later | None]:
+def meet(kept: Mapping, dataset, splits: Sequence, sequences: bool = False) -> tuple[object, list, Later | None]:
     """The data of a run out of files that may have changed since.
 
     Parameters
@@ -72,6 +77,8 @@ def meet(kept: Mapping, dataset, splits: Sequence) -> tuple[object, list, Later 
         The data as they are now, with the filters of the run.
     splits : sequence of Dataset
         As they are drawn now.
+    sequences : bool
+        Whether rows are sequences of ids; then they are those of the run where users, items and targets are, in any order.
 
     Returns
     -------
@@ -96,6 +103,14 @@ def meet(kept: Mapping, dataset, splits: Sequence) -> tuple[object, list, Later 
         return dataset, list(splits), None
     places = {side: _places(tokens[side], kept[side]) for side in SIDES}
     base = _of_run(dataset, kept, places)
+    if sequences and all(set(tokens[side]) == set(kept[side]) for side in SIDES):
+        found = [base.copy(_renumbered(base, split.inter_feat, places)) for split in splits]
+        if all(np.array_equal(sorted_keys(part), keys[name]) for part, name in zip(found, PARTS)):
+            base.inter_feat = _renumbered(base, dataset.inter_feat, places)
+            if (alone := getattr(dataset, "rlmrec_alone", None)) is not None:
+                base.rlmrec_alone = np.stack([places[side][ids] for side, ids in zip(SIDES, alone)])
+            found[0].rlmrec_heldout = tuple(found[1:])
+            return base, found, None
     rows = _rows(splits, places, len(kept["item"]))
     found = [base.copy(_interactions(base, keys[part], rows)) for part in PARTS]
     base.inter_feat = _interactions(base, np.concatenate([keys[part] for part in PARTS]), rows)
@@ -134,6 +149,16 @@ def _of_run(dataset, kept: Mapping, places: Mapping[str, np.ndarray]):
             columns[field] = torch.arange(len(there))
             setattr(base, f"{side}_feat", Interaction(columns))
     return base
+
+
+def _renumbered(base, rows: Interaction, places: Mapping[str, np.ndarray]) -> Interaction:
+    """Interactions, and the lists before them, with the internal ids of the run."""
+    suffix, columns = base.config["LIST_SUFFIX"], dict(rows.interaction)
+    for side, field in zip(SIDES, _fields(base)):
+        for name in (field, f"{field}{suffix}", *(base.config[f"alias_of_{side}_id"] or ())):
+            if name in columns:
+                columns[name] = torch.from_numpy(places[side])[columns[name]]
+    return Interaction(columns)
 
 
 def _rows(splits: Sequence, places: Mapping[str, np.ndarray], n_items: int) -> tuple[np.ndarray, dict[str, torch.Tensor]]:

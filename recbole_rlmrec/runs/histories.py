@@ -13,6 +13,12 @@ from recbole.data.interaction import Interaction
 from recbole_rlmrec.data.pairs import Interactions, interactions_of
 
 
+def alone_of(dataset) -> np.ndarray:
+    """Users with one interaction, whom RecBole's sequences leave out, and its items, int64 [2, n]."""
+    found = getattr(dataset, "rlmrec_alone", None)
+    return np.zeros((2, 0), dtype=np.int64) if found is None else found
+
+
 @dataclass(frozen=True)
 class Histories:
     """Sequences of the users of a run, and what came later.
@@ -69,6 +75,8 @@ class Histories:
         sequences: dict[int, list[int]] = {}
         for user, item in zip(known.users[alone].tolist(), known.items[alone].tolist()):
             sequences.setdefault(user, []).append(item)
+        for user, item in zip(*alone_of(dataset).tolist()):
+            sequences.setdefault(user, [item])
         names = {"user": dataset.uid_field, "item": dataset.iid_field, "length": dataset.item_list_length_field}
         names["suffix"] = dataset.config["LIST_SUFFIX"]
         return cls(Interaction(columns), row_of, sequences, names, dataset.max_item_list_len, dataset.user_num)

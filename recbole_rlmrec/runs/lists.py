@@ -25,6 +25,7 @@ from recbole_rlmrec.semantic.default import offline_tag
 
 POOL = 5
 BECAUSE = 2
+READ = ("train", "valid", "test", "later")
 _ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _WORDS = re.compile(r"\w{2,}")
 
@@ -177,10 +178,12 @@ class Reasons:
     trained : Trained
     texts : mapping of str to (mapping of str to str)
         Profiles by side and token; empty where the model was trained without.
+    parts : sequence of str
+        Parts of the data, as :meth:`Trained.items_of` takes them, whose items may be a reason.
     """
 
-    def __init__(self, trained: Trained, texts: Mapping[str, Mapping[str, str]]):
-        self._history = trained.items_of(("train", "valid", "test", "later"))
+    def __init__(self, trained: Trained, texts: Mapping[str, Mapping[str, str]], parts: Sequence[str] = READ):
+        self._history = trained.items_of(parts)
         self._tokens, self._names = trained.tokens("item").tolist(), trained.tokens("user").tolist()
         self._texts = texts
         try:
@@ -203,8 +206,9 @@ class Reasons:
         if self._vectors is None or not len(history) or not len(ids):
             return [[] for _ in ids]
         cosines = self._vectors[list(ids)] @ self._vectors[history].T
+        cosines[np.asarray(ids)[:, None] == history] = -np.inf  # an item is no reason for itself
         best = np.argsort(-cosines, axis=1, kind="stable")[:, :BECAUSE]
-        return [[self._tokens[item] for item in history[row]] for row in best]
+        return [[self._tokens[history[n]] for n in row if cosine[n] > -np.inf] for row, cosine in zip(best, cosines)]
 
     @cached_property
     def _rarity(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recbole_rlmrec.data.atomic import PARTS, read_atomic
+from recbole_rlmrec.data.atomic import PARTS, AtomicFile, read_atomic
 from recbole_rlmrec.data.columns import guess_title
 from recbole_rlmrec.data.corpus import Corpus
 from recbole_rlmrec.data.pairs import Interactions, interactions_of
@@ -28,6 +28,7 @@ from recbole_rlmrec.runs.unseen import Unseen, semantic_tag
 from recbole_rlmrec.semantic.leakage import check_leakage
 from recbole_rlmrec.semantic.more import embed_texts
 
+_LINES = (".jsonl", ".json")
 logger = getLogger()
 
 
@@ -135,7 +136,7 @@ def _templated(trained: Trained) -> bool:
 def _read(trained: Trained, path: Path, side: str, known: set[str]) -> _Side:
     if not path.is_file():
         raise DataError(f"{path} is not there; give a file of new {side}s.")
-    found = _read_lines(path, side) if path.suffix in (".jsonl", ".json") else _read_atomic(trained, path, side)
+    found = _read_lines(path, side) if path.suffix in _LINES else _read_atomic(trained, path, side)
     tokens = [token for token in dict.fromkeys(found.tokens) if token not in known]
     if len(tokens) < len(found.tokens):
         logger.info(f"{len(found.tokens) - len(tokens)} of {len(found.tokens)} {side}s of {path} are known to the run.")
@@ -208,6 +209,22 @@ def _read_atomic(trained: Trained, path: Path, side: str) -> _Side:
         texts = _put_together(trained, file, column) if side == "item" else ()
     found.texts = {token: text for token, text in texts if text.strip()}
     return found
+
+
+def read_rows(trained: Trained, path: Path) -> AtomicFile | None:
+    """A file of new items with the ids of its rows as index; None for JSON lines, which have no columns."""
+    if path.suffix in _LINES:
+        return None
+    file, item = read_atomic(path, *_format(trained)), trained.splits[0].iid_field
+    return AtomicFile(path, file.table.drop_duplicates(item).set_index(item, drop=False), file.types)
+
+
+def with_rows(file: AtomicFile | None, more: AtomicFile | None) -> AtomicFile | None:
+    """``NAME.item`` with the rows of a file of new items behind its own; what a row does not say is empty."""
+    if file is None or more is None:
+        return file or more
+    new = more.table[~more.table.index.isin(file.table.index)]
+    return AtomicFile(file.path, pd.concat([file.table, new]).fillna(""), {**more.types, **file.types})
 
 
 def _put_together(trained: Trained, file, column: str) -> Iterator[tuple[str, str]]:

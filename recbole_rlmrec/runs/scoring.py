@@ -215,13 +215,13 @@ class Trained:
         file = read_atomic(path, config["field_separator"] or "\t", config["encoding"] or "utf-8")
         if item not in file.table:
             return None
-        return AtomicFile(path, file.table.drop_duplicates(item).set_index(item), file.types)
+        return AtomicFile(path, file.table.drop_duplicates(item).set_index(item, drop=False), file.types)
 
     @cached_property
     def titles(self) -> dict[str, str]:
         """Titles by item token; empty where ``NAME.item`` has none."""
         file = self.item_file
-        column = None if file is None else guess_title(file.table, file.types)
+        column = None if file is None else guess_title(file.table.drop(columns=self.dataset.iid_field), file.types)
         return {} if column is None else {token: title for token, title in file.table[column].items() if title}
 
     def representations(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,7 @@ from recbole_rlmrec.errors import ConfigError, ModelError
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.model.lookup import backbone_name
 from recbole_rlmrec.plugin.sampler import UserItems
-from recbole_rlmrec.runs.histories import Histories
+from recbole_rlmrec.runs.histories import Histories, alone_of
 from recbole_rlmrec.runs.scoring import SCORES_PER_BLOCK, Trained, observed, with_texts
 
 SEQUENCES_PER_BLOCK = 1024
@@ -58,11 +58,14 @@ class TrainedOnSequences(Trained):
         return replace(self, histories=Histories.of_splits(self.dataset, self.splits, PARTS.index(part) + 1), ends=part)
 
     def items_of(self, parts: Sequence[str]) -> UserItems:
-        """As :meth:`Trained.items_of`; with any part, what came later counts, too."""
+        """As :meth:`Trained.items_of`; with any part, what came later counts, too, and the one item that is a whole history."""
         found = super().items_of(parts)
-        later = [(user, item) for user, items in self.histories.later.items() for item in items] if parts else []
-        pairs = torch.tensor(later, dtype=torch.long).reshape(-1, 2)
-        more = UserItems.of_pairs(pairs[:, 0], pairs[:, 1], self.dataset.user_num, self.n_items)
+        if not parts:
+            return found
+        later = [(user, item) for user, items in self.histories.later.items() for item in items]
+        pairs = torch.tensor(later, dtype=torch.long).reshape(-1, 2).T
+        pairs = torch.cat([pairs, torch.from_numpy(alone_of(self.dataset))], dim=1)
+        more = UserItems.of_pairs(pairs[0], pairs[1], self.dataset.user_num, self.n_items)
         return UserItems(torch.cat([found.keys, more.keys]).unique(), self.dataset.user_num, self.n_items)
 
     @property

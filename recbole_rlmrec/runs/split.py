@@ -7,8 +7,10 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from recbole.config import Config
 from recbole.data import create_dataset
+from recbole.data.dataset import SequentialDataset
 from recbole.utils import init_seed
 
 from recbole_rlmrec.data.files import read_yaml
@@ -72,7 +74,22 @@ def draw_split(config, kind: Callable = create_dataset):
     init_seed(config["seed"], config["reproducibility"])
     with setting_up(), reading(config["dataset"]):
         dataset = kind(config)
-        return dataset, dataset.build()
+        alone = _alone(dataset)
+        splits = dataset.build()
+        if alone is not None:
+            dataset.rlmrec_alone = alone
+        return dataset, splits
+
+
+def _alone(dataset) -> np.ndarray | None:
+    """Users with one interaction, and its items, int64 [2, n]: RecBole's sequences have none of them, as no target has a past.
+
+    None where there are no sequences, or where they come with the split.
+    """
+    if not isinstance(dataset, SequentialDataset) or dataset.config["benchmark_filename"]:
+        return None
+    pairs = dataset.inter_feat[[dataset.uid_field, dataset.iid_field]]
+    return pairs[~pairs[dataset.uid_field].duplicated(keep=False)].to_numpy(dtype=np.int64).T
 
 
 def make_config(model: str, dataset: str, options: Mapping) -> Config:

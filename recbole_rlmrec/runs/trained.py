@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from recbole.config import Config
@@ -23,6 +24,7 @@ from recbole_rlmrec.runs.split import draw_split
 __all__ = ["PLACES", "Trained", "TrainedOnSequences", "load_trained"]
 
 _SHAPE = {"config": Config, "state_dict": {str: torch.Tensor}, "other_parameter?": dict}
+_FEATURES = ("selected_features", "preload_weight", "item_attribute")  # what is numbered with the data beside ids
 PLACES = ("data_path", "semantic_path")
 ALIGNED = "alignment."
 
@@ -91,13 +93,22 @@ def _met(path: str | os.PathLike, checkpoint: dict, config, dataset, splits) -> 
         return dataset, splits, None
     if wrong := misshapen(kept, vocabulary.SHAPE):
         raise CheckpointError(f"{path} is damaged: {vocabulary.KEY}: {wrong}; give a .pth file as the run wrote it.")
-    found, parts, later = meet(kept, dataset, splits)
+    sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    found, parts, later = meet(kept, dataset, splits, sequential and not any(config[name] for name in _FEATURES))
     if later is not None and config["MODEL_TYPE"] not in (ModelType.GENERAL, ModelType.TRADITIONAL):
+        more = ", with --interactions FILE for what came later" * sequential
         raise ModelError(
-            f"{config['model']} reads more than ids, and {later} ({config['data_path']}): set --data_path to the data that it "
-            "was trained on, or train it again."
+            f"{config['model']} reads more than ids, and {_of_sequences(later) if sequential else later} "
+            f"({config['data_path']}): set --data_path to the data that it was trained on{more}, or train it again."
         )
     return found, parts, later
+
+
+def _of_sequences(later: Later) -> str:
+    """What has changed, in words; interactions are not counted, for the first of a sequence is no row."""
+    others = replace(later, pairs=later.pairs[:0])
+    named = others.gained or any(later.gone.values())
+    return str(others) if named else "since training the data have other interactions, or another order of them"
 
 
 def _prepared(config, places: Mapping[str, str]):

@@ -223,3 +223,19 @@ def test_bad_candidates_are_one_sentence(trained, workdir, capsys):
     (workdir / "dataset/tiny/tiny.item").unlink()
     assert main([*start, "--where", "title == 'x'"]) == 2
     assert "tiny.item" in capsys.readouterr().err
+
+
+def test_ids_with_commas(tiny, run, workdir, capsys):
+    for name in ("inter", "item", "user"):
+        path = workdir / f"dataset/tiny/tiny.{name}"
+        path.write_text(path.read_text().replace("u3\t", "o'Neil, Pat\t").replace("i4\t", 'a,"b"\t'))
+    run("BPR", epochs=1)
+    options = ("--checkpoint", last_record().checkpoint, "--topk", "3")
+    for users in ("o'Neil, Pat", '"o\'Neil, Pat"'):
+        assert recommend(*options, "--user", users) == 0
+        assert capsys.readouterr().out.startswith("user o'Neil, Pat\n")
+    assert recommend(*options, "--user", 'u1,"o\'Neil, Pat"') == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "user" in line] == ["user u1", "user o'Neil, Pat"]
+    assert execute(["similar", *options, "--item", 'a,"b"']) == 0
+    assert execute(["similar", *options, "--item", 'i1,"a,""b"""']) == 0
+    assert 'a,"b"' in capsys.readouterr().out

@@ -23,6 +23,10 @@ def lists(capsys, checkpoint, *argv, k="40") -> tuple[dict, str]:
     return {one["user"]: one["items"] for one in map(json.loads, said.out.splitlines())}, said.err
 
 
+def names(found: dict) -> dict:
+    return {user: [one["item"] for one in items] for user, items in found.items()}
+
+
 def grow(workdir, *lines, shuffle=True, without=()) -> None:
     """Add lines to the interactions and put them into another order, so that RecBole counts everyone anew."""
     path = workdir / "dataset/tiny/tiny.inter"
@@ -220,3 +224,52 @@ def test_parts_of_before_the_data_or_the_profiles_changed_are_not_used(run, work
     capsys.readouterr()
     assert execute([*start, "-o", "lists.jsonl"]) == 0
     assert "were there" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["NeuMF_RLMRec", "MultiVAE_RLMRec"])
+def test_con_without_places_for_new_ones_serves_those_it_knows(run, workdir, capsys, model):
+    run(model, epochs=1, train_neg_sample_args=None) if model.startswith("Multi") else run(model, epochs=1)
+    checkpoint = last_record().checkpoint
+    before, _ = lists(capsys, checkpoint, "--all-users")
+    grow(workdir)
+    after, said = lists(capsys, checkpoint, "--all-users")
+    assert names(after) == names(before) and "gained nothing" in said and "served as" not in said
+    free = before["u3"][0]["item"]
+    grow(workdir, f"u3\t{free}\t5\t9000", "fresh\ti4\t5\t9001")
+    after, said = lists(capsys, checkpoint, "--all-users")
+    assert "are served as they were then" in said and set(after) == set(before)
+    before["u3"] = before["u3"][1:]
+    assert names(after) == names(before)
+
+
+def test_texts_that_were_written_anew_keep_nobody_from_what_is_known(run, tiny, workdir, capsys):
+    words = ["--dataset", "tiny", "--tag", "mine"]
+    assert main(["profile", *words, "--chat-model", "template", "--gpu_id="]) == 0
+    assert main(["encode", *words, "--encoder", "lsa", "--dim", "8"]) == 0
+    run("LightGCN_RLMRec", semantic_tag="mine", epochs=1)
+    checkpoint = last_record().checkpoint
+    capsys.readouterr()
+    before, _ = lists(capsys, checkpoint, "--all-users")
+    assert main(["profile", *words, "--chat-model", "template", "--attribute-fields", "none", "--gpu_id="]) == 0
+    assert main(["encode", *words, "--encoder", "lsa", "--dim", "8"]) == 0
+    free = before["u3"][0]["item"]
+    grow(workdir, f"u3\t{free}\t5\t9000")
+    capsys.readouterr()
+    after, said = lists(capsys, checkpoint, "--user", "u3")
+    assert "not those that the model was trained with" in said and "are served as they were then" in said
+    assert [one["item"] for one in after["u3"]] == [one["item"] for one in before["u3"]][1:]
+
+
+@pytest.mark.parametrize("keep", ["none", "heldout", "all"])
+def test_an_item_is_no_reason_for_itself(run, workdir, capsys, keep):
+    run("LightGCN_RLMRec", epochs=1)
+    found, _ = lists(capsys, last_record().checkpoint, "--all-users", "--reasons", "--keep", keep)
+    trained = load_trained(last_record().checkpoint)
+    known = trained.items_of(("train", "later") if keep == "heldout" else ("train", "valid", "test"))
+    names = trained.tokens("item")
+    for user, items in found.items():
+        rows = known.rows(torch.tensor([trained.dataset.field2token_id["user_id"][user]]))[1]
+        history = {str(names[item]) for item in rows}
+        for one in items:
+            assert set(one["because"]) <= history - {one["item"]}
+            assert len(one["because"]) == min(2, len(history - {one["item"]}))

@@ -202,3 +202,67 @@ def test_what_a_sequential_model_represents_users_and_items_by_gives_its_scores(
     users, items = known.representations()
     torch.testing.assert_close(users[1:] @ items.T, known.scores(torch.arange(1, known.dataset.user_num)), atol=1e-5, rtol=1e-4)
     assert not users[0].any()
+
+
+def test_a_user_with_one_interaction_is_ranked_after_it(run, tiny, workdir, capsys):
+    path = workdir / "dataset/tiny/tiny.inter"
+    path.write_text(path.read_text() + "once\ti5\t4\t5000\n")
+    run("GRU4Rec", **SEQUENTIAL)
+    checkpoint = last_record().checkpoint
+    known = load_trained(checkpoint)
+    assert known.dataset.field2token_id["user_id"]["once"] not in known.dataset.inter_feat["user_id"]
+    for more, hidden in (((), {"i5"}), (("--keep", "all"), set()), (("--keep", "heldout"), {"i5"})):
+        (found,) = recommend(capsys, "--checkpoint", checkpoint, "--user", "once", *more)
+        assert order(found) == ranked(known, ["i5"], hidden)
+    assert len(recommend(capsys, "--checkpoint", checkpoint, "--all-users")) == 25
+    (workdir / "later.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nonce\ti9\t6000\n")
+    (found,) = recommend(capsys, "--checkpoint", checkpoint, "--user", "once", "--interactions", "later.inter")
+    assert order(found) == ranked(known, ["i5", "i9"], {"i5", "i9"})
+
+
+@pytest.mark.parametrize("model", ["GRU4Rec", "SASRec_RLMRec", "FPMC"])
+def test_sequences_of_a_file_in_another_order_are_those_of_the_run(run, tiny, workdir, capsys, model):
+    path = workdir / "dataset/tiny/tiny.inter"
+    path.write_text(path.read_text() + "once\ti5\t4\t5000\n")
+    negatives = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}} if model == "FPMC" else {}
+    run(model, **{**SEQUENTIAL, **negatives})
+    checkpoint = last_record().checkpoint
+    before = {one["user"]: order(one) for one in recommend(capsys, "--checkpoint", checkpoint, "--all-users")}
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *reversed(rows)]) + "\n")
+    assert {one["user"]: order(one) for one in recommend(capsys, "--checkpoint", checkpoint, "--all-users")} == before
+    path.write_text("\n".join([head, *rows, "u3\ti1\t4\t7000", "u3\ti2\t4\t7001"]) + "\n")
+    with pytest.raises(ModelError, match="other interactions, or another order.*--interactions FILE"):
+        recommend(capsys, "--checkpoint", checkpoint, "--user", "u1")
+    path.write_text("\n".join([head, *rows, "novel\ti1\t4\t7000"]) + "\n")
+    with pytest.raises(ModelError, match=r"gained 1 user \(novel\) .*--interactions FILE"):
+        recommend(capsys, "--checkpoint", checkpoint, "--user", "u1")
+
+
+def test_features_that_are_numbered_with_the_data_want_the_files_of_training(run, tiny, workdir, capsys):
+    columns = {"load_col": {**SEQUENTIAL["load_col"], "item": ["item_id", "genre"]}}
+    run("SASRecF", **{**SEQUENTIAL, **columns, "selected_features": ["genre"], "pooling_mode": "sum"})
+    path = workdir / "dataset/tiny/tiny.inter"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *reversed(rows)]) + "\n")
+    with pytest.raises(ModelError, match="reads more than ids"):
+        recommend(capsys, "--checkpoint", last_record().checkpoint, "--user", "u1")
+
+
+def test_sequences_may_hold_new_items_and_stand_beside_new_users(run, workdir, capsys):
+    run("GRU4Rec_Semantic", **SEQUENTIAL, loss_type="CE")
+    checkpoint = last_record().checkpoint
+    rows = (workdir / "dataset/tiny/tiny.item").read_text().splitlines()
+    (workdir / "new.item").write_text("\n".join([rows[0], rows[8].replace("i7\t", "n7\t", 1)]) + "\n")
+    (workdir / "new.jsonl").write_text('{"user_id": "fresh", "history": ["i3", "n7"]}\n')
+    files = ("--new-items", "new.item", "--new-users", "new.jsonl")
+    fresh, given = recommend(capsys, "--checkpoint", checkpoint, *files, "--items", "i3,n7")
+    assert (fresh["user"], given["user"]) == ("fresh", "who chose i3, n7") and order(fresh) == order(given)
+    assert not {"i3", "n7"} & set(order(given)) and len(order(given)) == 29
+
+
+def test_reasons_come_from_the_sequence_that_is_read(trained, history, capsys):
+    for argv, kept in (([], None), (["--keep", "heldout"], -2), (["--until", "valid", "--keep", "all"], -1)):
+        for found in recommend(capsys, "--checkpoint", trained, "--all-users", "--reasons", *argv):
+            for one in found["items"]:
+                assert set(one["because"]) <= set(history[found["user"]][:kept]) - {one["item"]}

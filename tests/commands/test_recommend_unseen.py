@@ -152,3 +152,16 @@ def test_embeddings_of_a_server_are_not_made_here(checkpoint, workdir, capsys):
     items = write(workdir / "items.jsonl", {"item_id": "n1", "profile": "A western."})
     with pytest.raises(EncoderError, match="behind a server or elsewhere"):
         recommend(capsys, checkpoint, "--user", "u1", "--new-items", items)
+
+
+def test_conditions_see_the_columns_of_new_items_and_ids(checkpoint, workdir, capsys):
+    items = write(workdir / "new.item", ITEM, "n1\tThe comedy number 0\t2050\tcomedy\tA story of comedy.")
+    found = recommend(capsys, checkpoint, "--user", "u1", "--new-items", items, "--where", "release_year >= 2009")
+    assert {one["item"] for one in found["u1"]} == {"n1", "i29"}
+    found = recommend(capsys, checkpoint, "--user", "u1", "--new-items", items, "--where", "item_id in ('n1', 'i29')")
+    assert {one["item"] for one in found["u1"]} == {"n1", "i29"}
+    lines = write(workdir / "new.jsonl", {"item_id": "n2", "profile": "A comedy."})
+    command = ["recommend", "--checkpoint", checkpoint, "--user", "u1", "--new-items", str(lines)]
+    assert execute([*command, "--where", "release_year > 0"]) == 0
+    said = capsys.readouterr()
+    assert "n2" not in said.out and "1 of 31 items have no row with columns" in said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from recbole_rlmrec.errors import LeakageError, SemanticError
 from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.experiments import rules
 from recbole_rlmrec.experiments.advice import Measures, measure_dataset
+from recbole_rlmrec.experiments.cells.options import parse_options, read_options
+from recbole_rlmrec.experiments.cells.study import Study
 from recbole_rlmrec.experiments.rules import RULES, advise, said
 from recbole_rlmrec.model.lookup import find_model
 from recbole_rlmrec.runs.split import draw_split, make_config
@@ -69,6 +72,24 @@ def test_which_rule_counts(changes, name):
 def test_remarks():
     names = [one.name for one in advise(replace(PLAIN, covered_items=0.3, words=3, popularity=0.5))[1]]
     assert names == ["coverage", "few words", "popularity"] and not advise(PLAIN)[1]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_comparison_has_the_run_that_is_advised(rule, tiny, workdir):
+    """One of its cells has the model and the options of the advice."""
+    compare, advised = (dict(re.findall(r"--(\w+) (\S+)", text)) for text in (rule.compare, rule.use))
+    options = [f"--{key}={value}" for key, value in compare.items() if key != "variants"]
+    place = type("Runner", (), {"folder": (workdir / "out").resolve(), "jobs": 1})()
+    given = frozenset(read_options(options))
+    study = Study("compare", "tiny", place, ["LightGCN"], [2020], parse_options(options), given)
+    defaults = {"loss": "softmax" if advised["model"] == "AlphaRec" else "bpr", "alignment": "none"}
+    wanted = {"initial_embeddings": None, **defaults, **advised}
+    found = []
+    for variant in compare["variants"].split(","):
+        cell = study.cell("LightGCN", variant, 2020)
+        mine = {"initial_embeddings": None, **defaults, **cell.options, "model": cell.runs}
+        found.append({key: mine[key] for key in wanted})
+    assert wanted in found
 
 
 def test_the_models_exist_and_the_page_has_every_rule_and_threshold():

@@ -164,6 +164,22 @@ def test_what_is_hidden_is_what_recbole_hides(split_by_hand, workdir, mask):
     assert found[["recall@30 cold", "recall@30 warm", "recall@30 all"]].min().min() == 1
 
 
+WHOLE, FIRST = ["Video Games", "Video, Players", ""], ["Video", "Video,", ""]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("token", WHOLE), ("token_seq", FIRST)])
+def test_a_category_is_a_whole_value_or_the_first_of_a_sequence(split_by_hand, workdir, kind, expected):
+    rows = [f"item_id:token\tcategory:{kind}", "i1\tVideo Games", "i2\tVideo, Players", "i3\t"]
+    (workdir / "dataset/tiny/tiny.item").write_text("\n".join(rows) + "\n")
+    options = parse_options(["--benchmark_filename=['train','valid','test']"])
+    place = type("Runner", (), {"folder": (workdir / "out").resolve(), "jobs": 1})()
+    study = Study("cold", "tiny", place, ["LightGCN"], [2020], options)
+    task = make_task(study, "item", 2020, None)
+    judge = Judge(study, task, study.profiles(task.data), None)
+    found = dict(zip(judge._tokens["item"], judge._categories()))
+    assert [found.get(item, "") for item in ("i1", "i2", "i3")] == expected
+
+
 def test_profiles_may_quote_training_interactions_that_the_test_repeats(split_by_hand, workdir, here):
     results = cold(here, "--variants", "base", "--from-data", "--benchmark_filename=['train','valid','test']")
     assert means(results)["base"]["recall@10 warm"] > 0

@@ -219,7 +219,7 @@ class Study:
         """
         data = data or self.data_of(seed)
         kind = VARIANTS[variant]
-        merged = {**self.options, **data.run_options(), **kind.options_for(model)}
+        merged = {**self.options, **data.run_options(), **kind.options_for(model, self.given)}
         identity = {"data": data.digest, "split": data.split_hash, **data.features(merged)}
         own = {**self.params.get(model, {}).get(variant, {}), **options}
         if kind.text or {**merged, **own}.get("initial_embeddings") == SEMANTIC:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from recbole_rlmrec.errors import ConfigError
@@ -35,11 +35,14 @@ class Variant:
         """Name of the model that is run."""
         return self.model.format(backbone)
 
-    def options_for(self, backbone: str) -> dict:
-        """Options that make the variant of a backbone; one whose loss is no BPR loss keeps its own."""
+    def options_for(self, backbone: str, given: Collection[str] = ()) -> dict:
+        """Options that make the variant of a backbone; one whose loss is no BPR loss keeps its own.
+
+        A loss that the user gave counts for every variant but the one that is called after its loss.
+        """
         from recbole_rlmrec.model.adapters import get_adapter  # loads torch, which a command's --help does without
 
-        keeps = "{}" in self.model and get_adapter(backbone).softmax
+        keeps = "{}" in self.model and (get_adapter(backbone).softmax or ("loss" in given and self.name != "softmax"))
         return {key: value for key, value in self.options.items() if not (keeps and key == "loss")}
 
 
