@@ -26,7 +26,7 @@ def rows_where(text: str, table: pd.DataFrame, types: Mapping[str, FeatureType],
     """Which rows of a table fit a condition.
 
     Columns are compared with texts and numbers by ``== != < <= > >=``, with lists by ``in``; ``'x' in column`` asks for a
-    value of a sequence, or for a part of a text; ``and``, ``or``, ``not`` and parentheses join conditions. A comparison with
+    value of a sequence, or for a part of a text; a number may stand in quotes beside a column of type float; ``and``, ``or``, ``not`` and parentheses join conditions. A comparison with
     a number is false where the column has none, one by order where the column is empty. Two columns are ordered as numbers
     where both are of type float or mostly hold such, as texts otherwise.
 
@@ -89,6 +89,9 @@ class _Condition:
         if compare is None:
             raise self._refused(left)
         values = [self._column(side.id) if isinstance(side, ast.Name) else self._constant(side) for side in (left, right)]
+        for column, other in ((left, 1), (right, 0)):
+            if isinstance(column, ast.Name) and isinstance(values[other], str):
+                values[other] = self._fitting(column.id, values[other])
         constants = [value for value in values if not isinstance(value, pd.Series)]
         if any(isinstance(value, float) for value in constants) or (type(op) in _ORDERED and self._numeric(left, right)):
             numbers = [_numbers(value) if isinstance(value, pd.Series) else value for value in values]
@@ -100,6 +103,15 @@ class _Condition:
                 [(value != "").to_numpy() for value in values if isinstance(value, pd.Series)]
             )
         return found
+
+    def _fitting(self, column: str, text: str) -> str | float:
+        """What a column is compared with: the number that a text holds where the column is of numbers; '' asks for none."""
+        if self._types.get(column) != FeatureType.FLOAT or not text:
+            return text
+        try:
+            return float(text)
+        except ValueError:
+            raise ConfigError(f"--where: {column!r} is a column of numbers; compare it with one, not with {text!r}.") from None
 
     def _numeric(self, *sides: ast.AST) -> bool:
         """Whether two columns are compared as numbers: where both are of that type or mostly hold such."""

@@ -56,7 +56,7 @@ _NAMES = {
     "ukrainian": "russian",
     "bulgarian": "russian",
 }
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"\b[^\W\d_]+\b")  # no letters of an id such as i13
 
 
 def known_language(name: str) -> str | None:

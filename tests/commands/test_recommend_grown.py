@@ -55,6 +55,17 @@ def test_known_ones_keep_their_rows_and_new_ones_are_named(run, workdir, capsys)
         lists(capsys, checkpoint, "--user", "u1,fresh")
 
 
+def test_exported_tables_say_who_is_in_none(run, workdir, capsys):
+    run("BPR", epochs=1)
+    command = ["export", "--checkpoint", last_record().checkpoint, "--output"]
+    grow(workdir)
+    assert execute([*command, "before"]) == 0 and "gained" not in capsys.readouterr().out
+    grow(workdir, "fresh\ti4\t5\t9001")
+    assert execute([*command, "after"]) == 0
+    said = capsys.readouterr().out
+    assert "gained 1 user (fresh) and 1 interaction; the tables have those whom training knew." in said and "24 users" in said
+
+
 def test_rows_in_another_order_are_no_change(run, workdir, capsys):
     run("LightGCN_RLMRec", alignment="none", load_col={"inter": ["user_id", "item_id", "rating", "timestamp"]})
     checkpoint = last_record().checkpoint

@@ -113,3 +113,13 @@ def test_numbers_against_pandas(sign, number):
     wanted = pd.to_numeric(TABLE["price"], errors="coerce").dropna()
     wanted = [row for row, value in wanted.items() if eval(f"value {sign} number", {}, {"value": value, "number": number})]
     assert np.flatnonzero(rows_where(f"price {sign} {number!r}", TABLE, KINDS)).tolist() == wanted
+
+
+def test_a_number_in_quotes_is_one_beside_a_column_of_numbers():
+    kinds = {**KINDS, "price": where.FeatureType.FLOAT}
+    for quoted, plain in (("price < '20'", "price < 20"), ("price == '20.0'", "price == 20"), ("'5' <= price", "5 <= price")):
+        assert list(rows_where(quoted, TABLE, kinds)) == list(rows_where(plain, TABLE, kinds))
+    assert list(rows_where("price in ('20.00', 5)", TABLE, kinds)) == [False, True, False, True, False]
+    assert list(rows_where("price == ''", TABLE, kinds)) == [False, False, True, False, False]
+    with pytest.raises(ConfigError, match="'price' is a column of numbers; compare it with one, not with 'cheap'"):
+        rows_where("price > 'cheap'", TABLE, kinds)

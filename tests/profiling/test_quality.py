@@ -42,6 +42,7 @@ def test_languages_by_name():
     names = {"English": "english", "Deutsch": "german", "Brazilian Portuguese": "portuguese", "simplified Chinese": "chinese"}
     assert {name: known_language(name) for name in names} == names and known_language("Klingon") is None
     assert language_of("Slow film.") is None and language_of("") is None
+    assert language_of("Chose i13, i2, i40, i7, i8 and i9: red kettle, blue pan, green pot, black knife, white bowl.") is None
 
 
 def test_names():
