@@ -26,9 +26,10 @@ def rows_where(text: str, table: pd.DataFrame, types: Mapping[str, FeatureType],
     """Which rows of a table fit a condition.
 
     Columns are compared with texts and numbers by ``== != < <= > >=``, with lists by ``in``; ``'x' in column`` asks for a
-    value of a sequence, or for a part of a text; a number may stand in quotes beside a column of type float; ``and``, ``or``, ``not`` and parentheses join conditions. A comparison with
-    a number is false where the column has none, one by order where the column is empty. Two columns are ordered as numbers
-    where both are of type float or mostly hold such, as texts otherwise.
+    value of a sequence, or for a part of a text; ``and``, ``or``, ``not`` and parentheses join conditions. A number may stand
+    in quotes beside a column of type float. A comparison with a number is false where the column has none, one by order where
+    the column is empty. Two columns are ordered as numbers where both are of type float or mostly hold such, as texts
+    otherwise.
 
     Parameters
     ----------
