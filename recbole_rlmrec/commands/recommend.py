@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from recbole_rlmrec.commands.places import place
 from recbole_rlmrec.data.atomic import PARTS
 from recbole_rlmrec.data.files import file_digest
 from recbole_rlmrec.data.pairs import targets
-from recbole_rlmrec.errors import ConfigError, DataError, ModelError, SemanticError
+from recbole_rlmrec.errors import ConfigError, DataError, EncoderError, ModelError, SemanticError
 from recbole_rlmrec.model import parallel
 from recbole_rlmrec.plugin import launch, meeting
 from recbole_rlmrec.runs.candidates import allowed_items
@@ -116,9 +117,9 @@ def _with_later(trained: Trained) -> Trained:
         return trained
     try:
         return with_unseen(trained, None, None, None)[0]
-    except (ModelError, SemanticError) as reason:
+    except (ModelError, SemanticError, EncoderError, DataError) as reason:
         _note(f"{reason} Those whom training knew are served as they were then, without what they have chosen since.")
-        return trained
+        return replace(trained, later=replace(later, unserved=str(reason)))
 
 
 def _note(text: str) -> None:
@@ -194,7 +195,8 @@ def with_sequence(trained: TrainedOnSequences, items: Sequence[str]) -> tuple[Tr
 def read_ids(values: Sequence[str], option: str, known: Sequence[str]) -> list[str]:
     """Tokens of ``A,B`` and of options that are repeated, users each once, items as often as they are given.
 
-    A value that is an id as a whole is that one. Otherwise an id with a comma stands in double quotes, as in CSV.
+    A value that is an id as a whole is that one. Otherwise an id with a comma stands in double quotes, as in CSV, and lines
+    end ids, too.
 
     Raises
     ------
@@ -203,8 +205,11 @@ def read_ids(values: Sequence[str], option: str, known: Sequence[str]) -> list[s
     """
     known, tokens = set(known), []
     for value in values:
-        ids = [value] if value in known else next(csv.reader([value], skipinitialspace=True), [])
-        tokens += [token.strip() for token in ids if token.strip()]
+        try:
+            rows = [[value]] if value in known else list(csv.reader(value.splitlines(), skipinitialspace=True))
+        except csv.Error as reason:
+            raise ConfigError(f"{option} {value[:40]!r} is no list of ids ({reason}); write {option} 12,74.") from None
+        tokens += [token.strip() for row in rows for token in row if token.strip()]
     if not tokens:
         raise ConfigError(f"{option} needs at least one id, for example {option} 12,74.")
     return tokens if option == "--items" else list(dict.fromkeys(tokens))

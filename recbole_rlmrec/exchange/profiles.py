@@ -125,7 +125,10 @@ def _import_manifest(store: ProfileStore, dataset: str, tag: str) -> dict:
     manifest = store.manifest
     if manifest.get("dataset") != dataset:
         raise StoreError(f"{store.folder} belongs to dataset {manifest.get('dataset')!r}; choose another tag.")
-    if not str(manifest.get("by")).startswith("import "):
+    imported = str(manifest.get("by")).startswith("import ")
+    if imported and not all(isinstance(entry, dict) for entry in manifest["how"]["files"]):
+        raise StoreError(f"{store.folder} holds the data that the authors publish, as they are; choose another tag.")
+    if not imported:
         raise StoreError(f"{store.folder} was made by {manifest.get('by')!r}, not by an import; choose another tag.")
     return manifest
 

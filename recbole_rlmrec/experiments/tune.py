@@ -28,11 +28,15 @@ def run(study: Study, args: argparse.Namespace) -> Results:
         raise ConfigError(f"--trials is 1 or more, not {args.trials}.")
     _require_hyperopt()
     _require_validation(study)
+    if study.options["epochs"] < 1:
+        raise ConfigError("tune trains what it compares; set --epochs to 1 or more.")
     study.check_models(variants)
     own = read_yaml(args.space) if args.space else None
     spaces = {
         (model, variant): search_space(model, variant, own, study.given) for model in study.models for variant in variants
     }
+    if args.prune and any("epochs" in ranges for space in spaces.values() for ranges in space.values()):
+        raise ConfigError("--prune sets the epochs of each trial, so they cannot be searched; leave one of them out.")
     kind = Halving if args.prune else Search
     searches = [kind(study, *names, space, args.algorithm, args.trials) for names, space in spaces.items()]
     for seed in study.seeds:
@@ -41,7 +45,8 @@ def run(study: Study, args: argparse.Namespace) -> Results:
     best: dict[str, dict] = {}
     for search in searches:
         if search.best.score is not None:
-            best.setdefault(search.model_name, {})[search.variant] = search.best.params
+            given = study.params.get(search.model_name, {}).get(search.variant, {})
+            best.setdefault(search.model_name, {})[search.variant] = {**given, **search.best.params}
     _write_best(study.output / study.name / "best.yaml", best)
     outcomes = [outcome for search in searches for trial in search.trials for outcome in trial.outcomes]
     findings = {"searches": [search.as_dict() for search in searches]}

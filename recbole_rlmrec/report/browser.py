@@ -155,7 +155,7 @@ class Browser:
         else:
             scores = {name: pd.Series(counts).reindex(tokens).fillna(0) for name, counts in held.items()}
         if "base" in scores:
-            for name in scores.keys() - {"base"}:
+            for name in [name for name in scores if name != "base"]:
                 yield (scores[name] - scores["base"]).to_numpy(dtype=float)
 
     @staticmethod

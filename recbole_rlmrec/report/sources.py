@@ -139,8 +139,9 @@ def variant_name(row: Mapping) -> str:
 def experiment_command(sources: Sources, name: str, more: str = "") -> str:
     """The command that runs an experiment into the first folder, as those that are there were run: data, profiles, options."""
     ran = next(iter([*sources.of(name), *sources.compared, *sources.findings]))
-    models = ",".join(ran.results.get("models") or ["LightGCN"])
-    seeds = _seeds(ran.results.get("seeds") or [])
+    wanted = ran.results.get("wanted") or ran.results
+    models = ",".join(wanted.get("models") or ["LightGCN"])
+    seeds = _seeds(wanted.get("seeds") or [])
     command = f"recbole-rlmrec experiment {name} --dataset {quoted(sources.dataset)} --models {models} --seeds {seeds}"
     own = _OF_THE_SAME if ran.name == name else ()
     options = [quoted(word) for word in _options_in(ran.results.get("command") or "", own)]
@@ -246,7 +247,9 @@ def _read_findings(folder: Path, dataset: str) -> list[Findings]:
 
 def _unfinished(name: str, folder: Path, dataset: str, plan: Path) -> Findings | None:
     """A comparison of the cells that are there, for an experiment that was stopped before its end."""
-    planned = read_json(plan, StoreError, "call the experiment again, its cells are kept", {"cells": [_PLANNED]})["cells"]
+    shape = {"cells": [_PLANNED], "command?": str}
+    record = read_json(plan, StoreError, "call the experiment again, its cells are kept", shape)
+    planned = record["cells"]
     places = [(folder / "cells" / row["key"], row) for row in planned]
     outcomes = [read_outcome(place, row) for place, row in places if (place / "cell.json").is_file()]
     if not outcomes:
@@ -260,6 +263,8 @@ def _unfinished(name: str, folder: Path, dataset: str, plan: Path) -> Findings |
         "settings": outcomes[0].cell.options,
         "cells": [{**one.row(), "folder": f"cells/{one.folder.name}", "key": one.folder.name} for one in outcomes],
         "planned": len(planned),
+        "command": record.get("command"),
+        "wanted": {name: list(dict.fromkeys(row[name[:-1]] for row in planned)) for name in ("models", "seeds")},
         "tables": [table.as_dict() for table in tables],
         "comparisons": [one.as_dict() for one in comparisons],
         "versions": outcomes[0].record.get("versions", {}),

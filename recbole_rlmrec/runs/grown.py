@@ -32,12 +32,15 @@ class Later:
         By side: tokens of the run that the data do not have any more.
     pairs : DataFrame
         Interactions, ``user`` and ``item`` tokens, that are in none of the run's splits.
+    unserved : str
+        Why a model that could serve them does not; empty where nothing is in the way.
     """
 
     users: list[str]
     items: list[str]
     gone: Mapping[str, list[str]]
     pairs: pd.DataFrame
+    unserved: str = ""
 
     @property
     def gained(self) -> bool:

@@ -84,10 +84,10 @@ class Trained:
 
     def _refuse_later(self, tokens: Sequence[str]) -> None:
         if new := [token for token in tokens if self.later is not None and token in self.later.users]:
-            raise ModelError(
-                f"User {new[0]!r} came after training, and {self.config['model']} knows users by their ids alone: train it "
-                "again, or train a model that serves new users, such as AlphaRec."
-            )
+            knows = f"and {self.config['model']} knows users by their ids alone: train it again, or train a model that serves"
+            ids_alone = f"{knows} new users, such as AlphaRec."
+            reason = f"and has no list. {self.later.unserved}" if self.later.unserved else ids_alone
+            raise ModelError(f"User {new[0]!r} came after training, {reason}")
 
     def tokens(self, side: str) -> np.ndarray:
         """Tokens of users or items by internal id, an object array; the first is the padding's."""

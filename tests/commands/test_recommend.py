@@ -236,6 +236,8 @@ def test_ids_with_commas(tiny, run, workdir, capsys):
         assert capsys.readouterr().out.startswith("user o'Neil, Pat\n")
     assert recommend(*options, "--user", 'u1,"o\'Neil, Pat"') == 0
     assert [line for line in capsys.readouterr().out.splitlines() if "user" in line] == ["user u1", "user o'Neil, Pat"]
+    assert recommend(*options, "--user", "u1\nu2\r\nu5") == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "user" in line] == ["user u1", "user u2", "user u5"]
     assert execute(["similar", *options, "--item", 'a,"b"']) == 0
     assert execute(["similar", *options, "--item", 'i1,"a,""b"""']) == 0
     assert 'a,"b"' in capsys.readouterr().out

@@ -251,6 +251,8 @@ def test_con_without_places_for_new_ones_serves_those_it_knows(run, workdir, cap
     assert "are served as they were then" in said and set(after) == set(before)
     before["u3"] = before["u3"][1:]
     assert names(after) == names(before)
+    with pytest.raises(ModelError, match=f"'fresh' came after training, and has no list. .*{model[:5]}"):
+        lists(capsys, checkpoint, "--user", "fresh")
 
 
 def test_texts_that_were_written_anew_keep_nobody_from_what_is_known(run, tiny, workdir, capsys):

@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse as sp
 
 from recbole_rlmrec.encoding.embeddings import check_embeddings
-from recbole_rlmrec.errors import ConfigError, DataError
+from recbole_rlmrec.errors import ConfigError, DataError, StoreError
+from recbole_rlmrec.exchange.profiles import import_profiles
 from recbole_rlmrec.exchange.released import Released, import_released
 from recbole_rlmrec.exchange.unpickle import read_pickle
 
@@ -376,3 +377,10 @@ def test_a_matrix_larger_than_memory_is_refused(released, workdir):
     put(released, "trn_mat.pkl", sp.coo_matrix((np.ones(1), ([0], [0])), shape=(10**13, 10)))
     with pytest.raises(DataError, match="10000000000000 x 10, which does not fit"):
         import_released(released, workdir / "dataset", "amazon")
+
+
+def test_other_profiles_do_not_go_into_the_tag_of_the_released_ones(released, workdir):
+    import_released(released, workdir / "dataset", "amazon")
+    (workdir / "p.jsonl").write_text('{"item_id": "1", "profile": "A quiet drama."}\n')
+    with pytest.raises(StoreError, match="data that the authors publish, as they are; choose another tag"):
+        import_profiles(workdir / "p.jsonl", workdir / "dataset/amazon/semantic", "amazon", "released")

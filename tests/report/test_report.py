@@ -17,7 +17,7 @@ from recbole_rlmrec.data.files import write_json
 from recbole_rlmrec.errors import DataError, ModelError, StoreError
 from recbole_rlmrec.report import browser as browser_module
 from recbole_rlmrec.report.build import write_report
-from recbole_rlmrec.report.sources import read_sources
+from recbole_rlmrec.report.sources import experiment_command, read_sources
 
 
 class Page(HTMLParser):
@@ -187,6 +187,11 @@ def test_an_experiment_that_was_stopped(results, tmp_path):
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.sections() == ["glance", "results", "curves", "map", "profiles", "missing"]
     assert f"not finished: these are 2 of its {len(cells)} cells" in page.text
+    command = "recbole-rlmrec experiment compare --variants base,con --seeds 9 --models LightGCN --embedding_size=8 --output x"
+    write_json(out / "compare" / "plan.json", {"format": 1, "command": command, "cells": cells})
+    words = shlex.split(experiment_command(read_sources([out]), "compare", " --checkpoints first"))
+    seeds = len({cell["seed"] for cell in cells})
+    assert {"--embedding_size=8", "--variants=base,con"} <= set(words) and words[words.index("--seeds") + 1] == str(seeds)
 
 
 def test_a_stopped_search_is_no_comparison(results, tmp_path, capsys):

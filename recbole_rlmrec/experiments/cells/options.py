@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -37,6 +37,7 @@ PROFILES = ("semantic_tag", "semantic_encoder", "semantic_dim", "semantic_device
 FIRST_SEED = 2020
 LOCATIONS = ("data_path", "semantic_path", "initial_embeddings", "checkpoint_dir", "gpu_id", "use_gpu")
 QUIET = ("show_progress", "state")
+_INSTEAD = {"model": "--models", "dataset": "--dataset", "seed": "--seeds", "alignment": "--variants"}
 SHARED = {"mask_ratio"}
 """Options of alignments that recommenders have too: BERT4Rec and S3Rec mask that share of a sequence."""
 SEMANTIC = "semantic"
@@ -61,6 +62,22 @@ def read_options(arguments: Sequence[str]) -> dict:
     return options | dict(_parse(argument) for argument in rest)
 
 
+def check_cell_options(names: Iterable[str], where: str) -> None:
+    """Refuse options of cells that an experiment sets itself, that are one for all cells, or that nobody knows.
+
+    Raises
+    ------
+    ConfigError
+    """
+    names = list(map(str, names))
+    for key in names:
+        if key in ("model", "dataset", "seed"):
+            raise ConfigError(f"{where} has {key}, which an experiment sets for each of its runs; say {_INSTEAD[key]} instead.")
+        if key in ("semantic_tag", "semantic_encoder"):
+            raise ConfigError(f"{where} names {key}, which is one for all cells: say --{key}=NAME.")
+    check_names(names, where)
+
+
 def parse_options(arguments: Sequence[str]) -> dict:
     """Options of RecBole over the defaults of experiments; ``gpu_id`` is empty where there is no GPU.
 
@@ -70,7 +87,7 @@ def parse_options(arguments: Sequence[str]) -> dict:
         As `read_options`; or an experiment sets the option itself.
     """
     given = read_options(arguments)
-    for key, instead in {"model": "--models", "dataset": "--dataset", "seed": "--seeds", "alignment": "--variants"}.items():
+    for key, instead in _INSTEAD.items():
         if key in given:
             raise ConfigError(f"An experiment sets {key} for each of its runs; say {instead} instead.")
     options = {**DEFAULTS, **({} if torch.cuda.is_available() else {"gpu_id": ""}), **given}
@@ -163,11 +180,9 @@ def read_params(path: Path | None) -> dict:
         raise ConfigError(f"{path} does not hold options by model and variant, as LightGCN: {{con: {{mask_ratio: 0.1}}}}.")
     for model, variants in found.items():
         find_model(f"{model}{SUFFIX}")
-        if named := {"semantic_tag", "semantic_encoder"} & {key for one in variants.values() for key in one}:
-            raise ConfigError(f"{path} names {' and '.join(sorted(named))}, which is one for all cells: --semantic_tag=TAG.")
         if unknown := set(variants) - set(VARIANTS):
             known = ", ".join(VARIANTS)
             raise ConfigError(f"{path} has options of {model} for {', '.join(sorted(unknown))}; variants are {known}.")
         for variant, options in variants.items():
-            check_names(options, f"{path}, {model} {variant},")
+            check_cell_options(options, f"{path}, {model} {variant},")
     return found

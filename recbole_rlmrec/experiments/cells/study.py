@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +14,7 @@ from recbole_rlmrec.data.files import hash_file, read_json, write_json
 from recbole_rlmrec.data.paths import encoder_slug
 from recbole_rlmrec.data.store import SIDES, ProfileStore, now
 from recbole_rlmrec.encoding.embeddings import list_encoders
-from recbole_rlmrec.errors import ConfigError, ModelError, StoreError
+from recbole_rlmrec.errors import ConfigError, ModelError, StoreError, quoted
 from recbole_rlmrec.experiments.cells.cell import Cell, Outcome
 from recbole_rlmrec.experiments.cells.data import Data, prepare
 from recbole_rlmrec.experiments.cells.options import SEMANTIC
@@ -24,6 +25,11 @@ from recbole_rlmrec.model.lookup import SUFFIX, find_model, is_sequential
 from recbole_rlmrec.semantic.load import load_semantic
 
 PLAN = "plan.json"
+
+
+def command() -> str:
+    """The command line of this process, as it can be typed again."""
+    return " ".join(["recbole-rlmrec", *map(quoted, sys.argv[1:])])
 
 
 @dataclass(frozen=True)
@@ -248,7 +254,7 @@ class Study:
         """
         named = ("key", "model", "variant", "seed", "setting")
         self._planned |= {cell.key: {name: getattr(cell, name) for name in named} for cell in cells}
-        write_json(self.plan, {"format": 1, "cells": list(self._planned.values())})
+        write_json(self.plan, {"format": 1, "command": command(), "cells": list(self._planned.values())})
         return self.runner.run(cells)
 
     @property

@@ -10,8 +10,10 @@ from statistics import mean, stdev
 
 from recbole_rlmrec.data.files import read_json
 from recbole_rlmrec.errors import ConfigError, StoreError
+from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.experiments.results.stats import METHOD, smaller_is_better
 from recbole_rlmrec.experiments.results.tables import Table, in_brackets, with_deviation
+from recbole_rlmrec.model.lookup import SUFFIX
 
 _HIDDEN = ("data_path", "semantic_path", "gpu_id", "show_progress", "benchmark_filename")
 
@@ -139,7 +141,8 @@ def results_table(compare: dict) -> Table:
 
 
 def _method(model: str, variant: str) -> str:
-    return {"base": model, "kar": f"{model}_KAR"}.get(variant, f"{model}_RLMRec ({variant})")
+    runs = VARIANTS[variant].runs(model)
+    return model if variant == "base" else f"{runs} ({variant})" if runs.endswith(SUFFIX) or variant == "text" else runs
 
 
 def _parameter_table(benchmark: Benchmark) -> Table:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from recbole_rlmrec.data.files import replacing, write_json
 from recbole_rlmrec.data.store import now
-from recbole_rlmrec.errors import quoted
 from recbole_rlmrec.experiments.cells.cell import Outcome, package_versions
-from recbole_rlmrec.experiments.cells.study import Study
+from recbole_rlmrec.experiments.cells.study import Study, command
 from recbole_rlmrec.experiments.results.tables import Table, write_csv
 
 
@@ -83,11 +81,6 @@ def cells_csv(rows: Sequence[dict]) -> str:
         measured = [row["metrics"].get(name) for name in metrics]
         lines.append([*(row[name] for name in plain), *(row["setting"].get(name) for name in settings), *measured])
     return write_csv([*plain, *settings, *metrics], lines)
-
-
-def command() -> str:
-    """The command line of this process, as it can be typed again."""
-    return " ".join(["recbole-rlmrec", *map(quoted, sys.argv[1:])])
 
 
 def _write(path: Path, text: str) -> None:

@@ -69,7 +69,7 @@ class Halving(Search):
         for _ in range(_DRAWS * most):
             if len(found) == most:
                 break
-            point = {name: value.item() if hasattr(value, "item") else value for name, value in sample(self.space, rng).items()}
+            point = self.plain(sample(self.space, rng))
             found.setdefault(repr(sorted(point.items())), point)
         return list(found.values())
 

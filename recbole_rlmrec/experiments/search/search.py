@@ -72,7 +72,7 @@ class Search(HyperTuning):
         return (max if self.bigger else min)(self.trials, key=key)
 
     def _objective(self, params: dict, config_files=None) -> dict:
-        params = {name: value.item() if hasattr(value, "item") else value for name, value in params.items()}
+        params = self.plain(params)
         cells = [self.study.cell(self.model_name, self.variant, seed, keep=False, **params) for seed in self.study.seeds]
         outcomes = self.study.run(cells)
         score = self._score(outcomes)
@@ -85,6 +85,12 @@ class Search(HyperTuning):
             "best_valid_result": outcomes[0].result["best_valid_result"] if outcomes else {},
             "test_result": outcomes[0].result["test_result"] if outcomes else {},
         }
+
+    def plain(self, point: dict) -> dict:
+        """A point in Python's numbers; what a range of whole numbers gives is one."""
+        whole = {name for name, limits in self.ranges.get("quniform", {}).items() if all(type(one) is int for one in limits)}
+        found = {name: value.item() if hasattr(value, "item") else value for name, value in point.items()}
+        return {name: round(value) if name in whole else value for name, value in found.items()}
 
     def _score(self, outcomes: list[Outcome]) -> float | None:
         """Mean validation score over seeds; None where a cell failed."""

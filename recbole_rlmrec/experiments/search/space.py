@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from recbole_rlmrec.data.files import read_yaml
-from recbole_rlmrec.data.properties import PROPERTIES, check_names
+from recbole_rlmrec.data.properties import PROPERTIES
 from recbole_rlmrec.errors import ConfigError
+from recbole_rlmrec.experiments.cells.options import check_cell_options
 from recbole_rlmrec.experiments.cells.variants import VARIANTS
 from recbole_rlmrec.model.adapters import get_adapter
 from recbole_rlmrec.model.lookup import is_sequential
@@ -69,11 +71,17 @@ def _checked(space, where: str) -> dict:
     if unknown := sorted(set(map(str, space)) - set(RANGES)):
         raise ConfigError(f"{where} has {', '.join(unknown)}; a range is one of {', '.join(RANGES)}.")
     for kind, ranges in space.items():
-        check_names(ranges, where)
+        check_cell_options(ranges, where)
         for name, limits in ranges.items():
             if not isinstance(limits, list) or not limits or (RANGES[kind] and not _is_range(limits, RANGES[kind])):
                 form = {None: "a list of values", 2: "[low, high]", 3: "[low, high, step]"}[RANGES[kind]]
                 raise ConfigError(f"{where}: {name} under {kind} needs {form}, not {limits!r}.")
+            if kind == "loguniform" and 0 < limits[0] and limits[1] <= 1:
+                low, high = (f"{math.log(limit):.4g}" for limit in limits)
+                raise ConfigError(
+                    f"{where}: {name} under loguniform has {limits!r}, and limits are natural logarithms, as in RecBole; write "
+                    f"[{low}, {high}] for {limits[0]:g} to {limits[1]:g}."
+                )
     return space
 
 

@@ -45,6 +45,13 @@ def test_the_best_is_bold_also_where_less_is_better():
     assert [row[2:] for row in results_table({"cells": cells}).rows] == [["0.2000", "**0.2000**"], ["**0.3000**", "0.3000"]]
 
 
+def test_methods_are_called_as_they_are_run():
+    variants = ("base", "softmax", "gen", "kar", "semantic", "text", "alpharec")
+    cells = [{"model": "SGL", "variant": variant, "metrics": {"recall@5": 0.1}} for variant in variants]
+    names = ["SGL", "SGL_RLMRec (softmax)", "SGL_RLMRec (gen)", "SGL_KAR", "SGL_Semantic", "SGL_Semantic (text)", "AlphaRec"]
+    assert [row[0] for row in results_table({"cells": cells}).rows] == names
+
+
 def test_over_a_base_of_nothing_there_is_no_gain():
     cells = [{"model": "BPR", "variant": name, "metrics": {"recall@5": value}} for name, value in (("base", 0.0), ("con", 0.1))]
     test = {"model": "BPR", "variant": "con", "metric": "recall@5", "gain": None, "holm_users": 0.01}

@@ -108,3 +108,46 @@ def test_a_misspelt_option_in_a_file_is_refused(tiny, workdir, file, content, ne
     name = "compare" if file == "--params" else "tune"
     with pytest.raises(ConfigError, match=f"nobody reads; did you mean .*{near}"):
         run_experiment(FakeLauncher(), name, "--dataset", "tiny", "--output", "out", "--variants", "base", f"{file}=file.yaml")
+
+
+@pytest.mark.parametrize(
+    ("space", "more", "said"),
+    [
+        (
+            "base: {choice: {semantic_tag: [a, b]}}",
+            (),
+            "semantic_tag, which is one for all cells: say --semantic_tag=NAME",
+        ),
+        ("base: {choice: {seed: [1, 2]}}", (), "has seed, which an experiment sets for each of its runs; say --seeds"),
+        ("base: {choice: {epochs: [2, 3]}}", ("--prune",), "--prune sets the epochs of each trial"),
+        ("base: {choice: {n_layers: [1, 2]}}", ("--epochs=0",), "set --epochs to 1 or more"),
+        (
+            "base: {loguniform: {reg_weight: [0.001, 0.1]}}",
+            (),
+            r"logarithms, .* write \[-6.908, -2.303\] for 0.001 to 0.1",
+        ),
+    ],
+)
+def test_what_a_space_cannot_search_is_refused(tiny, workdir, space, more, said):
+    (workdir / "space.yaml").write_text(space)
+    quick = [word for word in QUICK if not (more and word.startswith("--epochs") and "epochs" in more[0])]
+    words = ("--dataset", "tiny", "--output", "out", "--models", "LightGCN", "--variants", "base", "--space", "space.yaml")
+    with pytest.raises(ConfigError, match=said):
+        run_experiment(FakeLauncher(), "tune", *words, *more, *quick)
+
+
+@pytest.mark.parametrize("key", ["seed", "semantic_encoder"])
+def test_params_leave_to_the_experiment_what_it_sets(tiny, workdir, key):
+    (workdir / "params.yaml").write_text(f"LightGCN: {{base: {{{key}: 5}}}}")
+    with pytest.raises(ConfigError, match=f"{key}, which"):
+        run_experiment(FakeLauncher(), "compare", "--dataset", "tiny", "--output", "out", "--params=params.yaml", *QUICK)
+
+
+@pytest.mark.parametrize("prune", [(), ("--prune",)])
+def test_what_is_found_holds_what_was_given_to_every_trial(tiny, workdir, prune):
+    (workdir / "params.yaml").write_text("LightGCN: {base: {reg_weight: 0.5, n_layers: 9}}")
+    (workdir / "space.yaml").write_text("base: {quniform: {n_layers: [1, 3, 1]}}")
+    words = ["tune", "--dataset", "tiny", "--output", "out", "--models", "LightGCN", "--variants", "base", "--trials", "3"]
+    assert run_experiment(Graded(), *words, "--params=params.yaml", "--space=space.yaml", *prune, *QUICK) == 0
+    (best,) = yaml.safe_load((workdir / "out" / "tune" / "best.yaml").read_text())["LightGCN"].values()
+    assert best["reg_weight"] == 0.5 and best["n_layers"] in (1, 2, 3) and type(best["n_layers"]) is int
