@@ -65,8 +65,7 @@ def _export_model(args: argparse.Namespace) -> int:
             raise ConfigError(f"{trained.config['model']} ranks by no sequences; leave --until out.")
         trained = trained.until(args.until)
     if trained.later is not None and trained.later.gained:
-        said = str(trained.later)
-        print(f"{said[0].upper()}{said[1:]}; the tables have those whom training knew.")
+        print(f"{trained.later.sentence}; the tables have those whom training knew.")
     about = export_tables(trained, args.output, args.format, args.index)
     print(f"{args.output}: {about['users']:,} users and {about['items']:,} items, {about['dim']} dimensions, as {args.format}")
     if index := about.get("index"):

@@ -108,11 +108,12 @@ def _check(args: argparse.Namespace) -> None:
 def _with_later(trained: Trained) -> Trained:
     """The model with what its data have gained since training, or as it is where that has no place in it; says which."""
     later, able = trained.later, serves(trained)
-    said = f"{str(later)[0].upper()}{str(later)[1:]}"
     if able or not (later.users or later.items):
-        _note(f"{said}.")
+        _note(f"{later.sentence}.")
     else:
-        _note(f"{said}: {trained.config['model']} knows ids alone, so new users get no lists and new items are in none.")
+        _note(
+            f"{later.sentence}: {trained.config['model']} knows ids alone, so new users get no lists and new items are in none."
+        )
     if not (able and later.gained):
         return trained
     try:

@@ -30,8 +30,10 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     for option in ("tag", "encoder"):
         if getattr(args, option) is not None:
             trained.config[f"semantic_{option}"] = getattr(args, option)
-    named = [] if args.all_items else read_ids(args.item, "--item", trained.tokens("item"))
-    items = torch.arange(1, trained.n_items) if args.all_items else item_ids(trained, named)
+    if args.all_items:
+        items = torch.arange(1, trained.n_items)
+    else:
+        items = item_ids(trained, read_ids(args.item, "--item", trained.tokens("item")))
     form = Form(args.format, of="item")
     if args.output is None:
         for text in texts(similar(trained, items, args.by, args.topk), form):

@@ -38,8 +38,7 @@ _RESULTS = {
     "versions?": dict,
 }
 _PASSED_ON = ("params", "tag", "encoder", "ray", "jobs")  # beside RecBole's
-_OF_THE_SAME = ("variants",)
-_SET = ("dataset", "algorithm")
+_SET = ("dataset", "algorithm")  # which the command says itself, or which are of one experiment
 _SWITCHES = ("resplit",)
 _FIELDS = ("model", "variant", "seed", "runs", "dataset", "options", "identity", "setting")
 
@@ -138,18 +137,18 @@ def variant_name(row: Mapping) -> str:
 
 def experiment_command(sources: Sources, name: str, more: str = "") -> str:
     """The command that runs an experiment into the first folder, as those that are there were run: data, profiles, options."""
-    ran = next(iter([*sources.of(name), *sources.compared, *sources.findings]))
+    ran = [*sources.of(name), *sources.compared, *sources.findings][0]
     wanted = ran.results.get("wanted") or ran.results
     models = ",".join(wanted.get("models") or ["LightGCN"])
     seeds = _seeds(wanted.get("seeds") or [])
     command = f"recbole-rlmrec experiment {name} --dataset {quoted(sources.dataset)} --models {models} --seeds {seeds}"
-    own = _OF_THE_SAME if ran.name == name else ()
-    options = [quoted(word) for word in _options_in(ran.results.get("command") or "", own)]
+    passed_on = (*_PASSED_ON, "variants") if ran.name == name else _PASSED_ON
+    options = [quoted(word) for word in _options_in(ran.results.get("command") or "", passed_on)]
     return " ".join([command, *options, "--output", f"{quoted(sources.folders[0])}{more}"])
 
 
-def _options_in(command: str, own: Sequence[str]) -> list[str]:
-    """Options of a command that hold for other experiments too, ``--key=value``, and those of ``own``."""
+def _options_in(command: str, passed_on: Sequence[str]) -> list[str]:
+    """Options of a command that hold for another experiment, ``--key=value``: RecBole's, and those that are passed on."""
     words, found = shlex.split(command)[3:], []
     for position, word in enumerate(words):
         name, equals, value = word.partition("=")
@@ -158,7 +157,7 @@ def _options_in(command: str, own: Sequence[str]) -> list[str]:
             continue
         if key in _SWITCHES:
             found.append(word)
-        elif key in (*_PASSED_ON, *own) or (is_option(key) and key not in _SET):
+        elif key in passed_on or (is_option(key) and key not in _SET):
             found.append(f"{name}={value if equals else ''.join(following)}")
     return found
 

@@ -16,6 +16,7 @@ from recbole_rlmrec.data.pairs import pair_key, pair_of
 from recbole_rlmrec.data.profile import SIDES
 from recbole_rlmrec.errors import CheckpointError
 from recbole_rlmrec.plugin.vocabulary import PARTS, known_keys, sorted_keys
+from recbole_rlmrec.runs.histories import alone_of
 
 NAMED = 3
 
@@ -46,6 +47,11 @@ class Later:
     def gained(self) -> bool:
         """Whether anything is new; rows in another order, or fewer of them, are no gain."""
         return bool(self.users or self.items or len(self.pairs))
+
+    @property
+    def sentence(self) -> str:
+        """What is new, as the beginning of a sentence."""
+        return f"{str(self)[0].upper()}{str(self)[1:]}"
 
     def __str__(self) -> str:
         """What is new, in words."""
@@ -110,8 +116,7 @@ def meet(kept: Mapping, dataset, splits: Sequence, sequences: bool = False) -> t
         found = [base.copy(_renumbered(base, split.inter_feat, places)) for split in splits]
         if all(np.array_equal(sorted_keys(part), keys[name]) for part, name in zip(found, PARTS)):
             base.inter_feat = _renumbered(base, dataset.inter_feat, places)
-            if (alone := getattr(dataset, "rlmrec_alone", None)) is not None:
-                base.rlmrec_alone = np.stack([places[side][ids] for side, ids in zip(SIDES, alone)])
+            base.rlmrec_alone = np.stack([places[side][ids] for side, ids in zip(SIDES, alone_of(dataset))])
             found[0].rlmrec_heldout = tuple(found[1:])
             return base, found, None
     rows = _rows(splits, places, len(kept["item"]))
@@ -158,7 +163,7 @@ def _renumbered(base, rows: Interaction, places: Mapping[str, np.ndarray]) -> In
     """Interactions, and the lists before them, with the internal ids of the run."""
     suffix, columns = base.config["LIST_SUFFIX"], dict(rows.interaction)
     for side, field in zip(SIDES, _fields(base)):
-        for name in (field, f"{field}{suffix}", *(base.config[f"alias_of_{side}_id"] or ())):
+        for name in {field, f"{field}{suffix}", *(base.config[f"alias_of_{side}_id"] or ())}:  # lists may be an alias, too
             if name in columns:
                 columns[name] = torch.from_numpy(places[side])[columns[name]]
     return Interaction(columns)

@@ -25,7 +25,6 @@ from recbole_rlmrec.semantic.default import offline_tag
 
 POOL = 5
 BECAUSE = 2
-READ = ("train", "valid", "test", "later")
 _ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _WORDS = re.compile(r"\w{2,}")
 
@@ -182,7 +181,7 @@ class Reasons:
         Parts of the data, as :meth:`Trained.items_of` takes them, whose items may be a reason.
     """
 
-    def __init__(self, trained: Trained, texts: Mapping[str, Mapping[str, str]], parts: Sequence[str] = READ):
+    def __init__(self, trained: Trained, texts: Mapping[str, Mapping[str, str]], parts: Sequence[str]):
         self._history = trained.items_of(parts)
         self._tokens, self._names = trained.tokens("item").tolist(), trained.tokens("user").tolist()
         self._texts = texts

@@ -22,6 +22,7 @@ from recbole_rlmrec.data.store import ProfileStore
 from recbole_rlmrec.errors import DataError
 from recbole_rlmrec.profiling.sentences import item_texts
 from recbole_rlmrec.profiling.shared import Shared
+from recbole_rlmrec.runs.scoring import by_item
 from recbole_rlmrec.runs.sequential import TrainedOnSequences
 from recbole_rlmrec.runs.trained import Trained
 from recbole_rlmrec.runs.unseen import Unseen, semantic_tag
@@ -215,8 +216,7 @@ def read_rows(trained: Trained, path: Path) -> AtomicFile | None:
     """A file of new items with the ids of its rows as index; None for JSON lines, which have no columns."""
     if path.suffix in _LINES:
         return None
-    file, item = read_atomic(path, *_format(trained)), trained.splits[0].iid_field
-    return AtomicFile(path, file.table.drop_duplicates(item).set_index(item, drop=False), file.types)
+    return by_item(read_atomic(path, *_format(trained)), trained.splits[0].iid_field)
 
 
 def with_rows(file: AtomicFile | None, more: AtomicFile | None) -> AtomicFile | None:

@@ -84,10 +84,12 @@ class Trained:
 
     def _refuse_later(self, tokens: Sequence[str]) -> None:
         if new := [token for token in tokens if self.later is not None and token in self.later.users]:
-            knows = f"and {self.config['model']} knows users by their ids alone: train it again, or train a model that serves"
-            ids_alone = f"{knows} new users, such as AlphaRec."
-            reason = f"and has no list. {self.later.unserved}" if self.later.unserved else ids_alone
-            raise ModelError(f"User {new[0]!r} came after training, {reason}")
+            if self.later.unserved:
+                raise ModelError(f"User {new[0]!r} came after training, and has no list. {self.later.unserved}")
+            raise ModelError(
+                f"User {new[0]!r} came after training, and {self.config['model']} knows users by their ids alone: train it "
+                "again, or train a model that serves new users, such as AlphaRec."
+            )
 
     def tokens(self, side: str) -> np.ndarray:
         """Tokens of users or items by internal id, an object array; the first is the padding's."""
@@ -215,7 +217,7 @@ class Trained:
         file = read_atomic(path, config["field_separator"] or "\t", config["encoding"] or "utf-8")
         if item not in file.table:
             return None
-        return AtomicFile(path, file.table.drop_duplicates(item).set_index(item, drop=False), file.types)
+        return by_item(file, item)
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -245,6 +247,11 @@ class Trained:
             if users is None or items is None:
                 raise ModelError(f"{name} has no table of representations of its users and items.")
             return users(torch.arange(self.dataset.user_num)), items(torch.arange(self.n_items))
+
+
+def by_item(file: AtomicFile, item: str) -> AtomicFile:
+    """An atomic file of items whose index are their ids, the first row of each."""
+    return AtomicFile(file.path, file.table.drop_duplicates(item).set_index(item, drop=False), file.types)
 
 
 def with_texts(model, adapter):

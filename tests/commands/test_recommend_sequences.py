@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from recbole.data.interaction import Interaction
 from recbole_rlmrec.cli import execute
 from recbole_rlmrec.errors import ConfigError, DataError, ModelError
 from recbole_rlmrec.plugin.record import last_record
+from recbole_rlmrec.runs.grown import _renumbered
 from recbole_rlmrec.runs.new_sequences import extend_sequences
 from recbole_rlmrec.runs.trained import load_trained
 from recbole_rlmrec.runs.unseen import Unseen
@@ -237,6 +239,16 @@ def test_sequences_of_a_file_in_another_order_are_those_of_the_run(run, tiny, wo
     path.write_text("\n".join([head, *rows, "novel\ti1\t4\t7000"]) + "\n")
     with pytest.raises(ModelError, match=r"gained 1 user \(novel\) .*--interactions FILE"):
         recommend(capsys, "--checkpoint", checkpoint, "--user", "u1")
+
+
+def test_lists_that_are_an_alias_are_renumbered_once():
+    config = {"LIST_SUFFIX": "_list", "alias_of_user_id": None, "alias_of_item_id": ["item_id_list", "next_item"]}
+    base = SimpleNamespace(uid_field="user_id", iid_field="item_id", config=config)
+    columns = {"user_id": [1, 2], "item_id": [1, 2], "item_id_list": [[2, 3, 0], [1, 0, 0]], "next_item": [3, 1]}
+    rows = Interaction({name: torch.tensor(values) for name, values in columns.items()} | {"item_length": torch.tensor([2, 1])})
+    found = _renumbered(base, rows, {"user": np.array([0, 2, 1]), "item": np.array([0, 2, 3, 1])}).interaction
+    expected = {"user_id": [2, 1], "item_id": [2, 3], "item_id_list": [[3, 1, 0], [2, 0, 0]], "next_item": [1, 2]}
+    assert {name: found[name].tolist() for name in expected} == expected and found["item_length"].tolist() == [2, 1]
 
 
 def test_features_that_are_numbered_with_the_data_want_the_files_of_training(run, tiny, workdir, capsys):
